@@ -1,0 +1,287 @@
+// Command bench times whole commands: Fairlead beside act, the best-known
+// tool that runs GitHub workflows locally, on the same workloads, in turns,
+// in one session. It prints medians and the ratio; nothing here is a test,
+// because a machine's mood is not a property of the code.
+//
+//	go run ./bench                 all workloads, five rounds
+//	go run ./bench -only t1 -runs 20
+//	go run ./bench -act ""         without the peer
+//
+// Act is built from its module (about two minutes, once). The workloads are
+// made on the spot; -files names a directory of real workflows for lint.
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const act = "github.com/nektos/act@v0.2.89"
+
+// workload is one thing to time.
+type workload struct {
+	name  string
+	what  string
+	bar   string // what we promise
+	make  func(dir string) error
+	ours  []string
+	peer  bool // act can do it too
+	bytes int64
+	runs  int // 0: as asked
+	exit  int // the exit code that is expected
+}
+
+func main() {
+	runs := flag.Int("runs", 5, "rounds")
+	only := flag.String("only", "", "only workloads whose names have this prefix")
+	peer := flag.String("act", "build", "path of act; empty: leave it out")
+	files := flag.String("files", os.Getenv("FAIRLEAD_CORPUS"), "directory with real workflows in github/, for lint")
+	flag.Parse()
+	if err := bench(*runs, *only, *peer, *files); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func bench(runs int, only, peer, files string) error {
+	tmp, err := os.MkdirTemp("", "fairlead-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	ours := filepath.Join(tmp, "fairlead")
+	if out, err := exec.Command("go", "build", "-o", ours, "./cmd/fairlead").CombinedOutput(); err != nil {
+		return fmt.Errorf("build fairlead: %v\n%s", err, out)
+	}
+	if peer == "build" {
+		if peer, err = buildAct(); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("%-12s %-46s %10s %10s %8s %8s  %s\n", "workload", "what", "fairlead", "act", "ratio", "memory", "bar")
+	for _, w := range workloads(files) {
+		if !strings.HasPrefix(w.name, only) {
+			continue
+		}
+		dir := filepath.Join(tmp, w.name)
+		if err := repository(dir, w.make); err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
+		}
+		mine := command{exit: w.exit, argv: append([]string{ours}, w.ours...), dir: dir, env: append(os.Environ(), "XDG_STATE_HOME="+tmp+"/state", "XDG_CACHE_HOME="+tmp+"/cache")}
+		theirs := command{argv: []string{peer, "push", "-P", "ubuntu-latest=-self-hosted", "--no-cache-server", "--action-cache-path", tmp + "/act"}, dir: dir,
+			env: append(os.Environ(), "ACT_DISABLE_VERSION_CHECK=1", "XDG_CACHE_HOME="+tmp+"/actcache")}
+		both := w.peer && peer != ""
+		rounds := runs
+		if w.runs > 0 {
+			rounds = w.runs
+		}
+		var a, b []time.Duration
+		var memory int64
+		for i := range rounds + 1 { // the first round warms up
+			took, rss, err := mine.time()
+			if err != nil {
+				return fmt.Errorf("%s: %w", w.name, err)
+			}
+			memory = max(memory, rss)
+			var other time.Duration
+			if both {
+				if other, _, err = theirs.time(); err != nil {
+					return fmt.Errorf("%s: %w", w.name, err)
+				}
+			}
+			if i > 0 || rounds == 1 {
+				a, b = append(a, took), append(b, other)
+			}
+		}
+		fmt.Printf("%-12s %-46s %10s %10s %8s %6dMB  %s\n", w.name, w.what, show(w, median(a)), showIf(both, w, median(b)), ratio(both, a, b), memory>>20, w.bar)
+	}
+	return nil
+}
+
+// command is one command to time.
+type command struct {
+	argv []string
+	dir  string
+	env  []string
+	exit int
+}
+
+func (c command) time() (took time.Duration, rss int64, err error) {
+	cmd := exec.Command(c.argv[0], c.argv[1:]...)
+	cmd.Dir, cmd.Env = c.dir, c.env
+	var out bytes.Buffer
+	cmd.Stderr = &out
+	begin := time.Now()
+	err = cmd.Run()
+	took = time.Since(begin)
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != c.exit {
+		return 0, 0, fmt.Errorf("%s: %w\n%s", strings.Join(c.argv, " "), err, tail(out.Bytes(), 2000))
+	}
+	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		rss = usage.Maxrss << 10
+	}
+	return took, rss, nil
+}
+
+func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
+
+func median(d []time.Duration) time.Duration {
+	d = slices.Clone(d)
+	slices.Sort(d)
+	return d[len(d)/2]
+}
+
+func show(w workload, d time.Duration) string {
+	if w.bytes > 0 {
+		return fmt.Sprintf("%.0f MB/s", float64(w.bytes)/1e6/d.Seconds())
+	}
+	return fmt.Sprintf("%.0f ms", float64(d.Microseconds())/1e3)
+}
+
+func showIf(ok bool, w workload, d time.Duration) string {
+	if !ok {
+		return "-"
+	}
+	return show(w, d)
+}
+
+// ratio is how many times faster we are.
+func ratio(ok bool, a, b []time.Duration) string {
+	if !ok {
+		return "-"
+	}
+	return fmt.Sprintf("%.1fx", median(b).Seconds()/median(a).Seconds())
+}
+
+func buildAct() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, "fairlead-bench")
+	bin := filepath.Join(dir, "act")
+	if _, err := os.Stat(bin); err == nil {
+		return bin, nil
+	}
+	fmt.Fprintln(os.Stderr, "bench: building act, once")
+	cmd := exec.Command("go", "install", act)
+	cmd.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build act: %v\n%s", err, out)
+	}
+	return bin, nil
+}
+
+// repository makes a git repository with the workload's files.
+func repository(dir string, fill func(dir string) error) error {
+	if err := os.MkdirAll(filepath.Join(dir, ".github", "workflows"), 0o755); err != nil {
+		return err
+	}
+	if err := fill(dir); err != nil {
+		return err
+	}
+	for _, args := range [][]string{
+		{"init", "-q", "-b", "main"},
+		{"remote", "add", "origin", "https://github.com/example/bench.git"},
+		{"add", "-A"},
+		{"-c", "user.name=bench", "-c", "user.email=bench@example.com", "commit", "-q", "-m", "bench"},
+	} {
+		if out, err := exec.Command("git", append([]string{"-C", dir}, args...)...).CombinedOutput(); err != nil {
+			return fmt.Errorf("git %s: %v\n%s", args[0], err, out)
+		}
+	}
+	return nil
+}
+
+// workflow writes a workflow file whose jobs part is given.
+func workflow(jobs string) func(string) error {
+	return func(dir string) error {
+		return os.WriteFile(filepath.Join(dir, ".github/workflows/ci.yml"), []byte("name: bench\non: push\njobs:\n"+jobs), 0o644)
+	}
+}
+
+func job(id, extra string, steps ...string) string {
+	s := "  " + id + ":\n    runs-on: ubuntu-latest\n" + extra + "    steps:\n"
+	for _, step := range steps {
+		s += "      - run: " + step + "\n"
+	}
+	return s
+}
+
+func repeat(n int, f func(i int) string) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString(f(i))
+	}
+	return b.String()
+}
+
+func workloads(files string) []workload {
+	run := []string{"run", "--progress", "quiet"}
+	list := []workload{
+		{name: "t1", what: "1 trivial step", bar: "40 ms", peer: true, ours: run, make: workflow(job("a", "", `"true"`))},
+		{name: "t50steps", what: "50 steps in one job", bar: "130 ms", peer: true, ours: run,
+			make: workflow(job("a", "", slices.Repeat([]string{`"true"`}, 50)...))},
+		{name: "t50jobs", what: "50 jobs of one step", bar: "350 ms", peer: true, ours: run,
+			make: workflow(repeat(50, func(i int) string { return job(fmt.Sprint("j", i), "", `"true"`) }))},
+		{name: "chain20", what: "a chain of 20 jobs", bar: "250 ms", peer: true, ours: run,
+			make: workflow(repeat(20, func(i int) string {
+				needs := ""
+				if i > 0 {
+					needs = fmt.Sprintf("    needs: j%d\n", i-1)
+				}
+				return job(fmt.Sprint("j", i), needs, `"true"`)
+			}))},
+		{name: "par8sleep2", what: "8 parallel jobs of sleep 2", bar: "2300 ms", peer: true, ours: run, runs: 3,
+			make: workflow(repeat(8, func(i int) string { return job(fmt.Sprint("j", i), "", "sleep 2") }))},
+		{name: "files20000", what: "20,000 files, whole command, one step", bar: "first step after 100 ms", ours: run,
+			make: func(dir string) error {
+				for i := range 20000 {
+					d := filepath.Join(dir, "src", fmt.Sprintf("d%03d", i/100))
+					if i%100 == 0 {
+						if err := os.MkdirAll(d, 0o755); err != nil {
+							return err
+						}
+					}
+					if err := os.WriteFile(filepath.Join(d, fmt.Sprintf("f%05d.txt", i)), bytes.Repeat([]byte(fmt.Sprintln(i)), 100), 0o644); err != nil {
+						return err
+					}
+				}
+				return workflow(job("a", "", `"true"`))(dir)
+			}},
+		{name: "log1g", what: "1 GB of log through a step", bar: "180 MB/s", ours: run, runs: 1, bytes: 1e9,
+			make: workflow(job("a", "", `"yes 'time=2026-11-23T10:00:00Z level=info msg=handled path=/v1/items/42 ms=17 status=200' | head -c 1000000000"`))},
+		{name: "plan10000", what: "10,000 planned jobs (memory)", bar: "200 MB", ours: []string{"run", "--dry-run", "--progress", "quiet"}, runs: 1,
+			make: workflow(repeat(40, func(i int) string {
+				cells := make([]string, 250)
+				for k := range cells {
+					cells[k] = fmt.Sprint(k)
+				}
+				return job(fmt.Sprint("j", i), "    strategy:\n      matrix:\n        n: ["+strings.Join(cells, ", ")+"]\n", `echo ${{ matrix.n }}`)
+			}))},
+	}
+	if real, _ := filepath.Glob(filepath.Join(files, "github", "*.y*ml")); len(real) > 0 {
+		list = append(list, workload{name: "lint338", what: "lint of 338 real files", bar: "300 ms", ours: []string{"lint"}, exit: 3,
+			make: func(dir string) error {
+				for i := range 338 {
+					body, err := os.ReadFile(real[i%len(real)])
+					if err != nil {
+						return err
+					}
+					if err := os.WriteFile(filepath.Join(dir, ".github/workflows", fmt.Sprintf("w%03d.yml", i)), body, 0o644); err != nil {
+						return err
+					}
+				}
+				return nil
+			}})
+	}
+	return list
+}

@@ -1,0 +1,145 @@
+// Command fairlead is a release engineer in one binary.
+//
+// This package is the only one that knows every technology: it makes the
+// pieces (a store in SQLite, workspaces on disk, the executor of this host,
+// the dialects and what they are given) and hands them to the command line.
+// Nothing is opened before a verb asks for it, so that what needs nothing
+// touches nothing.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/blob/disk"
+	"github.com/fairlead-dev/fairlead/internal/cli"
+	"github.com/fairlead-dev/fairlead/internal/dialect"
+	"github.com/fairlead-dev/fairlead/internal/dialect/github"
+	"github.com/fairlead-dev/fairlead/internal/dialect/github/builtin"
+	"github.com/fairlead-dev/fairlead/internal/dialect/github/opinion"
+	"github.com/fairlead-dev/fairlead/internal/executor/host"
+	"github.com/fairlead-dev/fairlead/internal/launch"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/store/sqlite"
+	"github.com/fairlead-dev/fairlead/internal/workspace"
+)
+
+func main() { os.Exit(run()) }
+
+// run is main without the end of the process, so that tests can be it.
+func run() int {
+	app := &cli.App{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Getenv: os.Getenv, Version: version(),
+		Open: open, Lint: lint, Preview: github.New(github.Config{}).Preview, Shell: host.New(host.Options{}).Shell,
+	}
+	return app.Main(context.Background(), os.Args[1:])
+}
+
+// release is set by the linker in a release.
+var release string
+
+// version is the release, or the commit that this was built from.
+func version() string {
+	if release != "" {
+		return release
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "devel"
+	}
+	commit, dirty := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			commit = s.Value[:min(12, len(s.Value))]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "+"
+		}
+	}
+	if v := info.Main.Version; commit == "" && v != "" && v != "(devel)" {
+		return v
+	}
+	if commit == "" {
+		return "devel"
+	}
+	return "devel-" + commit + dirty
+}
+
+// cancelledGrace is how long steps that run even in a cancelled run may: as long
+// as GitHub gives them.
+const cancelledGrace = 5 * time.Minute
+
+// open makes everything that runs and their record need.
+func open(ctx context.Context, w cli.Wiring) (*cli.Tools, error) {
+	data, err := directory(w.Data, "XDG_STATE_HOME", ".local/state")
+	if err != nil {
+		return nil, err
+	}
+	cache, err := directory(w.Cache, "XDG_CACHE_HOME", ".cache")
+	if err != nil {
+		return nil, err
+	}
+	record, err := sqlite.Open(ctx, data, sqlite.Options{})
+	if err != nil {
+		return nil, err
+	}
+	blobs, err := disk.Open(filepath.Join(data, "blobs"))
+	if err != nil {
+		return nil, errors.Join(err, record.Close())
+	}
+	sources := &workspace.Sources{
+		Dir: filepath.Join(cache, "sources"), Mirror: w.Mirror, Offline: w.Offline,
+		Local: w.Actions, Token: os.Getenv("GITHUB_TOKEN"),
+	}
+	trees := &trees{sources: sources}
+	actions := builtin.New(builtin.Config{
+		Blobs: blobs, Index: filepath.Join(data, "index"), Trees: trees, InPlace: w.InPlace,
+		Listen: func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") },
+	})
+	launcher := &launch.Launcher{
+		Dialects: []dialect.Dialect{github.New(github.Config{
+			Fetch: sources, Actions: w.Actions, Builtins: actions, Service: actions.Serve,
+		})},
+		Executor: host.New(host.Options{Labels: w.Labels}),
+		Store:    record,
+		Slots:    &workspace.Slots{Dir: filepath.Join(cache, "workspaces")},
+		Data:     data, Idle: new(host.Meter).Idle, Version: version(),
+		Actions: w.Actions, Grace: cancelledGrace,
+	}
+	shut := func() error { return errors.Join(actions.Close(), trees.Close(), record.Close()) }
+	return &cli.Tools{Launcher: launcher, Runs: record, Close: shut}, nil
+}
+
+// directory is where something is kept: as given, or below the user's own.
+func directory(given, variable, fallback string) (string, error) {
+	switch {
+	case given != "":
+	case filepath.IsAbs(os.Getenv(variable)): // relative ones are to be ignored, says the standard
+		given = filepath.Join(os.Getenv(variable), "fairlead")
+	default:
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("find a directory to keep runs in: %w; set %s, or use --data and --cache", err, variable)
+		}
+		given = filepath.Join(home, fallback, "fairlead")
+	}
+	return filepath.Abs(given)
+}
+
+// lint asks every dialect what is wrong with a tree.
+func lint(ctx context.Context, tree fs.FS, files []string) ([]plan.Problem, error) {
+	problems, err := github.New(github.Config{Opinion: opinion.Of}).Lint(ctx, tree)
+	if err != nil || files == nil {
+		return problems, err
+	}
+	return slices.DeleteFunc(problems, func(p plan.Problem) bool { return !slices.Contains(files, p.File) }), nil
+}

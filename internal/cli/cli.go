@@ -1,0 +1,410 @@
+// Package cli is the command line: one file a verb.
+//
+// A verb asks, shows and returns; rules live below. It is made of three
+// layers, each of which can be read alone:
+//
+//	verbs     run.go, runs.go, show.go, logs.go, again.go, lint.go …
+//	displays  progress.go, tty.go (while a run goes on), report.go (after it)
+//	drawing   text.go (widths, colours, hostile text), graph.go
+//
+// The contract with those who type, and with those who write scripts: results
+// go to standard output; everything about the way there (progress, messages,
+// problems) to standard error. What is shown does not depend on who looks but
+// for colours and widths. Text that comes from outside never reaches a
+// terminal unsanitized. Errors say what, why, and what to type next. The exit
+// code says whose turn it is, see [ExitCodes]. Secrets are never arguments.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/fairlead-dev/fairlead/internal/engine"
+	"github.com/fairlead-dev/fairlead/internal/launch"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/store"
+)
+
+// App is what the verbs work with. Main fills it.
+type App struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Getenv         func(string) string
+	Version        string
+
+	// Open makes a launcher. It is called by verbs that need one, once.
+	Open func(ctx context.Context, w Wiring) (*Tools, error)
+	// Lint finds what is wrong with the pipeline files of a tree: all of them,
+	// or those named by their slash paths in the tree.
+	Lint func(ctx context.Context, tree fs.FS, files []string) ([]plan.Problem, error)
+	// Preview says what a deferred job will become, if that can be known
+	// before a run.
+	Preview func(job *plan.Job, c *plan.Context) (x *plan.Expansion, ok bool)
+	// Shell runs a command with a step's environment, in its directory, on this
+	// process's own terminal, and returns its exit code.
+	Shell func(ctx context.Context, c *plan.Command) (int, error)
+}
+
+// Wiring are the flags that decide what a launcher is made of.
+type Wiring struct {
+	Data    string            // data directory; "" for the default
+	Cache   string            // workspaces and fetched actions; "" for the default
+	Actions map[string]string // local overrides of actions: owner/name[@ref] -> directory
+	Mirror  string            // where actions come from, instead of the code host
+	Offline bool
+	Labels  map[string]bool // runs-on labels that this machine takes, or not
+	InPlace bool
+}
+
+// Tools are what an opened App works with.
+type Tools struct {
+	*launch.Launcher
+	Runs  Runs
+	Close func() error
+}
+
+// Runs lists runs.
+type Runs interface {
+	Runs(ctx context.Context, f store.RunFilter) ([]store.RunHead, error)
+	Head(ctx context.Context, run string) (store.RunHead, error)
+}
+
+// Exit codes.
+const (
+	ExitOK          = 0
+	ExitFailed      = 1   // the pipeline or its tests failed: your code
+	ExitUsage       = 2   // the command line cannot be understood or fulfilled
+	ExitInvalid     = 3   // a pipeline file has errors
+	ExitError       = 4   // Fairlead, the machine, the network or a tool failed
+	ExitTimeout     = 124 // a time limit was reached
+	ExitInterrupted = 130 // cancelled
+)
+
+// ExitCodes is the table of exit codes, for help and documentation.
+const ExitCodes = `  0    all went well
+  1    the pipeline or its tests failed: your code
+  2    the command line cannot be understood or fulfilled
+  3    a pipeline file has errors
+  4    Fairlead, this machine, the network or a tool failed
+  124  a time limit was reached
+  130  cancelled`
+
+// exit is an error that only carries an exit code: everything was said.
+type exit int
+
+func (e exit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+
+// verdictExit is the exit code of a verdict.
+func verdictExit(v plan.Verdict) int {
+	switch v {
+	case plan.Success, plan.Skipped:
+		return ExitOK
+	case plan.Fault:
+		return ExitError
+	case plan.Timeout:
+		return ExitTimeout
+	case plan.Cancelled:
+		return ExitInterrupted
+	}
+	return ExitFailed
+}
+
+// usage is an error of the command line itself.
+func usage(hint, format string, args ...any) error {
+	return &launch.UsageError{Message: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// Main runs a command line and returns its exit code.
+func (a *App) Main(ctx context.Context, args []string) int {
+	g := &global{App: a}
+	root := g.root()
+	root.SetArgs(countedBack(args))
+	root.SetIn(a.Stdin)
+	root.SetOut(a.Stdout)
+	root.SetErr(a.Stderr)
+	return a.told(root.ExecuteContext(ctx))
+}
+
+// told says what is left to be said of an error, and which exit code it is.
+func (a *App) told(err error) int {
+	say := func(message, hint string, code int) int {
+		fmt.Fprintf(a.Stderr, "fairlead: %s\n", message)
+		if hint != "" {
+			fmt.Fprintf(a.Stderr, "  %s\n", hint)
+		}
+		return code
+	}
+	var code exit
+	var use *launch.UsageError
+	var held *store.HeldError
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.As(err, &code):
+		return int(code)
+	case errors.As(err, &use):
+		return say(use.Message, use.Hint, ExitUsage)
+	case errors.Is(err, store.ErrNotFound):
+		return say(err.Error(), "`fairlead runs --all` lists them", ExitUsage)
+	case errors.As(err, &held):
+		return say(err.Error(), "`fairlead logs -f RUN` follows it, `fairlead cancel RUN` ends it", ExitUsage)
+	case errors.Is(err, context.Canceled):
+		return ExitInterrupted
+	}
+	return say(err.Error(), "", ExitError)
+}
+
+// global are the flags of all verbs.
+type global struct {
+	*App
+	wiring  Wiring
+	colour  string
+	output  string
+	noInput bool
+}
+
+// The groups of the table of contents.
+const (
+	groupRun  = "run"
+	groupLook = "look"
+	groupHelp = "help"
+)
+
+// root is the table of contents.
+func (g *global) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "fairlead",
+		Short: "A release engineer in one binary",
+		Long: `Fairlead runs the pipelines that a repository already has, on this machine.
+
+  fairlead run          runs what a push would start
+  fairlead run --list   says what there is
+  fairlead runs         says what was run, with its results`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			hint := "`fairlead help` lists the commands"
+			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+				hint = "did you mean `fairlead " + strings.Join(near, "`, `fairlead ") + "`?"
+			}
+			return usage(hint, "there is no command %q", args[0])
+		},
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return g.settle(c) }
+	root.SuggestionsMinimumDistance = 2
+	f := root.PersistentFlags()
+	f.StringVar(&g.wiring.Data, "data", "", "`directory` of runs and logs (default $XDG_STATE_HOME/fairlead)")
+	f.StringVar(&g.wiring.Cache, "cache", "", "`directory` of workspaces, actions and caches (default $XDG_CACHE_HOME/fairlead)")
+	f.StringVar(&g.colour, "color", "auto", "colours: auto, always, never")
+	f.StringVar(&g.output, "output", "text", "results as text or json")
+	f.BoolVar(&g.noInput, "no-input", false, "never ask, fail instead")
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommandGroupID(groupHelp)
+	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"}, &cobra.Group{ID: groupLook, Title: "Look:"}, &cobra.Group{ID: groupHelp, Title: "Help:"})
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand())
+	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.lintCommand())
+	add(groupHelp, g.completionCommand(), g.versionCommand())
+	root.AddCommand(exitCodesTopic(), environmentTopic(), g.manCommand(), g.docsCommand())
+	return root
+}
+
+// environment are the variables that stand for flags that are not given.
+var environment = []struct{ flag, name string }{
+	{"data", "FAIRLEAD_DATA"},
+	{"cache", "FAIRLEAD_CACHE"},
+	{"color", "FAIRLEAD_COLOR"},
+	{"output", "FAIRLEAD_OUTPUT"},
+	{"no-input", "FAIRLEAD_NO_INPUT"},
+	{"progress", "FAIRLEAD_PROGRESS"},
+	{"parallel", "FAIRLEAD_PARALLEL"},
+	{"retry", "FAIRLEAD_RETRY"},
+	{"mirror", "FAIRLEAD_MIRROR"},
+	{"offline", "FAIRLEAD_OFFLINE"},
+}
+
+// settle fills the flags that were not given from the environment, and checks
+// those that all verbs share.
+func (g *global) settle(c *cobra.Command) error {
+	for _, e := range environment {
+		f := c.Flags().Lookup(e.flag)
+		value := g.Getenv(e.name)
+		if f == nil || f.Changed || value == "" {
+			continue
+		}
+		if err := f.Value.Set(value); err != nil {
+			return usage("unset it or set it to what --"+e.flag+" takes", "%s=%s: %v", e.name, value, err)
+		}
+	}
+	if err := oneOf("color", g.colour, "auto", "always", "never"); err != nil {
+		return err
+	}
+	return oneOf("output", g.output, "text", "json")
+}
+
+func oneOf(flag, value string, allowed ...string) error {
+	for _, a := range allowed {
+		if value == a {
+			return nil
+		}
+	}
+	hint := "it is one of " + strings.Join(allowed, ", ")
+	if near := nearest(value, allowed); near != "" {
+		hint = "did you mean " + near + "? " + hint
+	}
+	return usage(hint, "--%s cannot be %q", flag, value)
+}
+
+// json reports whether results are wanted as JSON.
+func (g *global) json() bool { return g.output == "json" }
+
+// open makes the launcher.
+func (g *global) open(ctx context.Context) (*Tools, error) {
+	return g.Open(ctx, g.wiring)
+}
+
+// terminal is the file behind a stream that is a terminal.
+func terminal(stream any) (*os.File, bool) {
+	f, ok := stream.(*os.File)
+	return f, ok && term.IsTerminal(int(f.Fd()))
+}
+
+// style is how a stream is written to.
+func (g *global) style(w io.Writer) style {
+	_, tty := terminal(w)
+	dumb := g.Getenv("TERM") == "dumb"
+	s := style{ascii: dumb}
+	switch {
+	case g.colour != "auto":
+		s.colour = g.colour == "always"
+	case g.Getenv("NO_COLOR") != "":
+	case g.Getenv("CLICOLOR_FORCE") != "" && g.Getenv("CLICOLOR_FORCE") != "0":
+		s.colour = true
+	default:
+		s.colour = tty && !dumb
+	}
+	return s
+}
+
+// columns is how wide the stream is: without a terminal, as wide as the text.
+func columns(w io.Writer) int {
+	cols, _ := size(w)
+	return cols
+}
+
+// size are the columns and rows of a stream.
+func size(w io.Writer) (cols, rows int) {
+	if f, ok := terminal(w); ok {
+		if cols, rows, err := term.GetSize(int(f.Fd())); err == nil && cols > 0 {
+			return cols, rows
+		}
+		return 80, 24
+	}
+	return plainColumns, plainColumns
+}
+
+// lineColumns is [columns] for drawings, which must end somewhere.
+func (g *global) lineColumns(w io.Writer) int {
+	if _, ok := terminal(w); ok {
+		return columns(w)
+	}
+	if n, err := strconv.Atoi(g.Getenv("COLUMNS")); err == nil && n > 0 {
+		return n
+	}
+	return 120
+}
+
+// asks reports whether a person can be asked.
+func (g *global) asks() bool {
+	_, tty := terminal(g.Stdin)
+	return tty && !g.noInput
+}
+
+// args checks how many arguments a verb has, and names what is missing.
+func args(names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		need := 0
+		for _, n := range names {
+			if !strings.HasPrefix(n, "[") {
+				need++
+			}
+		}
+		switch {
+		case len(args) < need:
+			return usage("usage: "+c.UseLine(), "`%s` needs %s", c.CommandPath(), names[len(args)])
+		case len(args) > len(names):
+			return usage("usage: "+c.UseLine(), "`%s` does not know what to do with %q", c.CommandPath(), args[len(names)])
+		}
+		return nil
+	}
+}
+
+// countedBack lets runs be counted back from the last: -1 is the last run, and
+// no flag.
+func countedBack(args []string) []string {
+	verb := ""
+	for i, arg := range args {
+		switch {
+		case arg == "--":
+			return args
+		case verb == "" && !strings.HasPrefix(arg, "-"):
+			verb = arg
+		}
+		if len(arg) < 2 || arg[0] != '-' || strings.Trim(arg[1:], "0123456789") != "" {
+			continue
+		}
+		switch verb {
+		case "logs", "show", "rerun", "cancel", "shell":
+			args = append([]string(nil), args...)
+			args[i] = "last~" + arg[1:]
+		}
+	}
+	return args
+}
+
+// interruptible returns a context that the first interrupt cancels, and a
+// channel that the second one closes.
+func interruptible(ctx context.Context) (context.Context, <-chan struct{}, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	abort := make(chan struct{})
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case s := <-signals:
+				if n == 0 {
+					cancel(engine.Cancel("cancelled by " + s.String()))
+					continue
+				}
+				close(abort)
+				return
+			case <-done:
+				return
+			}
+		}
+	}()
+	return ctx, abort, func() { signal.Stop(signals); close(done); cancel(nil) }
+}

@@ -1,0 +1,355 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/fairlead-dev/fairlead/internal/launch"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+)
+
+// writeJSON writes a result as one JSON document.
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// preview is what a job will become, as far as that is known before the run:
+// its cells, or the jobs of the workflow that it calls.
+func (g *global) preview(p *launch.Prepared, pl *plan.Pipeline, j *plan.Job) (*plan.Expansion, bool) {
+	if j.Deferred == nil || g.Preview == nil {
+		return nil, false
+	}
+	c := &plan.Context{Pipeline: pl, Change: p.Change, Vars: p.Order.Vars, Only: p.Order.Matrix, Inputs: map[string]any{}}
+	for name, value := range p.Order.Inputs {
+		c.Inputs[name] = value
+	}
+	return g.Preview(j, c)
+}
+
+// listed is a pipeline in a list.
+type listed struct {
+	File   string      `json:"file"`
+	Name   string      `json:"name"`
+	Events []string    `json:"events"`
+	Starts bool        `json:"starts"`
+	Why    string      `json:"why"`
+	At     plan.Source `json:"at,omitzero"`
+	Errors int         `json:"errors,omitempty"`
+	Jobs   []listedJob `json:"jobs"`
+}
+
+type listedJob struct {
+	ID     string      `json:"id"`
+	Name   string      `json:"name"`
+	Needs  []string    `json:"needs,omitempty"`
+	If     string      `json:"if,omitempty"`
+	RunsOn []string    `json:"runs_on,omitempty"`
+	Kind   string      `json:"kind,omitempty"` // matrix, call: what it becomes is in Cells, if known
+	Cells  []listedJob `json:"cells,omitempty"`
+	At     plan.Source `json:"at,omitzero"`
+}
+
+func (g *global) listedJob(p *launch.Prepared, pl *plan.Pipeline, j *plan.Job, depth int) listedJob {
+	l := listedJob{ID: j.ID, Name: j.Name, Needs: j.Needs, If: j.If.Text, RunsOn: j.Place.Labels, At: j.Source}
+	if j.Deferred != nil {
+		l.Kind = j.Deferred.Kind
+	}
+	if x, ok := g.preview(p, pl, j); ok && depth < maxPreview {
+		if l.Kind == "fields" && len(x.Jobs) == 1 { // the job itself, made concrete
+			return g.listedJob(p, pl, &x.Jobs[0], depth+1)
+		}
+		for i := range x.Jobs {
+			l.Cells = append(l.Cells, g.listedJob(p, pl, &x.Jobs[i], depth+1))
+		}
+	}
+	return l
+}
+
+// maxPreview is how deep jobs of called workflows are looked into.
+const maxPreview = 6
+
+// list is `fairlead run --list`.
+func (g *global) list(p *launch.Prepared) error {
+	all := []listed{}
+	for i := range p.Pipelines {
+		pl := &p.Pipelines[i]
+		if p.Order.Workflow != "" && !slices.Contains(p.Chosen, pl) && !slices.ContainsFunc(p.Chosen, func(c *plan.Pipeline) bool { return c.File == pl.File }) {
+			continue
+		}
+		l := listed{File: pl.File, Name: pl.Name, Events: pl.Events, Starts: pl.Start.Yes, Why: pl.Start.Why, At: pl.Start.At}
+		for _, problem := range p.ProblemsOf(pl) {
+			if problem.Severity == plan.Error {
+				l.Errors++
+			}
+		}
+		for k := range pl.Jobs {
+			l.Jobs = append(l.Jobs, g.listedJob(p, pl, &pl.Jobs[k], 0))
+		}
+		all = append(all, l)
+	}
+	if g.json() {
+		return writeJSON(g.Stdout, all)
+	}
+	if len(all) == 0 {
+		return g.nothing(p)
+	}
+	st, cols := g.style(g.Stdout), columns(g.Stdout)
+	put := func(text string) { fmt.Fprintln(g.Stdout, clip(text, cols, st.ellipsis())) }
+	for i, l := range all {
+		if i > 0 {
+			fmt.Fprintln(g.Stdout)
+		}
+		head := st.bold(shown(l.Name))
+		if l.Name != l.File {
+			head += "  " + st.dim(shown(l.File))
+		}
+		put(head)
+		put("  on " + shown(strings.Join(l.Events, ", ")))
+		verb := st.green("starts")
+		if !l.Starts {
+			verb = st.dim("does not start")
+		}
+		put("  " + verb + st.dim(": "+shown(l.Why)+at(l.At)))
+		if l.Errors > 0 {
+			put("  " + st.red(plural(l.Errors, "error")) + st.dim(": fairlead lint "+l.File))
+		}
+		widest := 0
+		for _, j := range l.Jobs {
+			widest = max(widest, min(width(j.title(st)), maxGraphLabel))
+		}
+		for _, j := range l.Jobs {
+			text := "    " + pad(clip(j.title(st), maxGraphLabel, st.ellipsis()), widest)
+			var more []string
+			if j.Name != "" && j.Name != j.ID && !strings.Contains(j.Name, "${{") {
+				more = append(more, shown(j.Name))
+			}
+			if len(j.Needs) > 0 {
+				more = append(more, "after "+shown(strings.Join(j.Needs, ", ")))
+			}
+			if j.If != "" {
+				more = append(more, "if "+shown(j.If))
+			}
+			if len(more) > 0 {
+				text += "  " + st.dim(strings.Join(more, " "+st.dot()+" "))
+			}
+			put(strings.TrimRight(text, " "))
+			for k, c := range j.Cells {
+				if k == maxCells {
+					put("      " + st.dim(fmt.Sprintf("%s and %d more", st.ellipsis(), len(j.Cells)-k)))
+					break
+				}
+				put("      " + st.dim(shown(c.ID)))
+			}
+		}
+	}
+	return nil
+}
+
+// maxCells is how many cells of a matrix are listed.
+const maxCells = 12
+
+// title is what a job is called in lists and drawings: "test ×12".
+func (j listedJob) title(st style) string {
+	text := shown(j.ID)
+	switch {
+	case j.Kind == "matrix" && j.Cells != nil:
+		text += fmt.Sprintf(" %s%d", st.times(), len(j.Cells))
+	case j.Kind == "matrix":
+		text += " " + st.times() + "?"
+	case j.Kind == "call" && j.Cells != nil:
+		text += " (" + plural(len(j.Cells), "job") + ")"
+	case j.Kind == "call":
+		text += " (call)"
+	}
+	return text
+}
+
+// graph is `fairlead run --graph`.
+func (g *global) graph(p *launch.Prepared) error {
+	st := g.style(g.Stdout)
+	cols := g.lineColumns(g.Stdout)
+	for i, pl := range p.Chosen {
+		if i > 0 {
+			fmt.Fprintln(g.Stdout)
+		}
+		jobs := make([]graphJob, 0, len(pl.Jobs))
+		for k := range pl.Jobs {
+			l := g.listedJob(p, pl, &pl.Jobs[k], 0)
+			jobs = append(jobs, graphJob{ID: pl.Jobs[k].ID, Label: l.title(st), Needs: pl.Jobs[k].Needs})
+		}
+		head := st.bold(shown(pl.Name))
+		if pl.Name != pl.File {
+			head += "  " + st.dim(pl.File)
+		}
+		fmt.Fprintf(g.Stdout, "%s  %s\n", head, st.dim(plural(len(jobs), "job")))
+		drawing := drawGraph(jobs, cols, st)
+		if drawing == "" {
+			drawing = listGraph(jobs, st)
+		}
+		fmt.Fprint(g.Stdout, drawing)
+	}
+	return nil
+}
+
+// dryRun is `fairlead run --dry-run`: the plan in the order in which its jobs
+// get their turn, with conditions, commands and where each is written.
+func (g *global) dryRun(p *launch.Prepared) error {
+	invalid := false
+	var documents []listed
+	for i, pl := range p.Chosen {
+		problems := p.ProblemsOf(pl)
+		g.problems(problems, maxWarnings)
+		invalid = invalid || plan.Errors(problems)
+		if g.json() {
+			l := listed{File: pl.File, Name: pl.Name, Events: pl.Events, Starts: pl.Start.Yes, Why: pl.Start.Why, At: pl.Start.At}
+			for _, j := range inOrder(pl.Jobs) {
+				l.Jobs = append(l.Jobs, g.listedJob(p, pl, j, 0))
+			}
+			documents = append(documents, l)
+			continue
+		}
+		if i > 0 {
+			fmt.Fprintln(g.Stdout)
+		}
+		g.dryPipeline(p, pl)
+	}
+	if g.json() {
+		if err := writeJSON(g.Stdout, documents); err != nil {
+			return err
+		}
+	}
+	if invalid {
+		return exit(ExitInvalid)
+	}
+	return nil
+}
+
+func (g *global) dryPipeline(p *launch.Prepared, pl *plan.Pipeline) {
+	st := g.style(g.Stdout)
+	put := func(indent int, text string, from plan.Source) {
+		if !from.IsZero() {
+			text += "  " + st.dim(path.Base(from.File)+strings.TrimPrefix(from.String(), from.File))
+		}
+		fmt.Fprintln(g.Stdout, strings.Repeat(" ", indent)+text)
+	}
+	head := st.bold(shown(pl.Name))
+	if pl.Name != pl.File {
+		head += "  " + st.dim(pl.File)
+	}
+	fmt.Fprintf(g.Stdout, "%s\n%s\n", head, st.dim("  starts: "+shown(pl.Start.Why)+at(pl.Start.At)))
+	var job func(j *plan.Job, indent, depth int)
+	job = func(j *plan.Job, indent, depth int) {
+		x, known := g.preview(p, pl, j)
+		if known && j.Deferred.Kind == "fields" && len(x.Jobs) == 1 && depth < maxPreview {
+			job(&x.Jobs[0], indent, depth+1)
+			return
+		}
+		title := shown(j.ID)
+		if j.Name != "" && j.Name != j.ID && !strings.Contains(j.Name, "${{") {
+			title += st.dim(" (" + shown(j.Name) + ")")
+		}
+		put(indent, st.bold(title), j.Source)
+		indent += 2
+		if len(j.Needs) > 0 {
+			put(indent, st.dim("after ")+shown(strings.Join(j.Needs, ", ")), plan.Source{})
+		}
+		if !j.If.IsZero() {
+			put(indent, st.dim("if ")+shown(j.If.Text), j.If.Source)
+		}
+		switch {
+		case j.Deferred != nil && known && depth < maxPreview:
+			for i := range x.Jobs {
+				if i > 0 && j.Deferred.Kind == "matrix" { // cells differ in values only
+					put(indent, st.bold(shown(x.Jobs[i].ID))+st.dim("  the same steps"), plan.Source{})
+					continue
+				}
+				job(&x.Jobs[i], indent, depth+1)
+			}
+			return
+		case j.Deferred != nil:
+			put(indent, st.dim("what it becomes is known only when its needs are done"), j.Deferred.Source)
+		}
+		if len(j.Place.Labels) > 0 {
+			put(indent, st.dim("on ")+shown(strings.Join(j.Place.Labels, ", ")), plan.Source{})
+		}
+		g.drySteps(j.Steps, indent, st, put)
+	}
+	for _, j := range inOrder(pl.Jobs) {
+		job(j, 2, 0)
+	}
+}
+
+func (g *global) drySteps(steps []plan.Step, indent int, st style, put func(int, string, plan.Source)) {
+	for i := range steps {
+		s := &steps[i]
+		name := s.Name
+		if name == "" && s.Use != nil {
+			name = s.Use.Ref
+		}
+		put(indent, st.dim(s.Key+" ")+shown(name), s.Source)
+		in := indent + 2 + len(s.Key) - 1
+		if !s.If.IsZero() && s.If.Text != "success()" {
+			put(in, st.dim("if ")+shown(s.If.Text), plan.Source{})
+		}
+		switch {
+		case s.Run != nil:
+			for l := range strings.SplitSeq(strings.TrimRight(s.Run.Text.Text, "\n"), "\n") {
+				put(in, st.cyan("$ ")+string(sanitize(nil, []byte(l), false)), plan.Source{})
+			}
+		case s.Use != nil:
+			if s.Name != s.Use.Ref && s.Name != "" {
+				put(in, st.dim("uses ")+shown(s.Use.Ref), plan.Source{})
+			}
+			for _, w := range s.Use.With {
+				put(in, st.dim("with ")+shown(w.Name)+": "+shown(w.Value.Text), plan.Source{})
+			}
+		case s.Wait != nil && s.Wait.All:
+			put(in, st.dim("waits for all background steps"), plan.Source{})
+		case s.Wait != nil:
+			put(in, st.dim("waits for ")+shown(strings.Join(s.Wait.IDs, ", ")), plan.Source{})
+		case s.Cancel != "":
+			put(in, st.dim("cancels ")+shown(s.Cancel), plan.Source{})
+		case len(s.Parallel) > 0:
+			put(in, st.dim("at the same time:"), plan.Source{})
+			g.drySteps(s.Parallel, in, st, put)
+		}
+		if s.Background {
+			put(in, st.dim("in the background"), plan.Source{})
+		}
+	}
+}
+
+// inOrder are the jobs such that each comes after all that it needs, and in
+// the file's order otherwise.
+func inOrder(jobs []plan.Job) []*plan.Job {
+	byID := make(map[string]*plan.Job, len(jobs))
+	for i := range jobs {
+		byID[jobs[i].ID] = &jobs[i]
+	}
+	var list []*plan.Job
+	seen := map[string]bool{}
+	var visit func(j *plan.Job)
+	visit = func(j *plan.Job) {
+		if seen[j.ID] {
+			return
+		}
+		seen[j.ID] = true
+		for _, n := range j.Needs {
+			if need := byID[n]; need != nil {
+				visit(need)
+			}
+		}
+		list = append(list, j)
+	}
+	for i := range jobs {
+		visit(&jobs[i])
+	}
+	return list
+}

@@ -1,0 +1,548 @@
+package cli
+
+import (
+	"encoding/json"
+	"io"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/engine"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/record"
+)
+
+// Progress is how runs are shown while they go on. The engine tells a [stage]
+// of everything that happens; the stage keeps the fold of its run, for the
+// final block, and passes the news on to the one display of the process:
+//
+//	plain  a line for a line, for pipes, files and CI logs
+//	tty    live rows at the bottom of a terminal
+//	quiet  what failed, and nothing else
+//	json   a line of JSON for everything
+//
+// What is shown (a display) and how much of it (verbosity) are two things.
+type display interface {
+	// event shows a fact; the stage's fold knows it already.
+	event(s *stage, e record.Event)
+	// line shows a line of a job's log. text is valid only during the call.
+	line(s *stage, job, step string, n int64, text []byte)
+	// say shows lines of our own, each ended by a newline.
+	say(text string)
+	// close shows what is still to be shown; the display draws no more.
+	close()
+}
+
+// progress serialises what several runs and their jobs tell the display.
+type progress struct {
+	mu      sync.Mutex
+	display display
+}
+
+func (p *progress) say(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.display.say(text)
+}
+
+func (p *progress) close() {
+	p.mu.Lock()
+	d := p.display
+	p.mu.Unlock()
+	d.close() // may wait for a goroutine that wants the lock
+}
+
+// stage is one run on the display.
+type stage struct {
+	*progress
+	pipeline *plan.Pipeline
+	several  bool // runs share the display: jobs are shown with their pipeline
+	run      *record.Run
+	tail     func(run, job string, from, to int64, n int) []string
+	logPath  func(run, job string) string
+}
+
+var _ engine.Observer = (*stage)(nil)
+
+// begun is told the run's identity before its first event.
+func (s *stage) begun(run string, p *plan.Pipeline) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pipeline = p; s.run == nil || s.run.ID != run { // else it goes on
+		s.run = record.NewRun(run)
+	}
+}
+
+// Event implements [engine.Observer].
+func (s *stage) Event(e record.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.run == nil {
+		s.run = record.NewRun(e.Run)
+	}
+	s.run.Apply(e)
+	s.display.event(s, e)
+}
+
+// Line implements [engine.Observer].
+func (s *stage) Line(job, step string, n int64, text []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.display.line(s, job, step, n, text)
+}
+
+// label is what a job is called on the display.
+func (s *stage) label(job string) string {
+	if s.several && s.pipeline != nil {
+		return shown(stem(s.pipeline.File) + "/" + job)
+	}
+	return shown(job)
+}
+
+// stem is the name of a file without directory and extension.
+func stem(file string) string {
+	base := path.Base(file)
+	return strings.TrimSuffix(base, path.Ext(base))
+}
+
+// A step's failure, and how a job ended, in the words of all displays.
+
+// failed says what a step that ended badly has to say for itself.
+func (s *stage) failed(job string, step *record.StepRun, st style, cols, tail int) string {
+	var b strings.Builder
+	writeFailure(&b, failureOf(s.run, s.run.Job(job), step, s.tail, tail), s.label(job), st, cols)
+	return b.String()
+}
+
+// inner reports whether a step's failure is told by a step inside it.
+func inner(j *record.JobRun, key string) bool {
+	for _, s := range j.Steps {
+		if strings.HasPrefix(s.Key, key+".") && s.Finished != nil && s.Finished.Conclusion.Bad() && s.Start.Phase == plan.Main {
+			return true
+		}
+	}
+	return false
+}
+
+// ended is the line of a job that has ended.
+func (s *stage) ended(j *record.JobRun, st style, labels int) string {
+	text := st.glyph(j.Verdict) + " " + pad(s.label(j.ID), labels)
+	switch {
+	case j.Verdict == plan.Skipped, j.Verdict == plan.Cancelled && j.Started.Place == "":
+		text += "  " + st.dim(string(j.Verdict))
+	default:
+		text += "  " + st.dim(duration(j.Ended.Sub(j.Begun)))
+	}
+	if j.Why != "" {
+		text += "  " + st.dim(shown(j.Why))
+	}
+	if j.Verdict.Bad() && !j.Result.Bad() {
+		text += "  " + st.dim("(allowed to fail)")
+	}
+	return text
+}
+
+// passing reports whether the job only stands for others.
+func passing(j *record.JobRun) bool { return len(j.Children) > 0 }
+
+// plain is the display of pipes and files. Inside another CI system it uses
+// that system's folds; as these cannot be interleaved, one step at a time then
+// has the floor, and what others print meanwhile is read from their logs when
+// they have ended.
+type plain struct {
+	out     io.Writer
+	style   style
+	verbose int
+	now     func() time.Time
+	folds   *folds
+	read    func(path string, from, to int64, fn func(at time.Time, text []byte)) error
+
+	began    time.Time
+	buf      []byte
+	prefix   map[lineKey][]byte
+	floor    floor
+	waiting  []floor
+	flushing func() // stops the goroutine that flushes
+}
+
+type lineKey struct {
+	s   *stage
+	job string
+}
+
+// floor is a step whose output is being shown.
+type floor struct {
+	s         *stage
+	job, step string
+}
+
+// folds are the marks by which another CI system folds parts of a log.
+type folds struct {
+	begin, end func(id, title string, at time.Time) string
+}
+
+// foldsOf are the folds of the CI system that the environment tells of.
+func foldsOf(getenv func(string) string) *folds {
+	switch {
+	case getenv("GITHUB_ACTIONS") == "true":
+		return &folds{
+			begin: func(_, title string, _ time.Time) string { return "::group::" + title + "\n" },
+			end:   func(string, string, time.Time) string { return "::endgroup::\n" },
+		}
+	case getenv("GITLAB_CI") != "":
+		mark := func(what, id string, at time.Time) string {
+			return "\x1b[0Ksection_" + what + ":" + strconv.FormatInt(at.Unix(), 10) + ":" + id + "\r\x1b[0K"
+		}
+		return &folds{
+			begin: func(id, title string, at time.Time) string { return mark("start", id, at) + title + "\n" },
+			end:   func(id, _ string, at time.Time) string { return mark("end", id, at) + "\n" },
+		}
+	}
+	return nil
+}
+
+// flushEvery is how long a line may wait for others to be written with.
+const flushEvery = 50 * time.Millisecond
+
+// flushAt is how many bytes are written without waiting.
+const flushAt = 64 << 10
+
+// start begins to flush from time to time.
+func (p *plain) start(lock sync.Locker) {
+	p.began = p.now()
+	done, gone := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(gone)
+		tick := time.NewTicker(flushEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				lock.Lock()
+				p.flush()
+				lock.Unlock()
+			}
+		}
+	}()
+	p.flushing = func() { close(done); <-gone }
+}
+
+func (p *plain) flush() {
+	if len(p.buf) > 0 {
+		_, _ = p.out.Write(p.buf) // who reads us may have gone; the run goes on
+		p.buf = p.buf[:0]
+	}
+}
+
+func (p *plain) close() {
+	if p.flushing != nil {
+		p.flushing()
+	}
+	p.flush()
+}
+
+func (p *plain) say(text string) {
+	p.buf = append(p.buf, text...)
+	p.flush()
+}
+
+// elapsed appends the time since the beginning, in a column of its own.
+func (p *plain) elapsed(at time.Time) {
+	tenths := int64(at.Sub(p.began) / (100 * time.Millisecond))
+	tenths = max(tenths, 0)
+	for limit := int64(1000); limit > 10 && tenths/10 < limit/10; limit /= 10 {
+		p.buf = append(p.buf, ' ')
+	}
+	p.buf = strconv.AppendInt(p.buf, tenths/10, 10)
+	p.buf = append(p.buf, '.', byte('0'+tenths%10), 's', ' ')
+}
+
+func (p *plain) head(s *stage, job string) []byte {
+	k := lineKey{s, job}
+	h := p.prefix[k]
+	if h == nil {
+		if p.prefix == nil {
+			p.prefix = map[lineKey][]byte{}
+		}
+		h = []byte(p.style.cyan(s.label(job)) + p.style.dim(" | "))
+		p.prefix[k] = h
+	}
+	return h
+}
+
+func (p *plain) line(s *stage, job, step string, _ int64, text []byte) {
+	if p.folds != nil && (p.floor.s != s || p.floor.job != job) {
+		return // read from the log when the step has ended
+	}
+	p.write(s, job, p.now(), text)
+}
+
+func (p *plain) write(s *stage, job string, at time.Time, text []byte) {
+	p.elapsed(at)
+	p.buf = append(p.buf, p.head(s, job)...)
+	p.buf = sanitize(p.buf, text, p.style.colour)
+	p.buf = append(p.buf, '\n')
+	if len(p.buf) > flushAt {
+		p.flush()
+	}
+}
+
+// row is a line of ours about a job.
+func (p *plain) row(s *stage, job, text string) {
+	p.elapsed(p.now())
+	p.buf = append(p.buf, p.head(s, job)...)
+	p.buf = append(p.buf, text...)
+	p.buf = append(p.buf, '\n')
+}
+
+func (p *plain) event(s *stage, e record.Event) {
+	switch b := e.Body.(type) {
+	case *record.StepStarted:
+		p.started(s, e, b)
+	case *record.StepFinished:
+		p.finished(s, e, b)
+	case *record.JobFinished:
+		if j := s.run.Job(e.Job); !passing(j) {
+			delete(p.prefix, lineKey{s, e.Job})
+			p.elapsed(p.now())
+			p.buf = append(p.buf, s.ended(j, p.style, 0)...)
+			p.buf = append(p.buf, '\n')
+		}
+	case *record.JobQueued:
+		if b.Why != "" {
+			p.row(s, e.Job, p.style.dim("waits: "+shown(b.Why)))
+		}
+	case *record.CancelRequested:
+		p.buf = append(p.buf, p.style.yellow(cancelText(e.Job, b))+"\n"...)
+	}
+}
+
+// cancelText says who cancels what.
+func cancelText(job string, b *record.CancelRequested) string {
+	what := "the run"
+	if job != "" {
+		what = "job " + shown(job)
+	}
+	by := shown(b.By)
+	if !strings.HasPrefix(by, "cancelled") {
+		by = "cancelled by " + by
+	}
+	return "cancelling " + what + " (" + by + "): steps that always run still do; interrupt again to end at once"
+}
+
+func (p *plain) started(s *stage, e record.Event, b *record.StepStarted) {
+	name := shown(b.Name)
+	if p.folds == nil {
+		p.row(s, e.Job, p.style.bold(p.style.pick("▸ ", "> ")+name))
+		p.script(s, e.Job, b)
+		return
+	}
+	switch {
+	case p.floor.s == nil:
+		p.take(s, e.Job, e.Step, name)
+		p.script(s, e.Job, b)
+	case p.floor.s == s && p.floor.job == e.Job: // inside the one that has the floor
+		p.row(s, e.Job, p.style.pick("▸ ", "> ")+name)
+	}
+}
+
+// script shows what a step runs, to those who asked for more.
+func (p *plain) script(s *stage, job string, b *record.StepStarted) {
+	if p.verbose == 0 || b.Script == "" {
+		return
+	}
+	for l := range strings.SplitSeq(strings.TrimRight(b.Script, "\n"), "\n") {
+		p.row(s, job, p.style.dim("$ "+string(sanitize(nil, []byte(l), false))))
+	}
+}
+
+func (p *plain) take(s *stage, job, step, name string) {
+	p.floor = floor{s, job, step}
+	p.buf = append(p.buf, p.folds.begin(foldID(p.floor), s.label(job)+" "+p.style.into()+" "+name, p.now())...)
+}
+
+func (p *plain) yield() {
+	p.buf = append(p.buf, p.folds.end(foldID(p.floor), "", p.now())...)
+	p.floor = floor{}
+}
+
+// foldID is a name for a fold that every CI system accepts.
+func foldID(f floor) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' {
+			return r
+		}
+		return '_'
+	}, f.s.run.ID+"_"+f.job+"_"+f.step)
+}
+
+func (p *plain) finished(s *stage, e record.Event, b *record.StepFinished) {
+	j := s.run.Job(e.Job)
+	step := j.Step(e.Step)
+	if p.folds == nil {
+		p.outcome(s, j, step, b)
+		return
+	}
+	f := floor{s, e.Job, e.Step}
+	switch {
+	case p.floor == f:
+		p.yield()
+		p.outcome(s, j, step, b)
+	case p.floor.s == s && p.floor.job == e.Job:
+		p.outcome(s, j, step, b)
+		return
+	case b.Outcome == plan.Skipped:
+		p.outcome(s, j, step, b)
+	default:
+		p.waiting = append(p.waiting, f)
+	}
+	for p.floor.s == nil && len(p.waiting) > 0 {
+		w := p.waiting[0]
+		p.waiting = p.waiting[1:]
+		p.again(w)
+	}
+}
+
+// again shows the output of a step that has ended.
+func (p *plain) again(f floor) {
+	j := f.s.run.Job(f.job)
+	step := j.Step(f.step)
+	if step == nil || step.Finished == nil {
+		return
+	}
+	p.take(f.s, f.job, f.step, shown(step.Start.Name))
+	p.script(f.s, f.job, &step.Start)
+	_ = p.read(f.s.logPath(f.s.run.ID, f.job), step.Start.Line, step.Finished.Line, func(at time.Time, text []byte) {
+		p.write(f.s, f.job, at, text)
+	})
+	p.yield()
+	p.outcome(f.s, j, step, step.Finished)
+}
+
+// outcome says how a step ended, if it did not end well.
+func (p *plain) outcome(s *stage, j *record.JobRun, step *record.StepRun, b *record.StepFinished) {
+	name := shown(b.Name)
+	switch {
+	case b.Conclusion.Bad() && !inner(j, step.Key):
+		p.buf = append(p.buf, s.failed(j.ID, step, p.style, plainColumns, 0)...)
+	case b.Outcome.Bad() && !b.Conclusion.Bad():
+		p.row(s, j.ID, p.style.yellow("! "+name+": "+shown(b.Why))+p.style.dim(" (continue-on-error)"))
+	case b.Outcome == plan.Cancelled && p.verbose > 0:
+		p.row(s, j.ID, p.style.glyph(b.Outcome)+" "+name+p.style.dim(": "+shown(b.Why)))
+	case b.Outcome == plan.Skipped && p.verbose > 0:
+		p.row(s, j.ID, p.style.dim(p.style.glyph(plan.Skipped)+" "+name+" skipped"))
+	}
+}
+
+// plainColumns is how wide texts of ours may be where there is no terminal: as
+// wide as they are.
+const plainColumns = 1 << 16
+
+// quiet is the display of those who only want to know what failed.
+type quiet struct {
+	out   io.Writer
+	style style
+	cols  int
+}
+
+// quietTail is how many lines of a failed step are shown.
+const quietTail = 200
+
+func (q *quiet) event(s *stage, e record.Event) {
+	b, ok := e.Body.(*record.StepFinished)
+	if !ok || !b.Conclusion.Bad() {
+		return
+	}
+	j := s.run.Job(e.Job)
+	if step := j.Step(e.Step); !inner(j, e.Step) {
+		_, _ = io.WriteString(q.out, s.failed(e.Job, step, q.style, q.cols, quietTail))
+	}
+}
+
+func (q *quiet) line(*stage, string, string, int64, []byte) {}
+func (q *quiet) say(text string)                            { _, _ = io.WriteString(q.out, text) }
+func (q *quiet) close()                                     {}
+
+// jsonSchema is the version of the lines of JSON: it changes when a field
+// changes its meaning or goes, not when one is added.
+const jsonSchema = 1
+
+// jsonl is the display of programs: a line of JSON for each event, each line of
+// a log, and each message.
+type jsonl struct {
+	out   *json.Encoder
+	flush func()
+}
+
+type jsonEvent struct {
+	Schema int        `json:"v"`
+	Kind   string     `json:"kind"`
+	Time   *time.Time `json:"time,omitempty"`
+	Seq    int64      `json:"seq,omitempty"`
+	Run    string     `json:"run,omitempty"`
+	Job    string     `json:"job,omitempty"`
+	Step   string     `json:"step,omitempty"`
+	Body   any        `json:"body,omitempty"`
+	Line   *int64     `json:"line,omitempty"`
+	Text   string     `json:"text,omitempty"`
+}
+
+func (d *jsonl) event(_ *stage, e record.Event) {
+	at := e.Time
+	body := any(e.Body)
+	if b, ok := body.(*record.RunPlanned); ok {
+		body = plannedJSON(b)
+	}
+	_ = d.out.Encode(jsonEvent{Schema: jsonSchema, Kind: string(e.Kind()), Time: &at, Seq: e.Seq, Run: e.Run, Job: e.Job, Step: e.Step, Body: body})
+}
+
+func (d *jsonl) line(s *stage, job, step string, n int64, text []byte) {
+	_ = d.out.Encode(jsonEvent{Schema: jsonSchema, Kind: "line", Run: s.run.ID, Job: job, Step: step, Line: &n, Text: string(text)})
+}
+
+func (d *jsonl) say(text string) {
+	for l := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
+		_ = d.out.Encode(jsonEvent{Schema: jsonSchema, Kind: "message", Text: l})
+	}
+	d.flush()
+}
+
+func (d *jsonl) close() { d.flush() }
+
+// plannedJSON is the plan of a run without the texts it was made from.
+func plannedJSON(b *record.RunPlanned) any {
+	type job struct {
+		ID    string      `json:"id"`
+		Name  string      `json:"name"`
+		Needs []string    `json:"needs,omitempty"`
+		At    plan.Source `json:"at"`
+	}
+	v := struct {
+		Number   int             `json:"number"`
+		Attempt  int             `json:"attempt"`
+		Of       string          `json:"of,omitempty"`
+		Root     string          `json:"root"`
+		File     string          `json:"file"`
+		Name     string          `json:"name"`
+		Event    string          `json:"event"`
+		Ref      string          `json:"ref"`
+		SHA      string          `json:"sha"`
+		Dirty    bool            `json:"dirty,omitempty"`
+		Settings record.Settings `json:"settings"`
+		Jobs     []job           `json:"jobs"`
+	}{Number: b.Number, Attempt: b.Attempt, Of: b.Of, Root: b.Root, Settings: b.Settings}
+	if p := b.Pipeline; p != nil {
+		v.File, v.Name = p.File, p.Name
+		for _, j := range p.Jobs {
+			v.Jobs = append(v.Jobs, job{j.ID, j.Name, j.Needs, j.Source})
+		}
+	}
+	if c := b.Change; c != nil {
+		v.Event, v.Ref, v.SHA, v.Dirty = c.Event, c.Ref, c.SHA, c.Dirty
+	}
+	return v
+}

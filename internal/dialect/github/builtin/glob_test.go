@@ -1,0 +1,196 @@
+package builtin
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// plant makes files with the given contents below dir; a name that ends with
+// a slash is a directory, a content that begins with "-> " a symbolic link.
+func plant(t testing.TB, dir string, files map[string]string) {
+	t.Helper()
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if strings.HasSuffix(name, "/") {
+			if err := os.MkdirAll(path, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if target, ok := strings.CutPrefix(content, "-> "); ok {
+			err = os.Symlink(target, path)
+		} else {
+			err = os.WriteFile(path, []byte(content), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// list is what is below dir: name -> content, in the form of plant.
+func list(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		switch {
+		case e.IsDir():
+			if entries, err := os.ReadDir(path); err == nil && len(entries) == 0 {
+				files[name+"/"] = ""
+			}
+		case e.Type()&os.ModeSymlink != 0:
+			target, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			files[name] = "-> " + target
+		default:
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			files[name] = string(data)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func TestGlob(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	plant(t, dir, map[string]string{
+		"a.txt": "", "b.log": "", ".hidden": "", "{x}.txt": "",
+		"src/a.txt": "", "src/deep/b.txt": "", "src/deep/.c.txt": "", "src/.git/config": "",
+		"dist/app": "", "dist/lib/one.so": "", "dist/lib/two.so": "",
+		"loop/self": "-> .", "loop/file": "", "loop/dangling": "-> nowhere", "link": "-> src/deep", "empty/": "",
+	})
+	home := t.TempDir()
+	plant(t, home, map[string]string{".cache/tool/x": ""})
+	absolute := func(p string) string {
+		if rest, ok := strings.CutPrefix(p, "~"); ok {
+			return filepath.Join(home, rest)
+		}
+		if filepath.IsAbs(p) {
+			return filepath.Clean(p)
+		}
+		return filepath.Join(dir, p)
+	}
+	everything, files := search{descend: true}, func(fs []found) (names []string) {
+		for _, f := range fs {
+			if !f.info.IsDir() {
+				rel, err := filepath.Rel(dir, f.path)
+				if err != nil || strings.HasPrefix(rel, "..") {
+					rel = "~" + strings.TrimPrefix(f.path, home)
+				}
+				names = append(names, rel)
+			}
+		}
+		slices.Sort(names)
+		return names
+	}
+	for _, tt := range []struct {
+		name, patterns string
+		how            search
+		want           string
+		roots          string
+	}{
+		{"a file", "a.txt", everything, "a.txt", "a.txt"},
+		{"nothing", "nope/**", everything, "", "nope"},
+		{"a star stays in its directory", "*.txt", everything, "a.txt {x}.txt", "."},
+		{"two stars do not", "**/*.txt", everything, "a.txt link/.c.txt link/b.txt src/a.txt src/deep/.c.txt src/deep/b.txt {x}.txt", "."},
+		{"a directory stands for what is in it", "dist", everything, "dist/app dist/lib/one.so dist/lib/two.so", "dist"},
+		{"but not when only it is wanted", "dist", search{}, "", "dist"},
+		{"a slash at the end", "dist/", everything, "dist/app dist/lib/one.so dist/lib/two.so", "dist"},
+		{"a slash at the end of a file", "a.txt/", everything, "", "a.txt"},
+		{"one out", "dist\n!dist/lib/two.so", everything, "dist/app dist/lib/one.so", "dist"},
+		{"a directory out", "dist\n!dist/lib", everything, "dist/app", "dist"},
+		{"out and in again", "dist\n!dist/lib\ndist/lib/two.so", everything, "dist/app dist/lib/two.so", "dist"},
+		{"order counts", "!dist/lib\ndist", everything, "dist/app dist/lib/one.so dist/lib/two.so", "dist"},
+		{"twice out is in", "!!a.txt", everything, "a.txt", "a.txt"},
+		{"comments", "# a.txt\nb.log", everything, "b.log", "b.log"},
+		{"question mark and class", "?.[lt]*", everything, "a.txt b.log", "."},
+		{"braces are names", "{x}.txt", everything, "{x}.txt", "{x}.txt"},
+		{"braces in a pattern too", "{x}.*", everything, "{x}.txt", "."},
+		{"a link that leads back", "loop", everything, "loop/file", "loop"},
+		{"a link to a directory is followed", "link", everything, "link/.c.txt link/b.txt", "link"},
+		{"hidden ones passed over", "src", search{descend: true, skipHidden: true}, "src/a.txt src/deep/b.txt", "src"},
+		{"a hidden root passed over", ".hidden", search{descend: true, skipHidden: true}, "", ".hidden"},
+		{"home", "~/.cache", everything, "~/.cache/tool/x", "~/.cache"},
+		{"two roots", "src/deep\ndist/lib/*.so", everything, "dist/lib/one.so dist/lib/two.so src/deep/.c.txt src/deep/b.txt", "src/deep dist/lib"},
+		{"a root within a root", "src/deep\nsrc", everything, "src/.git/config src/a.txt src/deep/.c.txt src/deep/b.txt", "src"},
+		{"dots", "src/../a.txt\n./b.log", everything, "a.txt b.log", "a.txt b.log"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			ps := parsePatterns(strings.Split(tt.patterns, "\n"), absolute)
+			got, err := ps.glob(tt.how)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if names := strings.Join(files(got), " "); names != tt.want {
+				t.Errorf("found %s\n want %s", names, tt.want)
+			}
+			var roots []string
+			for _, r := range ps.roots() {
+				rel, err := filepath.Rel(dir, r)
+				if err != nil || strings.HasPrefix(rel, "..") {
+					rel = "~" + strings.TrimPrefix(r, home)
+				}
+				roots = append(roots, rel)
+			}
+			if got := strings.Join(roots, " "); got != tt.roots {
+				t.Errorf("roots %s, want %s", got, tt.roots)
+			}
+		})
+	}
+}
+
+func FuzzPatterns(f *testing.F) {
+	f.Add("**/*.txt\n!a", "a/b.txt")
+	f.Add("[", "[")
+	f.Add(strings.Repeat("**/a*/", 20)+"b", strings.Repeat("a/", 40))
+	f.Fuzz(func(t *testing.T, list, path string) {
+		if len(list) > 1<<10 || len(path) > 1<<10 {
+			return
+		}
+		ps := parsePatterns(strings.Split(list, "\n"), func(p string) string { return filepath.Join("/w", p) })
+		for i := range ps {
+			if ps[i].matches(split(path)) && !ps[i].reaches(split(path)[:0]) && len(split(path)) > 0 {
+				t.Errorf("%q matches %q but does not reach it", ps[i].segments, path)
+			}
+		}
+		ps.roots()
+	})
+}
+
+func BenchmarkGlob(b *testing.B) {
+	dir := b.TempDir()
+	for i := range 4000 {
+		plant(b, dir, map[string]string{fmt.Sprintf("src/%d/%d/file%d.txt", i%20, i%400, i): ""})
+	}
+	ps := parsePatterns([]string{"**/node_modules", "**/*7.txt", "!src/1/**"}, func(p string) string { return filepath.Join(dir, p) })
+	for b.Loop() {
+		if list, err := ps.glob(search{}); err != nil || len(list) == 0 {
+			b.Fatal(len(list), err)
+		}
+	}
+}

@@ -1,0 +1,150 @@
+// Package engine runs plans.
+//
+// One goroutine owns each run: the owner. It alone holds the graph of jobs
+// and decides what starts, what is skipped, what is cancelled, and how a job
+// ended. A job that has its turn runs in a goroutine of its own, which owns
+// everything inside the job (its steps, its environment) and reports back
+// once, when it has ended.
+//
+//	        ┌──────────── owner ────────────┐
+//	needs ──► condition ──► expand ──► queue ──► job goroutine ──► ended ─┐
+//	        └──────▲────────────────────────┘      steps, log, room        │
+//	               └───────────────────────────────────────────────────────┘
+//
+// Every change is an event, appended to the record before it counts as a
+// fact. Nothing else is stored: a run that was interrupted is resumed by
+// walking the same graph again, taking over what the record says has ended,
+// and asking the dialect the same questions, to which it gives the same
+// answers.
+//
+// The engine knows no pipeline language. Conditions, deferred jobs and what a
+// step comes to are the dialect's; places are the executor's; what a failure
+// means is package fault's.
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/dialect"
+	"github.com/fairlead-dev/fairlead/internal/executor"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/secret"
+	"github.com/fairlead-dev/fairlead/internal/store"
+)
+
+// Engine runs plans of one dialect in one kind of place. Its fields are set
+// once, before the first run; several runs share it, and the machine.
+type Engine struct {
+	Dialect  dialect.Dialect
+	Executor executor.Executor
+	Record   Record
+	// Leases keep concurrency groups, across processes.
+	Leases store.Leases
+	// Idle is how many cores have nothing to do. Jobs beyond the number of
+	// cores are admitted only while some have not.
+	Idle func() float64
+	// Grace is how long steps that want to run even in a cancelled job may.
+	Grace time.Duration
+
+	active atomic.Int64 // jobs of all runs that have a place
+}
+
+// Record takes events.
+type Record interface {
+	// Append makes the events part of the record, all or none, and returns
+	// them with their Seq and Time.
+	Append(ctx context.Context, events ...record.Event) ([]record.Event, error)
+}
+
+// Observer watches a run.
+type Observer interface {
+	// Event is told of each event after it was appended.
+	Event(e record.Event)
+	// Line is told of each line of a job's log. text is valid only during
+	// the call.
+	Line(job, step string, n int64, text []byte)
+}
+
+// Opening says for what a workspace is wanted.
+type Opening struct {
+	Job string
+	// Reclaim is the run whose kept workspace of this job is wanted, exactly
+	// as it was left; "" for a fresh one.
+	Reclaim string
+}
+
+// Workspace is a job's own view of the tree.
+type Workspace interface {
+	Dirs() plan.Dirs
+	// Keep leaves everything as it is, for a person to look at or a later
+	// run to go on from.
+	Keep() error
+	// Release gives the directories back.
+	Release() error
+}
+
+// Log is a job's log while it is written. It is safe for concurrent use.
+type Log interface {
+	// Line appends a line and returns its number, from 0.
+	Line(step string, at time.Time, text []byte) (int64, error)
+	Lines() int64
+	Close() error
+}
+
+// Request asks for one run.
+type Request struct {
+	Context  *plan.Context
+	Planned  *record.RunPlanned
+	Masker   *secret.Masker
+	Observer Observer
+	// Open gives a job its directories.
+	Open func(ctx context.Context, o Opening) (Workspace, error)
+	// Log opens the log of a job; an interrupted one is continued.
+	Log func(job string) (Log, error)
+
+	Parallel int // jobs at a time; 0: as many as the machine can bear
+	Retry    int // how often a job that failed is tried again
+
+	// Prior is what is already known, when the run is resumed (the same ID)
+	// or goes on from another. Jobs that ended well in it are not run again.
+	Prior *record.Run
+	// From names the step that a job of Prior goes on from, by job ID.
+	From map[string]string
+	// Cancels brings requests to cancel this run or a job of it
+	// (record.CancelRequested), from other processes.
+	Cancels <-chan record.Event
+	// Abort, when closed, ends everything at once, without waiting for steps
+	// that want to run even in a cancelled run.
+	Abort <-chan struct{}
+	// Kept is told the commands of a job whose workspace was kept, so that a
+	// person can have a shell in it. Secrets' values are masked.
+	Kept func(job string, commands map[string]*plan.Command)
+}
+
+// ErrRecord is wrapped by the error of a run that was stopped because its
+// events could not be recorded.
+var ErrRecord = errors.New("the record cannot be written")
+
+// cause is why a context of the engine's ended.
+type cause struct {
+	verdict plan.Verdict // Cancelled or Timeout
+	why     string
+}
+
+func (c *cause) Error() string { return c.why }
+
+// Cancel is the cause to cancel a run's context with, so that the record says
+// who or what ended it.
+func Cancel(why string) error { return &cause{plan.Cancelled, why} }
+
+// causeOf tells why the context ended.
+func causeOf(ctx context.Context) *cause {
+	if c, ok := errors.AsType[*cause](context.Cause(ctx)); ok {
+		return c
+	}
+	return &cause{plan.Cancelled, "cancelled"}
+}

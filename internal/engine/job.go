@@ -1,0 +1,385 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/dialect"
+	"github.com/fairlead-dev/fairlead/internal/executor"
+	"github.com/fairlead-dev/fairlead/internal/harvest"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/record"
+)
+
+// defaultTimeout ends a job that names no limit of its own, as the code hosts do.
+const defaultTimeout = 6 * time.Hour
+
+// job is one attempt at a job while it runs. Its goroutine owns it; what
+// background steps share with it is behind the mutex.
+type job struct {
+	*Engine
+	req   *Request
+	plan  *plan.Job
+	base  *plan.Scope
+	soft  context.Context // ends when the job is cancelled or out of time
+	hard  context.Context // ends when nothing may go on
+	prior *record.JobRun
+
+	stop    context.CancelCauseFunc // of soft
+	room    executor.Room
+	session dialect.Session
+	log     Log
+	began   time.Time
+	replay  *replay // while steps of an earlier run stand for ours
+
+	mu       sync.Mutex
+	verdict  plan.Verdict
+	failed   *record.StepFinished // the first that ended badly
+	posts    []post
+	state    map[string]map[string]string // by the main step's key
+	commands map[string]*plan.Command
+	lost     error // an event could not be recorded
+}
+
+// post is a step to run at the end of the job, in the scope it was met in.
+type post struct {
+	step  *plan.Step
+	frame *frame
+}
+
+// runJob runs a job to its end, several times if it may be retried.
+func (o *owner) runJob(soft context.Context, n *node) end {
+	prior := o.prior(n)
+	for attempt := 1; ; attempt++ {
+		ctx, stop := context.WithCancelCause(soft)
+		j := &job{
+			Engine: o.Engine, req: &o.req, plan: n.job, base: n.scope, prior: prior,
+			soft: ctx, stop: stop, hard: o.ctx, began: time.Now(), verdict: plan.Success,
+			state: map[string]map[string]string{}, commands: map[string]*plan.Command{},
+		}
+		again := attempt <= o.req.Retry
+		e := j.run(attempt, again)
+		stop(nil)
+		if !e.verdict.Bad() || !again || soft.Err() != nil || j.lost != nil {
+			return e
+		}
+	}
+}
+
+// run is one attempt at the job. What it leaves is kept when it ended badly
+// and is not tried again.
+func (j *job) run(n int, again bool) (e end) {
+	ws, err := j.workspace(n)
+	if err != nil {
+		return j.fault("no workspace for the job", err)
+	}
+	defer func() {
+		keep := e.verdict == plan.Cancelled || e.verdict.Bad() && !again
+		if err := j.leave(ws, keep); err != nil && e.verdict == plan.Success {
+			e = j.fault("the workspace cannot be given back", err)
+		}
+	}()
+	if j.log, err = j.req.Log(j.plan.ID); err != nil {
+		return j.fault("no log for the job", err)
+	}
+	defer j.log.Close()
+	if j.room, err = j.Executor.Open(j.hard, executor.Spec{Run: j.base.RunID, Job: j.plan.ID, Place: j.plan.Place, Dirs: ws.Dirs()}); err != nil {
+		return j.fault("no room for the job", err)
+	}
+	defer j.room.Close()
+	scope := *j.base
+	scope.Dirs, scope.Started = j.room.Dirs(), j.began
+	j.base = &scope
+	j.note("", &record.JobStarted{Attempt: n, Workspace: scope.Dirs.Workspace, Place: j.Executor.Name(), GoesOn: j.replay != nil})
+
+	if j.session, err = j.Dialect.Open(j.soft, &scope); err != nil {
+		return j.problem(err)
+	}
+	defer j.session.Close()
+	limit := j.plan.Timeout
+	if limit == 0 {
+		limit = defaultTimeout
+	}
+	timer := time.AfterFunc(limit, func() {
+		j.stop(&cause{plan.Timeout, fmt.Sprintf("the job ran longer than its limit of %s", limit)})
+	})
+	defer timer.Stop()
+	setup, err := j.session.Setup(j.soft, &scope)
+	if err != nil {
+		return j.problem(err)
+	}
+	j.req.Masker.Add(setup.Masks...)
+	for i := range setup.Materials {
+		j.note("", &setup.Materials[i])
+	}
+
+	t := &thread{job: j, ctx: j.hard}
+	f := &frame{outcomes: map[string]plan.StepOutcome{}, status: plan.Success}
+	f.top = f
+	t.steps(setup.Before, f)
+	t.steps(j.plan.Steps, f)
+	t.join(f, nil)
+	for len(j.posts) > 0 { // a post step may itself register one
+		p := j.posts[len(j.posts)-1]
+		j.posts = j.posts[:len(j.posts)-1]
+		t.step(p.step, p.frame)
+	}
+	j.harvest(scope.Dirs.Workspace)
+	return j.conclude(t, f)
+}
+
+// harvest reads the test reports that the job has written. A report that
+// cannot be read is said to be so, and changes nothing.
+func (j *job) harvest(workspace string) {
+	if workspace == "" || len(j.commands) == 0 {
+		return
+	}
+	root, err := os.OpenRoot(workspace)
+	if err != nil {
+		return // a step removed its workspace: there is nothing to read
+	}
+	defer root.Close()
+	for _, name := range harvest.Find(root.FS(), j.began) {
+		report, err := readReport(root, name)
+		if err != nil {
+			report = record.TestsReported{Source: name, Unread: err.Error()}
+		}
+		j.note("", &report)
+	}
+}
+
+func readReport(root *os.Root, name string) (record.TestsReported, error) {
+	file, err := root.Open(name)
+	if err != nil {
+		return record.TestsReported{}, err
+	}
+	defer file.Close()
+	return harvest.JUnit(file, name)
+}
+
+// workspace opens the job's directories: those that an earlier run left, when
+// it goes on from there, or fresh ones.
+func (j *job) workspace(attempt int) (Workspace, error) {
+	if attempt == 1 && j.prior != nil {
+		from, asked := j.req.From[j.plan.ID]
+		if asked || j.req.Prior.ID == j.base.RunID && Resumable(j.prior) {
+			ws, err := j.req.Open(j.soft, Opening{Job: j.plan.ID, Reclaim: j.req.Prior.ID})
+			if err == nil {
+				j.replay = &replay{prior: j.prior, from: from}
+				return ws, nil
+			}
+			if asked {
+				return nil, fmt.Errorf("run %s left no workspace to go on from: %w", j.req.Prior.ID, err)
+			}
+		}
+	}
+	return j.req.Open(j.soft, Opening{Job: j.plan.ID})
+}
+
+// leave keeps what a job that did not end well has left behind, for a shell
+// or a later run, or gives it back.
+func (j *job) leave(ws Workspace, keep bool) error {
+	if !keep {
+		return ws.Release()
+	}
+	if j.req.Kept != nil {
+		commands := make(map[string]*plan.Command, len(j.commands))
+		for key, c := range j.commands {
+			masked := *c
+			masked.Env = make(map[string]string, len(c.Env))
+			for name, value := range c.Env {
+				masked.Env[name] = j.req.Masker.String(value)
+			}
+			commands[key] = &masked
+		}
+		j.req.Kept(j.plan.ID, commands)
+	}
+	return ws.Keep()
+}
+
+// conclude is how the job ends when its steps have.
+func (j *job) conclude(t *thread, f *frame) end {
+	e := end{verdict: j.verdict}
+	if j.soft.Err() != nil {
+		c := causeOf(j.soft)
+		e.why = c.why
+		if !e.verdict.Bad() {
+			e.verdict = c.verdict
+		}
+	} else if j.failed != nil {
+		e.why = fmt.Sprintf("step %q: %s", j.failed.Name, j.failed.Why)
+	}
+	if j.lost != nil {
+		return end{verdict: plan.Fault, why: "the record cannot be written: " + j.lost.Error()}
+	}
+	outputs, withheld, err := j.outputs(j.req, j.plan.Outputs, t.scope(nil, f))
+	e.outputs, e.withheld = outputs, withheld
+	if err != nil && !e.verdict.Bad() {
+		bad := problemEnd(err, j.plan.Source)
+		bad.outputs = outputs
+		return bad
+	}
+	return e
+}
+
+// problem is how a job ends that could not begin.
+func (j *job) problem(err error) end {
+	if j.soft.Err() != nil {
+		c := causeOf(j.soft)
+		return end{verdict: c.verdict, why: c.why}
+	}
+	return problemEnd(err, j.plan.Source)
+}
+
+func (j *job) fault(what string, err error) end {
+	if j.soft.Err() != nil {
+		return j.problem(err)
+	}
+	return end{verdict: plan.Fault, why: fmt.Sprintf("%s: %v", what, err), at: j.plan.Source}
+}
+
+// note records events of the job. A record that cannot be written ends the job.
+func (j *job) note(step string, bodies ...record.Body) {
+	events := make([]record.Event, len(bodies))
+	for i, b := range bodies {
+		events[i] = record.Event{Run: j.base.RunID, Job: j.plan.ID, Step: step, Body: b}
+	}
+	events, err := j.Record.Append(context.WithoutCancel(j.hard), events...)
+	if err != nil {
+		j.mu.Lock()
+		j.lost = errors.Join(j.lost, err)
+		j.mu.Unlock()
+		j.stop(&cause{plan.Fault, "the record cannot be written: " + err.Error()})
+		return
+	}
+	for _, e := range events {
+		j.req.Observer.Event(e)
+	}
+}
+
+// Resumable reports whether going on with an interrupted job where it was left
+// is sound: some steps had finished, what they said can be said again, and at
+// most one step, or the steps inside it, was under way.
+func Resumable(p *record.JobRun) bool {
+	if p.State != record.Running {
+		return false
+	}
+	finished, open := 0, ""
+	for _, s := range p.Steps {
+		switch {
+		case s.Finished != nil && s.Finished.Masked:
+			return false
+		case s.Finished != nil:
+			finished++
+		case open == "":
+			open = s.Key
+		case !strings.HasPrefix(s.Key, open+"."):
+			return false
+		}
+	}
+	return finished > 0
+}
+
+// replay lets the finished steps of an earlier run stand for ours, up to the
+// step that the job goes on from.
+type replay struct {
+	prior *record.JobRun
+	from  string // the first to run again; "" for the first that had not finished
+
+	mu   sync.Mutex
+	over bool
+}
+
+// take returns how the step ended before, and what it and the steps inside it
+// said; false from the first step that has to run.
+func (r *replay) take(key string) (*record.StepFinished, []*plan.Effects, bool) {
+	if r == nil {
+		return nil, nil, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over || strings.HasPrefix(r.from, key+".") {
+		return nil, nil, false
+	}
+	s := r.prior.Step(key)
+	if key == r.from || s == nil {
+		r.over = true
+		return nil, nil, false
+	}
+	if s.Finished == nil { // perhaps steps inside it had finished
+		return nil, nil, false
+	}
+	var said []*plan.Effects
+	for _, inner := range r.prior.Steps {
+		if inner.Finished != nil && (inner.Key == key || strings.HasPrefix(inner.Key, key+".")) {
+			said = append(said, &inner.Finished.Effects)
+		}
+	}
+	return s.Finished, said, true
+}
+
+// thread is a line of steps that run one after another: the job's own, or a
+// background step's. It owns the environment that its steps see.
+type thread struct {
+	*job
+	ctx  context.Context // everything of the thread ends with it
+	env  map[string]string
+	path []string // newest first
+	said plan.Effects
+	back map[string]*background // by step key, in frames of this thread
+	ids  []string
+}
+
+// frame is a list of steps and the names they have for each other: a job's, or
+// a composite action's.
+type frame struct {
+	top      *frame
+	group    *plan.GroupScope // nil for the job's own steps
+	outcomes map[string]plan.StepOutcome
+	status   plan.Verdict // of the frame so far
+}
+
+// scope is what the fields of a step are read against.
+func (t *thread) scope(s *plan.Step, f *frame) *plan.Scope {
+	c := *t.base
+	c.Status, c.Steps, c.Env, c.Path = f.top.status, f.outcomes, t.env, t.path
+	if t.soft.Err() != nil {
+		c.Status = plan.Cancelled
+	}
+	if f.group != nil {
+		g := *f.group
+		g.Status = f.status
+		c.Group = &g
+	}
+	if s != nil && s.Of != "" {
+		t.mu.Lock()
+		c.State = maps.Clone(t.state[s.Of])
+		t.mu.Unlock()
+	}
+	return &c
+}
+
+// heed lets what was said count for the steps that follow.
+func (t *thread) heed(fx *plan.Effects) {
+	if len(fx.Env) > 0 {
+		t.env = maps.Clone(t.env)
+		if t.env == nil {
+			t.env = map[string]string{}
+		}
+		for _, e := range fx.Env {
+			t.env[e.Name] = e.Value
+		}
+	}
+	if len(fx.Path) > 0 {
+		old := slices.DeleteFunc(slices.Clone(t.path), func(d string) bool { return slices.Contains(fx.Path, d) })
+		t.path = slices.Concat(fx.Path, old)
+	}
+	t.said.Merge(&plan.Effects{Env: fx.Env, Path: fx.Path})
+}

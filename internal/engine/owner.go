@@ -1,0 +1,770 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/dialect"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/record"
+)
+
+const (
+	// maxJobs bounds what a plan may expand to.
+	maxJobs = 50_000
+	// maxDepth bounds expansions of expansions.
+	maxDepth = 16
+	// maxAdmitted bounds jobs that run at once when all of them sleep.
+	maxAdmitted = 256
+	// admitEvery is how often the machine's load is looked at while jobs
+	// wait for a place.
+	admitEvery = 20 * time.Millisecond
+)
+
+// owner is one run. Everything in it is used by the goroutine in Engine.Run
+// alone, but for the fields that jobs read and that never change.
+type owner struct {
+	*Engine
+	req    Request
+	runID  string
+	ctx    context.Context // hard: when it ends, everything is killed
+	soft   context.Context // ends when the run is cancelled; conditions decide what still runs
+	cancel context.CancelCauseFunc
+
+	nodes  map[string]*node
+	top    []*node
+	queue  []*node       // their turn has come; they wait for a place
+	active int           // job goroutines of this run
+	waits  int           // goroutines waiting for a concurrency group
+	unfit  *plan.Problem // why a job cannot run on this kind of machine
+
+	verdict plan.Verdict
+	why     string
+	pending []record.Event
+	reports chan report
+	asks    chan record.Event // requests to cancel, by members of our own
+	release func()            // of the run's concurrency group
+	failed  error             // the record could not be written
+}
+
+// node is a job in the graph.
+type node struct {
+	job        *plan.Job
+	parent     *node
+	depth      int
+	needs      []*node
+	dependents []*node
+	open       int // needs that have not finished
+
+	expansion *plan.Expansion
+	children  []*node
+	left      int  // children that have not finished
+	started   int  // jobs at or below this one that run or ran
+	stopped   bool // fail-fast has cancelled the rest of it
+
+	state   record.State
+	verdict plan.Verdict
+	result  plan.Verdict
+	outputs map[string]string
+	cancel  context.CancelCauseFunc
+	release func() // of its concurrency group
+	scope   *plan.Scope
+}
+
+// report is what a goroutine tells the owner.
+type report struct {
+	node    *node
+	grouped bool   // it waited for its concurrency group; otherwise it has ended
+	release func() // of the group; nil when waiting was in vain
+	end     end
+}
+
+// end is how a job ended.
+type end struct {
+	verdict  plan.Verdict
+	why      string
+	at       plan.Source
+	outputs  map[string]string
+	withheld []string
+}
+
+// Run runs the plan to its end and says how it ended. When ctx ends the run
+// is cancelled: steps that want to run even then (always) still do, for at
+// most Grace. The error is for our own failure to keep the record; everything
+// else is in the verdict.
+func (e *Engine) Run(ctx context.Context, req Request) (plan.Verdict, string, error) {
+	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
+	defer kill()
+	soft, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	o := &owner{
+		Engine: e, req: req, runID: req.Context.RunID,
+		ctx: hard, soft: soft, cancel: cancel,
+		nodes: map[string]*node{}, reports: make(chan report), asks: make(chan record.Event),
+	}
+	resumed := o.resumes()
+	if !resumed {
+		o.emit("", req.Planned)
+	}
+	host, _ := os.Hostname()
+	o.emit("", &record.RunStarted{Host: host, PID: os.Getpid(), Resume: resumed})
+	o.top = o.add(nil, req.Context.Pipeline.Jobs)
+	o.loop(kill)
+	if o.failed != nil {
+		return plan.Fault, o.why, fmt.Errorf("%w: %w", ErrRecord, o.failed)
+	}
+	return o.verdict, o.why, nil
+}
+
+// loop is the owner's life: decide, write down, start; then wait for news.
+func (o *owner) loop(kill func()) {
+	tick := time.NewTicker(admitEvery)
+	defer tick.Stop()
+	cancelled := o.soft.Done()
+	var grace <-chan time.Time
+	if c := o.req.Context.Pipeline.Concurrency; c != nil {
+		o.joinGroup(nil, c, &plan.Scope{Context: o.req.Context, Status: plan.Success})
+	} else {
+		o.begin()
+	}
+	for {
+		o.admit()
+		if o.finished() {
+			o.finish()
+			return
+		}
+		o.flush()
+		var ticks <-chan time.Time
+		if len(o.queue) > 0 {
+			ticks = tick.C
+		}
+		select {
+		case r := <-o.reports:
+			o.take(r)
+		case <-ticks:
+		case <-cancelled:
+			cancelled = nil
+			c := causeOf(o.soft)
+			o.emit("", &record.CancelRequested{By: c.why})
+			o.cancelQueued()
+			grace = time.After(o.Grace)
+		case e := <-o.req.Cancels:
+			o.asked(e)
+		case e := <-o.asks:
+			o.asked(e)
+		case <-grace:
+			kill()
+		case <-o.req.Abort:
+			kill()
+			o.req.Abort = nil
+		}
+	}
+}
+
+// begin lets the first jobs have their turn.
+func (o *owner) begin() {
+	for _, n := range o.top {
+		o.consider(n)
+	}
+}
+
+// add makes nodes of jobs that became known together.
+func (o *owner) add(parent *node, jobs []plan.Job) []*node {
+	nodes := make([]*node, len(jobs))
+	for i := range jobs {
+		n := &node{job: &jobs[i], parent: parent, state: record.Pending}
+		if parent != nil {
+			n.depth = parent.depth + 1
+		}
+		nodes[i] = n
+		o.nodes[n.job.ID] = n
+	}
+	for _, n := range nodes {
+		for _, id := range n.job.Needs {
+			need := o.sibling(n, id)
+			if need == nil {
+				continue // the dialect has refused such a plan
+			}
+			n.needs = append(n.needs, need)
+			need.dependents = append(need.dependents, n)
+			n.open++
+		}
+	}
+	return nodes
+}
+
+// sibling finds the job that n names in its needs.
+func (o *owner) sibling(n *node, id string) *node {
+	if n.parent != nil {
+		if s := o.nodes[n.parent.job.ID+"/"+id]; s != nil {
+			return s
+		}
+	}
+	return o.nodes[id]
+}
+
+// consider looks at a job all of whose needs are done: is it skipped, does it
+// become other jobs, or does it wait for a place?
+func (o *owner) consider(n *node) {
+	if n.open > 0 || n.state != record.Pending {
+		return
+	}
+	if o.adopt(n) {
+		return
+	}
+	n.scope = o.scope(n)
+	holds, err := o.holds(n.job.If, n.scope)
+	if err != nil {
+		o.end(n, problemEnd(err, n.job.If.Source))
+		return
+	}
+	if !holds {
+		o.end(n, o.declined(n))
+		return
+	}
+	n.state = record.Queued
+	if n.job.Concurrency != nil {
+		o.joinGroup(n, n.job.Concurrency, n.scope)
+		return
+	}
+	o.proceed(n)
+}
+
+// proceed goes on with a job whose condition holds and that has its
+// concurrency group.
+func (o *owner) proceed(n *node) {
+	if n.job.Deferred != nil {
+		o.expand(n)
+		return
+	}
+	o.queue = append(o.queue, n)
+}
+
+// expand asks the dialect what the job becomes.
+func (o *owner) expand(n *node) {
+	x, err := o.Dialect.Expand(o.ctx, n.job, n.scope)
+	if err == nil && n.depth >= maxDepth {
+		err = &dialect.ProblemError{Problem: plan.Problem{Source: n.job.Source, Severity: plan.Error, Rule: "limit",
+			Message: fmt.Sprintf("job %s is nested more than %d levels deep", n.job.ID, maxDepth)}}
+	}
+	if err == nil && len(o.nodes)+len(x.Jobs) > maxJobs {
+		err = &dialect.ProblemError{Problem: plan.Problem{Source: n.job.Source, Severity: plan.Error, Rule: "limit",
+			Message: fmt.Sprintf("the run would have more than %d jobs", maxJobs)}}
+	}
+	if err != nil {
+		o.end(n, problemEnd(err, n.job.Source))
+		return
+	}
+	n.expansion, n.state = x, record.Running
+	n.children = o.add(n, x.Jobs)
+	n.left = len(n.children)
+	if prior := o.prior(n); !o.resumes() || prior == nil || len(prior.Children) != len(n.children) {
+		heads := make([]record.JobHead, len(x.Jobs))
+		for i := range x.Jobs {
+			j := &x.Jobs[i]
+			heads[i] = record.JobHead{ID: j.ID, Name: j.Name, Needs: j.Needs}
+		}
+		o.emit(n.job.ID, &record.JobExpanded{Jobs: heads})
+	}
+	if n.left == 0 {
+		o.end(n, end{verdict: plan.Skipped, why: "it became no jobs", at: n.job.Source})
+		return
+	}
+	for _, c := range n.children {
+		o.consider(c)
+	}
+}
+
+// admit starts queued jobs, as many as there is room for.
+func (o *owner) admit() {
+	active := int(o.Engine.active.Load())
+	budget := runtime.NumCPU() - active
+	if o.req.Parallel > 0 {
+		budget = o.req.Parallel - o.active
+	} else if budget <= 0 && len(o.queue) > 0 && active < maxAdmitted {
+		// Every core has its job, but perhaps the jobs only wait.
+		budget = int(o.Idle() + 0.25)
+	}
+	var later []*node
+	for len(o.queue) > 0 {
+		n := o.queue[0]
+		o.queue = o.queue[1:]
+		switch {
+		case n.state != record.Queued: // cancelled meanwhile
+		case !o.mayStart(n):
+			later = append(later, n)
+		case budget <= 0:
+			o.queue = slices.Concat(later, []*node{n}, o.queue)
+			return
+		default:
+			budget--
+			o.start(n)
+		}
+	}
+	o.queue = later
+}
+
+// mayStart applies max-parallel of every expansion the job is part of.
+func (o *owner) mayStart(n *node) bool {
+	for c := n; c.parent != nil; c = c.parent {
+		if limit := c.parent.expansion.MaxParallel; limit > 0 && c.started == 0 && running(c.parent) >= limit {
+			return false
+		}
+	}
+	return true
+}
+
+func running(parent *node) (k int) {
+	for _, c := range parent.children {
+		if c.started > 0 && c.state != record.Finished {
+			k++
+		}
+	}
+	return k
+}
+
+// start hands the job to a goroutine.
+func (o *owner) start(n *node) {
+	if p := o.Executor.Fits(&n.job.Place); p != nil {
+		verdict := plan.Fault
+		if p.Severity == plan.Warning {
+			verdict, o.unfit = plan.Skipped, p
+		}
+		o.end(n, end{verdict: verdict, why: p.Message + hint(p.Hint), at: p.Source})
+		return
+	}
+	soft, cancel := context.WithCancelCause(o.soft)
+	n.state, n.cancel = record.Running, cancel
+	for c := n; c != nil; c = c.parent {
+		c.started++
+	}
+	o.active++
+	o.Engine.active.Add(1)
+	o.flush() // what the job's start rests on is a fact before it starts
+	n.scope.Status = plan.Success
+	go func() {
+		defer cancel(nil)
+		e := o.runJob(soft, n)
+		o.reports <- report{node: n, end: e}
+	}()
+}
+
+// take receives a goroutine's report.
+func (o *owner) take(r report) {
+	n := r.node
+	if !r.grouped {
+		o.active--
+		o.Engine.active.Add(-1)
+		o.end(n, r.end)
+		return
+	}
+	o.waits--
+	switch {
+	case n == nil && r.release == nil:
+		for _, t := range o.top {
+			if t.state == record.Pending {
+				o.end(t, r.end)
+			}
+		}
+	case n == nil:
+		o.release = r.release
+		o.begin()
+	case n.state == record.Finished: // stopped while it waited
+		if r.release != nil {
+			r.release()
+		}
+	case r.release == nil:
+		o.end(n, r.end)
+	default:
+		n.release, n.cancel = r.release, nil
+		o.proceed(n)
+	}
+}
+
+// end finishes a job: it writes the event, tells its dependents and its
+// parent. Continue-on-error is applied here.
+func (o *owner) end(n *node, e end) {
+	n.state, n.verdict, n.result, n.outputs = record.Finished, e.verdict, e.verdict, e.outputs
+	if e.verdict.Bad() && n.job.ContinueOnError {
+		n.result = plan.Success
+	}
+	if n.release != nil {
+		n.release()
+		n.release = nil
+	}
+	o.emitEnd(n, e)
+	o.settled(n)
+}
+
+// emitEnd writes that a job has ended, unless the run is resumed and the
+// record has it already.
+func (o *owner) emitEnd(n *node, e end) {
+	if p := o.prior(n); o.resumes() && p != nil && p.State == record.Finished {
+		return
+	}
+	o.emit(n.job.ID, &record.JobFinished{Verdict: n.verdict, Result: n.result, Why: e.why, At: e.at, Outputs: n.outputs, Withheld: e.withheld})
+}
+
+// settled passes a finished job on: to those that need it, and up.
+func (o *owner) settled(n *node) {
+	if p := n.parent; p != nil {
+		p.left--
+		if p.expansion.FailFast && n.result.Bad() && !p.stopped {
+			p.stopped = true
+			o.stop(p, fmt.Sprintf("%s ended in %s (fail-fast)", n.job.ID, n.verdict))
+		}
+		if p.outputs == nil {
+			p.outputs = map[string]string{}
+		}
+		maps.Copy(p.outputs, n.outputs)
+	}
+	for _, d := range n.dependents {
+		d.open--
+		o.consider(d)
+	}
+	if p := n.parent; p != nil && p.left == 0 && p.state != record.Finished {
+		o.gather(p)
+	}
+}
+
+// stop cancels every unfinished job below p.
+func (o *owner) stop(p *node, why string) {
+	for _, c := range p.children {
+		if c.state != record.Finished {
+			o.stopOne(c, why)
+		}
+	}
+}
+
+// stopOne cancels a job that has not finished.
+func (o *owner) stopOne(n *node, why string) {
+	switch {
+	case n.cancel != nil: // a goroutine has it, and will report
+		n.cancel(Cancel(why))
+	case n.expansion != nil:
+		o.stop(n, why)
+	default:
+		o.end(n, end{verdict: plan.Cancelled, why: why})
+	}
+}
+
+// gather ends an expanded job, all of whose jobs have ended.
+func (o *owner) gather(p *node) {
+	e := end{verdict: plan.Skipped, outputs: p.outputs}
+	result := plan.Skipped
+	jobs := map[string]plan.Outcome{}
+	for _, c := range p.children {
+		e.verdict, result = plan.Worse(e.verdict, c.verdict), plan.Worse(result, c.result)
+		jobs[lastPart(c.job.ID)] = plan.Outcome{Verdict: c.result, Outputs: c.outputs}
+	}
+	if len(p.expansion.Outputs) > 0 {
+		s := *p.scope
+		s.Jobs = jobs
+		var problem error
+		e.outputs, e.withheld, problem = o.outputs(&o.req, p.expansion.Outputs, &s)
+		if problem != nil {
+			bad := problemEnd(problem, p.job.Source)
+			e.verdict, e.why, e.at, result = bad.verdict, bad.why, bad.at, bad.verdict
+		}
+	}
+	p.verdict, p.result, p.outputs, p.state = e.verdict, result, e.outputs, record.Finished
+	if p.release != nil {
+		p.release()
+	}
+	if p.result.Bad() && p.job.ContinueOnError {
+		p.result = plan.Success
+	}
+	o.emitEnd(p, e)
+	o.settled(p)
+}
+
+// outputs asks what a job's outputs are. Those that hold a secret are withheld.
+func (e *Engine) outputs(req *Request, bindings []plan.Binding, s *plan.Scope) (outputs map[string]string, withheld []string, err error) {
+	for _, b := range bindings {
+		v, err := e.Dialect.Eval(b.Value, dialect.Text, s)
+		if err != nil {
+			return outputs, withheld, err
+		}
+		text, _ := v.(string)
+		if req.Masker.Holds(text) {
+			withheld = append(withheld, b.Name)
+			continue
+		}
+		if outputs == nil {
+			outputs = make(map[string]string, len(bindings))
+		}
+		outputs[b.Name] = text
+	}
+	return outputs, withheld, nil
+}
+
+// cancelQueued looks again at what has not started: its condition may hold
+// even when the run is cancelled.
+func (o *owner) cancelQueued() {
+	queue := o.queue
+	o.queue = nil
+	for _, n := range queue {
+		if n.state != record.Queued {
+			continue
+		}
+		n.scope.Status = o.status(n)
+		if holds, err := o.holds(n.job.If, n.scope); err == nil && holds {
+			o.queue = append(o.queue, n)
+			continue
+		}
+		o.end(n, o.declined(n))
+	}
+}
+
+// finished reports whether nothing is left to do.
+func (o *owner) finished() bool {
+	if o.active > 0 || o.waits > 0 || len(o.queue) > 0 {
+		return false
+	}
+	for _, n := range o.top {
+		if n.state != record.Finished {
+			return false
+		}
+	}
+	return true
+}
+
+// finish ends the run.
+func (o *owner) finish() {
+	o.verdict = plan.Success
+	for _, n := range o.top {
+		if n.result == plan.Cancelled || n.result.Bad() {
+			o.verdict = plan.Worse(o.verdict, n.result)
+		}
+	}
+	ran := false
+	for _, n := range o.nodes {
+		ran = ran || n.expansion == nil && n.verdict != plan.Skipped
+	}
+	switch {
+	case o.soft.Err() != nil:
+		c := causeOf(o.soft)
+		o.why = c.why
+		if !o.verdict.Bad() {
+			o.verdict = c.verdict
+		}
+	case !ran && o.unfit != nil:
+		o.verdict, o.why = plan.Fault, "no job can run here: "+o.unfit.Message+hint(o.unfit.Hint)
+	case !ran:
+		o.why = "every job was skipped"
+	}
+	o.emit("", &record.RunFinished{Verdict: o.verdict, Why: o.why})
+	o.flush()
+	if o.release != nil {
+		o.release()
+	}
+}
+
+// scope is what a job's own fields are read against.
+func (o *owner) scope(n *node) *plan.Scope {
+	s := &plan.Scope{
+		Context: o.req.Context, Job: n.job,
+		Needs:  make(map[string]plan.Outcome, len(n.needs)),
+		Status: o.status(n),
+		OS:     systemName(runtime.GOOS), Arch: archName(runtime.GOARCH),
+	}
+	for _, need := range n.needs {
+		s.Needs[lastPart(need.job.ID)] = plan.Outcome{Verdict: need.result, Outputs: need.outputs}
+	}
+	return s
+}
+
+// status is what success() and failure() of a job's condition look at: all
+// of its ancestors.
+func (o *owner) status(n *node) plan.Verdict {
+	if o.soft.Err() != nil {
+		return plan.Cancelled
+	}
+	status := plan.Success
+	seen := map[*node]bool{}
+	var walk func(*node)
+	walk = func(n *node) {
+		for _, need := range n.needs {
+			if seen[need] {
+				continue
+			}
+			seen[need] = true
+			switch {
+			case need.result.Bad():
+				status = plan.Failure
+			case need.result != plan.Success && status == plan.Success:
+				status = plan.Skipped
+			}
+			walk(need)
+		}
+	}
+	walk(n)
+	return status
+}
+
+// holds reports whether a job or a step shall run. Without a condition it
+// does when all went well so far.
+func (e *Engine) holds(cond plan.Expr, s *plan.Scope) (bool, error) {
+	if cond.IsZero() {
+		return s.Status == plan.Success, nil
+	}
+	v, err := e.Dialect.Eval(cond, dialect.Condition, s)
+	return v == true, err
+}
+
+// declined is how a job ends whose condition does not hold, and why.
+func (o *owner) declined(n *node) end {
+	e := end{verdict: plan.Skipped, at: n.job.If.Source}
+	if o.soft.Err() != nil {
+		c := causeOf(o.soft)
+		e.verdict, e.why = plan.Cancelled, c.why
+		return e
+	}
+	for _, need := range n.needs {
+		switch {
+		case need.result.Bad():
+			e.why = fmt.Sprintf("needs %s, which ended in %s", need.job.ID, need.result)
+		case need.result == plan.Skipped:
+			e.why = fmt.Sprintf("needs %s, which was skipped", need.job.ID)
+		case need.result == plan.Cancelled:
+			e.why = fmt.Sprintf("needs %s, which was cancelled", need.job.ID)
+		default:
+			continue
+		}
+		return e
+	}
+	e.why = "its condition is false: " + n.job.If.Text
+	return e
+}
+
+// resumes reports whether this run itself was begun before, by a process
+// that is gone.
+func (o *owner) resumes() bool { return o.req.Prior != nil && o.req.Prior.ID == o.runID }
+
+// prior is what is known of the job from the run this one goes on from.
+func (o *owner) prior(n *node) *record.JobRun {
+	if o.req.Prior == nil {
+		return nil
+	}
+	return o.req.Prior.Jobs[n.job.ID]
+}
+
+// adopt takes over how a job ended, if that is known and need not be done
+// again. When the run is resumed, whatever has ended stays ended; when another
+// run goes on from it, what ended well does.
+func (o *owner) adopt(n *node) bool {
+	p := o.prior(n)
+	if p == nil || p.State != record.Finished || n.job.Deferred != nil {
+		return false
+	}
+	if o.resumes() {
+		n.state, n.verdict, n.result, n.outputs = record.Finished, p.Verdict, p.Result, p.Outputs
+		o.settled(n)
+		return true
+	}
+	if p.Verdict != plan.Success {
+		return false
+	}
+	o.end(n, end{verdict: p.Verdict, outputs: p.Outputs, why: "kept from run " + o.req.Prior.ID})
+	return true
+}
+
+// emit keeps an event until the next flush.
+func (o *owner) emit(job string, b record.Body) {
+	o.pending = append(o.pending, record.Event{Run: o.runID, Job: job, Body: b})
+}
+
+// flush makes what was decided a fact.
+func (o *owner) flush() {
+	if len(o.pending) == 0 {
+		return
+	}
+	events := o.pending
+	o.pending = nil
+	events, err := o.Record.Append(context.WithoutCancel(o.ctx), events...)
+	if err != nil {
+		o.lost(err)
+		return
+	}
+	for _, e := range events {
+		o.req.Observer.Event(e)
+	}
+}
+
+// lost ends a run whose record can no longer be written: going on would do
+// what nobody could know of.
+func (o *owner) lost(err error) {
+	if o.failed == nil {
+		o.failed = err
+		o.cancel(Cancel("the record cannot be written: " + err.Error()))
+	}
+}
+
+// asked acts on a request, by another run or a person, to cancel this run or
+// one job of it.
+func (o *owner) asked(e record.Event) {
+	c, ok := e.Body.(*record.CancelRequested)
+	if !ok || e.Run != o.runID {
+		return
+	}
+	why := "cancelled by " + c.By
+	if c.Why != "" {
+		why += ": " + c.Why
+	}
+	if e.Job == "" {
+		o.cancel(Cancel(why))
+		return
+	}
+	if n := o.nodes[e.Job]; n != nil && n.state != record.Finished {
+		o.stopOne(n, why)
+	}
+}
+
+func lastPart(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }
+
+func hint(h string) string {
+	if h == "" {
+		return ""
+	}
+	return "; " + h
+}
+
+// problemEnd is how a job ends whose plan cannot be read: in failure when the
+// user can mend it, in error when we are to blame.
+func problemEnd(err error, at plan.Source) end {
+	var p *dialect.ProblemError
+	if errors.As(err, &p) {
+		if !p.Source.IsZero() {
+			at = p.Source
+		}
+		return end{verdict: plan.Failure, why: p.Message + hint(p.Hint), at: at}
+	}
+	return end{verdict: plan.Fault, why: err.Error(), at: at}
+}
+
+func systemName(goos string) string {
+	switch goos {
+	case "darwin":
+		return "macOS"
+	case "windows":
+		return "Windows"
+	}
+	return "Linux"
+}
+
+func archName(goarch string) string {
+	switch goarch {
+	case "amd64":
+		return "X64"
+	case "386":
+		return "X86"
+	}
+	return strings.ToUpper(goarch)
+}

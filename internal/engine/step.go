@@ -1,0 +1,562 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/dialect"
+	"github.com/fairlead-dev/fairlead/internal/executor"
+	"github.com/fairlead-dev/fairlead/internal/fault"
+	"github.com/fairlead-dev/fairlead/internal/harvest"
+	"github.com/fairlead-dev/fairlead/internal/logs"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/record"
+)
+
+// background is a step that runs beside those that follow it.
+type background struct {
+	step   *plan.Step
+	thread *thread
+	cancel context.CancelCauseFunc
+	asked  bool // cancelled on purpose: how it ends is nobody's failure
+	done   chan struct{}
+	end    stepEnd
+}
+
+// stepEnd is how a step ended.
+type stepEnd struct {
+	outcome, conclusion plan.Verdict
+	outputs             map[string]string
+	finished            *record.StepFinished
+}
+
+// steps runs steps in order.
+func (t *thread) steps(steps []plan.Step, f *frame) {
+	for i := range steps {
+		t.step(&steps[i], f)
+	}
+}
+
+// step runs one step, or what it asks of others, and lets the frame know.
+func (t *thread) step(s *plan.Step, f *frame) {
+	switch {
+	case s.Wait != nil, s.Cancel != "":
+		t.control(s, f)
+	case len(s.Parallel) > 0:
+		keys := make([]string, len(s.Parallel))
+		for i := range s.Parallel {
+			keys[i] = s.Parallel[i].Key
+			t.spawn(&s.Parallel[i], f)
+		}
+		t.join(f, keys)
+	case s.Background:
+		t.spawn(s, f)
+	default:
+		t.settle(s, f, t.execute(s, f))
+	}
+}
+
+// settle lets the frame know how a step ended.
+func (t *thread) settle(s *plan.Step, f *frame, e stepEnd) {
+	if s.ID != "" && s.Phase == plan.Main {
+		f.outcomes[s.ID] = plan.StepOutcome{Outcome: e.outcome, Conclusion: e.conclusion, Outputs: e.outputs}
+	}
+	if e.conclusion.Bad() {
+		f.status = plan.Failure
+		if f == f.top {
+			t.mu.Lock()
+			t.verdict = plan.Worse(t.verdict, e.conclusion)
+			if t.failed == nil {
+				t.failed = e.finished
+			}
+			t.mu.Unlock()
+		}
+	}
+}
+
+// spawn runs a step beside those that follow. It sees the environment as it is
+// now; what it says counts from the moment it is waited for.
+func (t *thread) spawn(s *plan.Step, f *frame) {
+	ctx, cancel := context.WithCancelCause(t.ctx)
+	own := &thread{job: t.job, ctx: ctx, env: t.env, path: t.path}
+	b := &background{step: s, thread: own, cancel: cancel, done: make(chan struct{})}
+	if t.back == nil {
+		t.back = map[string]*background{}
+	}
+	t.back[s.Key] = b
+	t.ids = append(t.ids, s.Key)
+	snapshot := *f
+	snapshot.outcomes = maps.Clone(f.outcomes)
+	top := *f.top
+	if snapshot.top = &top; f == f.top {
+		snapshot.top = &snapshot
+	}
+	go func() {
+		defer close(b.done)
+		defer cancel(nil)
+		b.end = own.execute(s, &snapshot)
+	}()
+}
+
+// join waits for background steps, by key; nil waits for all.
+func (t *thread) join(f *frame, keys []string) {
+	if keys == nil {
+		keys = slices.Clone(t.ids)
+	}
+	for _, key := range keys {
+		b := t.back[key]
+		if b == nil {
+			continue
+		}
+		<-b.done
+		delete(t.back, key)
+		t.ids = slices.DeleteFunc(t.ids, func(k string) bool { return k == key })
+		t.heed(&b.thread.said)
+		if b.asked && b.end.conclusion != plan.Success {
+			b.end.conclusion = plan.Cancelled
+		}
+		t.settle(b.step, f, b.end)
+	}
+}
+
+// control is a step that waits for background steps or ends one.
+func (t *thread) control(s *plan.Step, f *frame) {
+	scope := t.scope(s, f)
+	if holds, err := t.holds(s.If, scope); err == nil && !holds {
+		t.skip(s)
+		return
+	}
+	t.note(s.Key, &record.StepStarted{Name: s.Name, At: s.Source, Line: t.log.Lines()})
+	before := f.status
+	switch {
+	case s.Cancel != "":
+		if b := t.named(s.Cancel); b != nil {
+			b.asked = true
+			b.cancel(Cancel("cancelled by step " + s.Name))
+			t.join(f, []string{b.step.Key})
+		}
+	case s.Wait.All:
+		t.join(f, nil)
+	default:
+		for _, id := range s.Wait.IDs {
+			if b := t.named(id); b != nil {
+				t.join(f, []string{b.step.Key})
+			}
+		}
+	}
+	e := stepEnd{outcome: plan.Success, conclusion: plan.Success}
+	if before == plan.Success && f.status != plan.Success {
+		e.outcome, e.conclusion = plan.Failure, plan.Failure
+	}
+	e.finished = &record.StepFinished{Name: s.Name, Outcome: e.outcome, Conclusion: e.conclusion, Line: t.log.Lines()}
+	t.note(s.Key, e.finished)
+}
+
+// named finds a background step by its author's ID.
+func (t *thread) named(id string) *background {
+	for _, b := range t.back {
+		if b.step.ID == id {
+			return b
+		}
+	}
+	return nil
+}
+
+func (t *thread) skip(s *plan.Step) stepEnd {
+	fin := &record.StepFinished{Name: s.Name, Outcome: plan.Skipped, Conclusion: plan.Skipped, Line: t.log.Lines()}
+	t.note(s.Key, fin)
+	return stepEnd{outcome: plan.Skipped, conclusion: plan.Skipped, finished: fin}
+}
+
+// execute runs one step to its end and records it.
+func (t *thread) execute(s *plan.Step, f *frame) stepEnd {
+	if fin, said, ok := t.replay.take(s.Key); ok {
+		return t.repeat(s, f, fin, said)
+	}
+	scope := t.scope(s, f)
+	holds, err := t.holds(s.If, scope)
+	if err != nil {
+		t.note(s.Key, &record.StepStarted{Name: s.Name, ID: s.ID, Phase: s.Phase, At: s.Source, Line: t.log.Lines()})
+		return t.finish(s, &plan.Act{Name: s.Name}, stepWork{err: err})
+	}
+	if !holds {
+		return t.skip(s)
+	}
+	act, err := t.session.Resolve(t.ctx, s, scope)
+	if err != nil {
+		t.note(s.Key, &record.StepStarted{Name: s.Name, ID: s.ID, Phase: s.Phase, At: s.Source, Line: t.log.Lines()})
+		return t.finish(s, &plan.Act{Name: s.Name}, stepWork{err: err})
+	}
+	t.register(act, f)
+	started := &record.StepStarted{Name: t.req.Masker.String(act.Name), ID: s.ID, Phase: s.Phase, At: s.Source, Line: t.log.Lines()}
+	if act.Command != nil {
+		started.Script = t.req.Masker.String(act.Command.Script)
+	}
+	t.note(s.Key, started)
+
+	ctx, cancel := context.WithCancelCause(t.ctx)
+	defer cancel(nil)
+	if act.Timeout > 0 {
+		limit := time.AfterFunc(act.Timeout, func() {
+			cancel(&cause{plan.Timeout, fmt.Sprintf("the step ran longer than its limit of %s", act.Timeout)})
+		})
+		defer limit.Stop()
+	}
+	// When the job is cancelled, the step goes on only if it would have been
+	// started even then.
+	unwatch := context.AfterFunc(t.soft, func() {
+		late := *scope
+		late.Status = plan.Cancelled
+		if holds, err := t.holds(s.If, &late); err != nil || !holds {
+			cancel(causeOf(t.soft))
+		}
+	})
+	defer unwatch()
+
+	var w stepWork
+	switch {
+	case act.Problem != nil:
+		w.err = &dialect.ProblemError{Problem: *act.Problem}
+		w.unable = true
+	case act.Group != nil:
+		w = t.group(ctx, s, act.Group, f)
+	default:
+		w = t.work(ctx, s, act, scope)
+	}
+	if ctx.Err() != nil {
+		w.cause = causeOf(ctx)
+	}
+	return t.finish(s, act, w)
+}
+
+// register keeps a step's post step for the end of the job.
+func (t *thread) register(act *plan.Act, f *frame) {
+	if act.Post == nil {
+		return
+	}
+	t.mu.Lock()
+	t.posts = append(t.posts, post{act.Post, f})
+	t.mu.Unlock()
+}
+
+// repeat lets a step of an earlier run stand for this one.
+func (t *thread) repeat(s *plan.Step, f *frame, fin *record.StepFinished, said []*plan.Effects) stepEnd {
+	e := stepEnd{outcome: fin.Outcome, conclusion: fin.Conclusion, finished: fin, outputs: settings(fin.Effects.Outputs)}
+	for _, fx := range said {
+		t.heed(fx)
+	}
+	t.save(s, fin.Effects.State)
+	if s.Use != nil && fin.Outcome != plan.Skipped {
+		if act, err := t.session.Resolve(t.ctx, s, t.scope(s, f)); err == nil {
+			t.register(act, f)
+		}
+	}
+	return e
+}
+
+// stepWork is what came of a step's work.
+type stepWork struct {
+	result executor.Result
+	fx     plan.Effects
+	tail   *tail
+	tests  []record.TestsReported
+	inner  *stepEnd // of a group: the worst of its steps
+	err    error
+	unable bool // it cannot be done here
+	cause  *cause
+}
+
+// work runs a command or a built-in and listens to it.
+func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, scope *plan.Scope) (w stepWork) {
+	listener, err := t.session.Listen(s, act, scope)
+	if err != nil {
+		return stepWork{err: fmt.Errorf("listen to the step: %w", err)}
+	}
+	out := &sink{thread: t, key: s.Key, listener: listener}
+	split := logs.NewSplitter(out.line)
+	writer := stamped{out, split}
+	if act.Builtin != nil {
+		w.fx, w.err = t.session.Do(ctx, act.Builtin, scope, writer)
+	} else {
+		command := *act.Command
+		command.Env = maps.Clone(command.Env)
+		if command.Env == nil {
+			command.Env = map[string]string{}
+		}
+		maps.Copy(command.Env, listener.Env())
+		t.mu.Lock()
+		t.commands[s.Key] = &command
+		t.mu.Unlock()
+		w.result, w.err = t.room.Run(ctx, &command, writer)
+	}
+	if err := split.Close(); err != nil && w.err == nil {
+		w.err = err
+	}
+	left, err := listener.Close()
+	if err != nil && w.err == nil {
+		w.err = fmt.Errorf("read what the step left: %w", err)
+	}
+	t.req.Masker.Add(left.Masks...)
+	w.fx.Merge(&out.said)
+	w.fx.Merge(&left)
+	w.tail = &out.tail
+	if report, ok := out.tests.Report(); ok {
+		w.tests = append(w.tests, report)
+	}
+	return w
+}
+
+// group runs the steps of a composite action, in a frame of their own.
+func (t *thread) group(ctx context.Context, s *plan.Step, g *plan.Group, f *frame) (w stepWork) {
+	inner := &frame{
+		top: f.top, outcomes: map[string]plan.StepOutcome{}, status: plan.Success,
+		group: &plan.GroupScope{Inputs: g.Inputs, Values: g.Values, Env: g.Env, Parent: f.group},
+	}
+	outer, back, ids := t.ctx, t.back, t.ids
+	t.ctx, t.back, t.ids = ctx, nil, nil
+	t.steps(g.Steps, inner)
+	t.join(inner, nil)
+	t.ctx, t.back, t.ids = outer, back, ids
+	e := stepEnd{outcome: plan.Success}
+	if inner.status != plan.Success {
+		e.outcome = plan.Failure
+	}
+	w.inner = &e
+	scope := t.scope(s, inner)
+	for _, b := range g.Outputs {
+		v, err := t.Dialect.Eval(b.Value, dialect.Text, scope)
+		if err != nil {
+			w.err = err
+			break
+		}
+		text, _ := v.(string)
+		w.fx.Outputs = append(w.fx.Outputs, plan.Setting{Name: b.Name, Value: text})
+	}
+	return w
+}
+
+// finish judges what came of a step, records it and lets later steps see it.
+func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
+	fin := &record.StepFinished{Name: t.req.Masker.String(act.Name), Exit: w.result.Exit, Signal: w.result.Signal, Observation: w.result.Observation, Line: t.log.Lines()}
+	t.judge(fin, w)
+	fin.Conclusion = fin.Outcome
+	if act.ContinueOnError && fin.Outcome.Bad() {
+		fin.Conclusion = plan.Success
+	}
+	e := stepEnd{outcome: fin.Outcome, conclusion: fin.Conclusion, outputs: settings(w.fx.Outputs), finished: fin}
+	t.heed(&w.fx)
+	t.save(s, w.fx.State)
+	fin.Effects, fin.Masked = t.masked(w.fx)
+	bodies := make([]record.Body, 0, 1+len(w.tests)+len(w.fx.Artifacts))
+	for i := range w.tests {
+		bodies = append(bodies, &w.tests[i])
+	}
+	for _, a := range w.fx.Artifacts {
+		bodies = append(bodies, &record.ArtifactSaved{Artifact: a})
+	}
+	t.note(s.Key, append(bodies, fin)...)
+	return e
+}
+
+// judge says how a step ended and, if badly, whose fault it is.
+func (t *thread) judge(fin *record.StepFinished, w stepWork) {
+	var problem *dialect.ProblemError
+	switch {
+	case w.cause != nil && (w.result.Stopped || w.err != nil || w.inner != nil):
+		fin.Outcome, fin.Why = w.cause.verdict, w.cause.why
+		return
+	case errors.As(w.err, &problem):
+		fin.Outcome, fin.Why = plan.Failure, problem.Message+hint(problem.Hint)
+		if w.unable {
+			fin.Outcome = plan.Fault
+		}
+		fin.Fault = &record.Diagnosis{Rule: problem.Rule, Verdict: fin.Outcome, Title: problem.Source.String() + ": " + problem.Message, Hint: problem.Hint}
+		return
+	case w.err == nil && w.fx.Fail != "":
+		fin.Outcome, fin.Why = plan.Failure, w.fx.Fail
+		fin.Fault = &record.Diagnosis{Rule: "step-said", Verdict: plan.Failure, Title: w.fx.Fail}
+		return
+	case w.inner != nil && w.err == nil:
+		fin.Outcome = w.inner.outcome
+		if fin.Outcome.Bad() {
+			fin.Why = "a step inside it failed"
+		}
+		return
+	case w.err == nil && w.result.Exit == 0 && w.result.Signal == "":
+		fin.Outcome = plan.Success
+		return
+	}
+	facts := fault.Facts{Exit: w.result.Exit, Signal: w.result.Signal, OOM: w.result.OOM, Notes: w.fx.Notes}
+	if w.tail != nil {
+		facts.Tail = w.tail.lines()
+	}
+	if w.err != nil {
+		facts.Err = w.err.Error()
+	}
+	fin.Fault = fault.Diagnose(facts)
+	fin.Outcome = fin.Fault.Verdict
+	switch {
+	case w.err != nil:
+		fin.Why = t.req.Masker.String(w.err.Error())
+	case w.result.Signal != "":
+		fin.Why = "ended by signal " + w.result.Signal
+	default:
+		fin.Why = fmt.Sprintf("exit code %d", w.result.Exit)
+	}
+}
+
+// save keeps what a step saved for its post step.
+func (t *thread) save(s *plan.Step, state []plan.Setting) {
+	if len(state) == 0 {
+		return
+	}
+	key := s.Key
+	if s.Of != "" {
+		key = s.Of
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state[key] == nil {
+		t.state[key] = map[string]string{}
+	}
+	for _, x := range state {
+		t.state[key][x.Name] = x.Value
+	}
+}
+
+// masked is what a step said without the values of secrets, and whether it
+// held any.
+func (t *thread) masked(fx plan.Effects) (plan.Effects, bool) {
+	held := false
+	clean := func(settings []plan.Setting) []plan.Setting {
+		for i, x := range settings {
+			if t.req.Masker.Holds(x.Value) {
+				if !held {
+					settings = slices.Clone(settings)
+				}
+				held = true
+				settings[i].Value = t.req.Masker.String(x.Value)
+			}
+		}
+		return settings
+	}
+	fx.Env, fx.Outputs, fx.State = clean(slices.Clone(fx.Env)), clean(slices.Clone(fx.Outputs)), clean(slices.Clone(fx.State))
+	fx.Masks = nil
+	fx.Summary = t.req.Masker.Mask(fx.Summary)
+	fx.Fail = t.req.Masker.String(fx.Fail)
+	fx.Notes = slices.Clone(fx.Notes)
+	for i := range fx.Notes {
+		fx.Notes[i].Message = t.req.Masker.String(fx.Notes[i].Message)
+		fx.Notes[i].Title = t.req.Masker.String(fx.Notes[i].Title)
+	}
+	return fx, held
+}
+
+func settings(list []plan.Setting) map[string]string {
+	if len(list) == 0 {
+		return nil
+	}
+	m := make(map[string]string, len(list))
+	for _, s := range list {
+		m[s.Name] = s.Value
+	}
+	return m
+}
+
+// sink is where a step's output goes: through the dialect, which reads the
+// commands in it, and the masker, to the log and whoever watches.
+type sink struct {
+	*thread
+	key      string
+	listener dialect.Listener
+	said     plan.Effects
+	tail     tail
+	tests    harvest.GoTest
+	now      time.Time
+}
+
+// stamped gives all lines of one write the same time: asking the clock for
+// each line would be felt.
+type stamped struct {
+	sink  *sink
+	split io.Writer
+}
+
+func (w stamped) Write(p []byte) (int, error) {
+	w.sink.now = time.Now()
+	return w.split.Write(p)
+}
+
+func (s *sink) line(text []byte) error {
+	shown, said := s.listener.Line(text)
+	if said != nil {
+		s.req.Masker.Add(said.Masks...)
+		s.said.Merge(said)
+	}
+	if shown == nil {
+		return nil
+	}
+	shown = s.req.Masker.Mask(shown)
+	for {
+		line, rest, more := bytes.Cut(shown, newline)
+		if err := s.show(line); err != nil || !more {
+			return err
+		}
+		shown = rest
+	}
+}
+
+var newline = []byte{'\n'}
+
+// show adds a line to the log and tells whoever watches.
+func (s *sink) show(shown []byte) error {
+	n, err := s.log.Line(s.key, s.now, shown)
+	if err != nil {
+		return fmt.Errorf("write the log: %w", err)
+	}
+	s.tests.Line(shown)
+	s.tail.add(n, shown)
+	s.req.Observer.Line(s.plan.ID, s.key, n, shown)
+	return nil
+}
+
+// tail is the last lines of a step's output, in constant memory.
+type tail struct {
+	ring [tailLines]tailLine
+	next int
+}
+
+const (
+	tailLines = 400
+	tailWidth = 2000 // bytes kept of a line
+)
+
+type tailLine struct {
+	n    int64
+	text []byte
+	set  bool
+}
+
+func (t *tail) add(n int64, text []byte) {
+	slot := &t.ring[t.next%tailLines]
+	slot.n, slot.set = n, true
+	slot.text = append(slot.text[:0], text[:min(len(text), tailWidth)]...)
+	t.next++
+}
+
+func (t *tail) lines() []fault.Line {
+	var lines []fault.Line
+	for i := range tailLines {
+		if slot := &t.ring[(t.next+i)%tailLines]; slot.set {
+			lines = append(lines, fault.Line{N: slot.n, Text: strings.ToValidUTF8(string(slot.text), "�")})
+		}
+	}
+	return lines
+}

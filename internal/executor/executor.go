@@ -1,0 +1,66 @@
+// Package executor is the door to the places where steps run: this host, a
+// container, a pod, another machine.
+//
+// An executor opens a [Room] for a job; the room runs commands, one after
+// another or side by side, until it is closed. A room gives its steps a
+// workspace, a temporary directory and a tool cache. It promises:
+//
+//   - a command and all its descendants are gone when Run has returned, on
+//     whatever way it ended;
+//   - no byte of its output is lost and none arrives after Run has returned;
+//   - what ended it is told apart: an exit code, a signal, or our own failure
+//     (a Go error: the command could not be started).
+package executor
+
+import (
+	"context"
+	"io"
+
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/record"
+)
+
+// Executor is a kind of place.
+type Executor interface {
+	// Name is its short name: "host".
+	Name() string
+
+	// Fits says whether a job's place can be had here; if not, the problem
+	// says why and what to do.
+	Fits(place *plan.Place) *plan.Problem
+
+	// Open makes a room ready. The caller closes it.
+	Open(ctx context.Context, spec Spec) (Room, error)
+}
+
+// Spec is what a room is made for.
+type Spec struct {
+	Run, Job string // for names and labels
+	Place    plan.Place
+	Dirs     plan.Dirs // on this machine; made by the caller, which owns them
+}
+
+// Room is where one job's steps run. Run may be called by several goroutines.
+type Room interface {
+	// Dirs are the directories as the steps see them.
+	Dirs() plan.Dirs
+
+	// Run runs a command to its end. Output (standard output and error,
+	// joined as they come) goes to out, whole writes in order; a slow out
+	// slows the command. When ctx ends, the command and its descendants get
+	// TERM, then KILL after a grace period, and Result.Stopped is true.
+	Run(ctx context.Context, c *plan.Command, out io.Writer) (Result, error)
+
+	// Close ends everything that still runs in the room.
+	Close() error
+}
+
+// Result is how a command ended.
+type Result struct {
+	Exit        int    // exit code; 128+n when signal n ended it
+	Signal      string // name of the signal that ended it, "" for none
+	Stopped     bool   // it ended because ctx did
+	LeftOver    int    // processes that outlived their step and were ended
+	OOM         bool   // the kernel killed something for want of memory
+	Observation *record.Observation
+}

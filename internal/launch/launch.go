@@ -1,0 +1,394 @@
+// Package launch is the way from a wish to a running plan.
+//
+// The command line and the server both come through here. An [Order] says
+// what somebody wants (this directory, that event, these inputs); [Launcher]
+// finds the tree, reads what git knows of it, lets the dialects compile its
+// pipelines, and chooses those that the event starts. Running one of them
+// gives it an identity (a number, a lease that says who runs it, a directory
+// for its logs) and hands it to the engine.
+//
+//	Order ──► Prepare ──► Prepared{tree, change, pipelines, problems}
+//	                          │
+//	                          ▼
+//	                         Run ──► engine ──► Result
+//	Resume, Rerun ────────────▲
+//
+// What a run needs to be repeated is in the record: Resume goes on with a run
+// whose process is gone, Rerun begins a new one from what an old one knew.
+package launch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/dialect"
+	"github.com/fairlead-dev/fairlead/internal/engine"
+	"github.com/fairlead-dev/fairlead/internal/executor"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/store"
+	"github.com/fairlead-dev/fairlead/internal/workspace"
+)
+
+// Launcher starts runs. Its fields are set once.
+type Launcher struct {
+	Dialects []dialect.Dialect
+	Executor executor.Executor
+	Store    Store
+	Slots    *workspace.Slots
+	Data     string // directory of logs and kept jobs
+	Idle     func() float64
+	Version  string // Fairlead's own
+	// Actions are local overrides, recorded with a run: owner/name -> directory.
+	Actions map[string]string
+	// Grace is how long steps may go on in a cancelled run.
+	Grace time.Duration
+
+	mu      sync.Mutex
+	engines map[string]*engine.Engine // by dialect
+}
+
+// Store is what launching asks of the record.
+type Store interface {
+	store.Store
+	// NewRun gives a run its identity.
+	NewRun(ctx context.Context, repository, pipeline string) (id string, number int, err error)
+	// Run is what is known of a run.
+	Run(ctx context.Context, id string) (*record.Run, error)
+}
+
+// Order is what somebody wants to run. The zero value of a field leaves the
+// choice to Fairlead.
+type Order struct {
+	Dir       string
+	Workflow  string // a file's path, base name or stem, or a pipeline's name
+	Event     string
+	EventFile string // JSON
+	Inputs    map[string]string
+	Secrets   map[string]string
+	Vars      map[string]string
+	Env       map[string]string
+	Matrix    map[string][]string
+	Jobs      []string // only these and what they need
+	Parallel  int
+	Retry     int
+	InPlace   bool
+}
+
+// Prepared is an order, understood.
+type Prepared struct {
+	Order     Order
+	Tree      *workspace.Tree
+	Change    *plan.Change
+	Pipelines []plan.Pipeline // all that were found
+	Chosen    []*plan.Pipeline
+	Problems  []plan.Problem
+}
+
+// UsageError is a wish that cannot be fulfilled as it was said.
+type UsageError struct{ Message, Hint string }
+
+func (e *UsageError) Error() string {
+	if e.Hint == "" {
+		return e.Message
+	}
+	return e.Message + "; " + e.Hint
+}
+
+// guesses are the events that are tried when none is named, in order.
+var guesses = []string{"push", "pull_request"}
+
+// named are the further events tried for a workflow that was asked for by name.
+var named = []string{"workflow_dispatch", "schedule", "workflow_call", "pull_request_target", "repository_dispatch", "release", "workflow_run"}
+
+// Prepare understands an order. Problems of the user's files are in the
+// result; a *UsageError says that the order itself cannot be fulfilled.
+func (l *Launcher) Prepare(ctx context.Context, o Order) (*Prepared, error) {
+	tree, err := workspace.Open(ctx, o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	facts, err := tree.Facts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &Prepared{Order: o, Tree: tree}
+	events := []string{o.Event}
+	if o.Event == "" {
+		events = guesses
+		if o.Workflow != "" {
+			events = slices.Concat(guesses, named)
+		}
+	}
+	for _, event := range events {
+		if err := p.change(facts, event); err != nil {
+			return nil, err
+		}
+		if err := l.compile(ctx, p, facts); err != nil {
+			return nil, err
+		}
+		if err := p.choose(); err != nil {
+			return nil, err
+		}
+		if len(p.Chosen) > 0 {
+			break
+		}
+	}
+	return p, p.narrow()
+}
+
+// change makes the change that the order is about.
+func (p *Prepared) change(f workspace.Facts, event string) error {
+	c := &plan.Change{
+		Event: event, Inputs: p.Order.Inputs,
+		Ref: f.Ref, SHA: f.SHA, Dirty: f.Dirty, Before: f.Before,
+		Repository: f.Repository, Server: f.Server, DefaultBranch: f.DefaultBranch, Actor: f.Actor,
+	}
+	if c.SHA == "" {
+		c.SHA = strings.Repeat("0", 40)
+	}
+	if strings.HasPrefix(event, "pull_request") {
+		c.HeadRef, c.BaseRef = f.Branch, f.DefaultBranch
+	}
+	if file := p.Order.EventFile; file != "" {
+		data, err := readLimited(file, maxEvent)
+		if err != nil {
+			return &UsageError{Message: fmt.Sprintf("the event file cannot be read: %v", err)}
+		}
+		if err := json.Unmarshal(data, &c.Payload); err != nil {
+			return &UsageError{Message: fmt.Sprintf("the event file %s is not a JSON object: %v", file, err)}
+		}
+	}
+	p.Change = c
+	return nil
+}
+
+// maxEvent is the size of the largest event file.
+const maxEvent = 25 << 20
+
+func readLimited(name string, limit int64) ([]byte, error) {
+	st, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if st.Size() > limit {
+		return nil, fmt.Errorf("%s has %d bytes, more than the limit of %d", name, st.Size(), limit)
+	}
+	return os.ReadFile(name)
+}
+
+// compile lets every dialect read the tree.
+func (l *Launcher) compile(ctx context.Context, p *Prepared, facts workspace.Facts) error {
+	p.Pipelines, p.Problems = nil, nil
+	for _, d := range l.Dialects {
+		d.Describe(p.Change)
+		pipelines, problems, err := d.Compile(ctx, p.Tree.FS(), p.Change)
+		if err != nil {
+			return fmt.Errorf("read the %s pipelines: %w", d.Name(), err)
+		}
+		hangs := func(pl plan.Pipeline) bool { return pl.Start.Files }
+		if !p.Change.FilesKnown && slices.ContainsFunc(pipelines, hangs) {
+			base := p.Change.Before
+			if p.Change.BaseRef != "" {
+				base = p.Change.BaseRef
+			}
+			files, known, err := p.Tree.Changed(ctx, base)
+			if err != nil {
+				return fmt.Errorf("find what the change touches: %w", err)
+			}
+			if p.Change.Files, p.Change.FilesKnown = files, known; known {
+				if pipelines, problems, err = d.Compile(ctx, p.Tree.FS(), p.Change); err != nil {
+					return fmt.Errorf("read the %s pipelines: %w", d.Name(), err)
+				}
+			}
+		}
+		p.Pipelines, p.Problems = append(p.Pipelines, pipelines...), append(p.Problems, problems...)
+	}
+	return nil
+}
+
+// choose finds the pipelines to run: those that the event starts, or those
+// that were asked for by name.
+func (p *Prepared) choose() error {
+	p.Chosen = nil
+	found := false
+	for i := range p.Pipelines {
+		pl := &p.Pipelines[i]
+		if p.Order.Workflow != "" {
+			if !answersTo(pl, p.Order.Workflow) {
+				continue
+			}
+			found = true
+			if !pl.Start.Yes && !(p.Order.Event == "" && slices.Contains(pl.Events, p.Change.Event)) {
+				continue
+			}
+		} else if !pl.Start.Yes {
+			continue
+		}
+		p.Chosen = append(p.Chosen, pl)
+	}
+	if p.Order.Workflow != "" && !found {
+		return &UsageError{Message: fmt.Sprintf("there is no workflow %q here", p.Order.Workflow), Hint: p.known()}
+	}
+	return nil
+}
+
+func answersTo(p *plan.Pipeline, name string) bool {
+	base := path.Base(p.File)
+	return name == p.Name || name == p.File || name == base || name == strings.TrimSuffix(base, path.Ext(base)) ||
+		filepath.ToSlash(filepath.Clean(name)) == p.File
+}
+
+// known lists the names of what was found, for people.
+func (p *Prepared) known() string {
+	if len(p.Pipelines) == 0 {
+		return "no pipeline files were found"
+	}
+	names := make([]string, len(p.Pipelines))
+	for i, pl := range p.Pipelines {
+		names[i] = path.Base(pl.File)
+	}
+	return "known are " + strings.Join(names, ", ")
+}
+
+// narrow keeps only the jobs that were asked for and what they need.
+func (p *Prepared) narrow() error {
+	if len(p.Order.Jobs) == 0 {
+		return nil
+	}
+	missing := slices.Clone(p.Order.Jobs)
+	chosen := p.Chosen[:0]
+	for _, pl := range p.Chosen {
+		byID := map[string]*plan.Job{}
+		for i := range pl.Jobs {
+			byID[pl.Jobs[i].ID] = &pl.Jobs[i]
+		}
+		keep := map[string]bool{}
+		var want func(id string)
+		want = func(id string) {
+			if j := byID[id]; j != nil && !keep[id] {
+				keep[id] = true
+				for _, need := range j.Needs {
+					want(need)
+				}
+			}
+		}
+		for _, name := range p.Order.Jobs {
+			for i := range pl.Jobs {
+				if j := &pl.Jobs[i]; j.ID == name || j.Name == name {
+					want(j.ID)
+					missing = slices.DeleteFunc(missing, func(m string) bool { return m == name })
+				}
+			}
+		}
+		if len(keep) == 0 {
+			continue
+		}
+		narrowed := *pl
+		narrowed.Jobs = nil
+		for _, j := range pl.Jobs {
+			if keep[j.ID] {
+				narrowed.Jobs = append(narrowed.Jobs, j)
+			}
+		}
+		chosen = append(chosen, &narrowed)
+	}
+	p.Chosen = chosen
+	if len(missing) > 0 {
+		var known []string
+		for _, pl := range p.Pipelines {
+			for _, j := range pl.Jobs {
+				known = append(known, j.ID)
+			}
+		}
+		slices.Sort(known)
+		return &UsageError{Message: fmt.Sprintf("no workflow that is to run has a job %q", missing[0]),
+			Hint: "known jobs are " + strings.Join(slices.Compact(known), ", ")}
+	}
+	return nil
+}
+
+// ProblemsOf are the problems of one pipeline's files.
+func (p *Prepared) ProblemsOf(pl *plan.Pipeline) []plan.Problem {
+	var own []plan.Problem
+	for _, problem := range p.Problems {
+		for _, t := range pl.Texts {
+			if problem.File == t.Path {
+				own = append(own, problem)
+				break
+			}
+		}
+		if len(pl.Texts) == 0 && problem.File == pl.File {
+			own = append(own, problem)
+		}
+	}
+	return own
+}
+
+// settings are what is kept of an order so that it can be repeated.
+func (l *Launcher) settings(o Order, inputs map[string]any) record.Settings {
+	return record.Settings{
+		Jobs: o.Jobs, Matrix: o.Matrix, Inputs: inputs, Vars: o.Vars, Env: o.Env,
+		Secrets: slices.Sorted(maps.Keys(o.Secrets)), Parallel: o.Parallel, Retry: o.Retry,
+		InPlace: o.InPlace, Actions: l.Actions,
+	}
+}
+
+// LogPath is where the log of a job lies.
+func (l *Launcher) LogPath(run, job string) string { return LogPath(l.Data, run, job) }
+
+// LogPath is where, below the data directory, the log of a job lies.
+func LogPath(data, run, job string) string {
+	return filepath.Join(data, "runs", run, "logs", fileName(job)+".log")
+}
+
+// keptPath is where the commands of a kept job lie.
+func keptPath(data, run, job string) string {
+	return filepath.Join(data, "runs", run, "kept", fileName(job)+".json")
+}
+
+// fileName makes one path element of a job's ID: "test/20" is "test+20".
+func fileName(job string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '/':
+			return '+'
+		case r < ' ' || r == os.PathSeparator || r == 0x7f:
+			return '_'
+		}
+		return r
+	}, job)
+}
+
+// Kept is a job whose workspace was kept: what its steps ran, and where.
+type Kept struct {
+	Dirs     plan.Dirs
+	Commands map[string]*plan.Command // by step key; secrets' values are masked
+}
+
+// Kept returns a kept job, or an error that says why there is none.
+func (l *Launcher) Kept(run, job string) (*Kept, error) {
+	data, err := os.ReadFile(keptPath(l.Data, run, job))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &UsageError{Message: fmt.Sprintf("run %s keeps no workspace of job %s", run, job), Hint: "workspaces are kept of jobs that did not succeed, the last few of them"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	k := new(Kept)
+	if err := json.Unmarshal(data, k); err != nil {
+		return nil, fmt.Errorf("read kept job %s of run %s: %w", job, run, err)
+	}
+	return k, nil
+}

@@ -1,0 +1,411 @@
+package launch
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/dialect"
+	"github.com/fairlead-dev/fairlead/internal/engine"
+	"github.com/fairlead-dev/fairlead/internal/logs"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/secret"
+	"github.com/fairlead-dev/fairlead/internal/store"
+	"github.com/fairlead-dev/fairlead/internal/workspace"
+)
+
+// Watcher is who follows a run, and who may end it at once.
+type Watcher struct {
+	engine.Observer
+	// Begun is told the run's identity before its first event.
+	Begun func(run string, p *plan.Pipeline)
+	// Abort ends everything at once when it is closed.
+	Abort <-chan struct{}
+}
+
+// Result is how a run ended.
+type Result struct {
+	Run      string
+	Pipeline *plan.Pipeline
+	Verdict  plan.Verdict
+	Why      string
+	Problems []plan.Problem // of the order's inputs; then there was no run
+}
+
+// Run runs one of the chosen pipelines to its end.
+func (l *Launcher) Run(ctx context.Context, p *Prepared, pl *plan.Pipeline, w Watcher) (Result, error) {
+	d, err := l.dialect(pl.Dialect)
+	if err != nil {
+		return Result{}, err
+	}
+	inputs, problems := d.Inputs(pl, p.Order.Inputs)
+	if plan.Errors(problems) {
+		return Result{Pipeline: pl, Problems: problems}, nil
+	}
+	return l.begin(ctx, start{
+		dialect: d, tree: p.Tree, pipeline: pl, change: p.Change, attempt: 1,
+		settings: l.settings(p.Order, inputs), secrets: p.Order.Secrets,
+	}, w)
+}
+
+// Again says how a run is repeated.
+type Again struct {
+	Failed  bool   // only jobs that did not succeed
+	From    string // "JOB" or "JOB/STEP": that job goes on from that step, or from the one that failed
+	Secrets map[string]string
+}
+
+// Rerun begins a new run with the plan of an old one.
+func (l *Launcher) Rerun(ctx context.Context, id string, a Again, w Watcher) (Result, error) {
+	old, err := l.Store.Run(ctx, id)
+	if err != nil {
+		return Result{}, err
+	}
+	s, err := l.restart(ctx, old, a.Secrets)
+	if err != nil {
+		return Result{}, err
+	}
+	s.of, s.attempt = id, old.Planned.Attempt+1
+	if a.Failed || a.From != "" {
+		s.prior = old
+	}
+	if a.From != "" {
+		job, step, err := FindStep(old, a.From)
+		if err != nil {
+			return Result{}, err
+		}
+		if step == "" {
+			return Result{}, &UsageError{Message: fmt.Sprintf("no step of job %s ended badly", job), Hint: "name the step: --from " + job + "/STEP"}
+		}
+		if masked := maskedBefore(old.Jobs[job], step); masked != "" {
+			return Result{}, &UsageError{Message: fmt.Sprintf("step %q set a value that holds a secret, which is not kept", masked), Hint: "rerun the whole job: --failed"}
+		}
+		s.from = map[string]string{job: step}
+	}
+	return l.begin(ctx, s, w)
+}
+
+// Resume goes on with a run whose process is gone.
+func (l *Launcher) Resume(ctx context.Context, id string, secrets map[string]string, w Watcher) (Result, error) {
+	old, err := l.Store.Run(ctx, id)
+	if err != nil {
+		return Result{}, err
+	}
+	if old.Verdict != "" {
+		return Result{}, &UsageError{Message: fmt.Sprintf("run %s has ended (%s)", id, old.Verdict), Hint: "fairlead rerun " + id + " begins a new one"}
+	}
+	s, err := l.restart(ctx, old, secrets)
+	if err != nil {
+		return Result{}, err
+	}
+	s.id, s.number, s.prior, s.attempt = id, old.Planned.Number, old, old.Planned.Attempt
+	return l.begin(ctx, s, w)
+}
+
+// restart makes a start of what the record knows of an old run.
+func (l *Launcher) restart(ctx context.Context, old *record.Run, secrets map[string]string) (start, error) {
+	b := old.Planned
+	for _, name := range b.Settings.Secrets {
+		if _, ok := secrets[name]; !ok {
+			return start{}, &UsageError{Message: fmt.Sprintf("run %s was given secret %s, whose value is not kept", old.ID, name), Hint: "give it again with --secret " + name + " or --secret-file"}
+		}
+	}
+	d, err := l.dialect(b.Pipeline.Dialect)
+	if err != nil {
+		return start{}, err
+	}
+	tree, err := workspace.Open(ctx, b.Root)
+	if err != nil {
+		return start{}, fmt.Errorf("the tree of run %s: %w", old.ID, err)
+	}
+	return start{dialect: d, tree: tree, pipeline: b.Pipeline, change: b.Change, settings: b.Settings, secrets: secrets}, nil
+}
+
+// start is everything a run begins with.
+type start struct {
+	id       string // "" for a new run
+	number   int
+	of       string
+	attempt  int
+	dialect  dialect.Dialect
+	tree     *workspace.Tree
+	pipeline *plan.Pipeline
+	change   *plan.Change
+	settings record.Settings
+	secrets  map[string]string
+	prior    *record.Run
+	from     map[string]string
+}
+
+// begin gives the run its identity and hands it to the engine.
+func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, err error) {
+	if s.id == "" {
+		if s.id, s.number, err = l.Store.NewRun(ctx, s.change.Repository, s.pipeline.File); err != nil {
+			return res, fmt.Errorf("begin a run: %w", err)
+		}
+	}
+	lease, err := l.Store.Lease(ctx, store.RunLease(s.id), s.id)
+	if err != nil {
+		return res, fmt.Errorf("run %s is already being run: %w", s.id, err)
+	}
+	defer func() { _ = lease.Release() }()
+	masker := new(secret.Masker)
+	for _, value := range s.secrets {
+		masker.Add(value)
+	}
+	c := &plan.Context{
+		Pipeline: s.pipeline, Change: s.change, Root: s.tree.Root(), RunID: s.id, Number: s.number, Attempt: s.attempt,
+		Inputs: s.settings.Inputs, Vars: s.settings.Vars, Secrets: s.secrets, Env: s.settings.Env, Only: s.settings.Matrix,
+		Debug: s.secrets["ACTIONS_STEP_DEBUG"] == "true" || s.settings.Vars["ACTIONS_STEP_DEBUG"] == "true",
+	}
+	req := engine.Request{
+		Context: c, Masker: masker, Parallel: s.settings.Parallel, Retry: s.settings.Retry,
+		Planned: &record.RunPlanned{
+			Number: s.number, Attempt: s.attempt, Of: s.of, Root: s.tree.Root(),
+			Change: s.change, Pipeline: s.pipeline, Settings: s.settings, Version: l.Version,
+		},
+		Abort: w.Abort, Prior: s.prior, From: s.from,
+		Log: func(job string) (engine.Log, error) {
+			name := l.LogPath(s.id, job)
+			if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+				return nil, err
+			}
+			return logs.Create(name)
+		},
+	}
+	dirs := &opener{Launcher: l, of: s, slots: map[string]*workspace.Slot{}}
+	req.Open, req.Kept = dirs.open, dirs.kept
+	watching, stop := context.WithCancel(ctx)
+	cancels := make(chan record.Event)
+	req.Cancels = cancels
+	var watch sync.WaitGroup
+	follow := &follower{Observer: w.Observer, run: s.id}
+	req.Observer = follow
+	watch.Go(func() { l.watch(watching, follow, cancels) })
+	defer watch.Wait()
+	defer stop()
+	if w.Begun != nil {
+		w.Begun(s.id, s.pipeline)
+	}
+	verdict, why, err := l.engine(s.dialect).Run(ctx, req)
+	return Result{Run: s.id, Pipeline: s.pipeline, Verdict: verdict, Why: why}, err
+}
+
+// watchEvery is how often the record is asked for requests to cancel.
+const watchEvery = 200 * time.Millisecond
+
+// follower notes how far the record was when the run began, so that requests
+// to cancel it are looked for from there.
+type follower struct {
+	engine.Observer
+	run string
+	seq atomic.Int64
+}
+
+func (f *follower) Event(e record.Event) {
+	f.seq.CompareAndSwap(0, e.Seq)
+	f.Observer.Event(e)
+}
+
+// watch brings requests of other processes to cancel the run. It never holds
+// a run up: what cannot be read now is read the next time.
+func (l *Launcher) watch(ctx context.Context, f *follower, cancels chan<- record.Event) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		seen := f.seq.Load()
+		if seen == 0 {
+			continue
+		}
+		for e, err := range l.Store.After(ctx, seen) {
+			if e.Seq > 0 {
+				f.seq.Store(e.Seq)
+			}
+			if err != nil || e.Run != f.run || e.Kind() != "cancel.requested" {
+				continue
+			}
+			select {
+			case cancels <- e:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// Cancel asks whoever runs the run to cancel it, or one job of it.
+func (l *Launcher) Cancel(ctx context.Context, run, job, by string) error {
+	_, held, err := l.Store.Held(ctx, store.RunLease(run))
+	if err != nil {
+		return err
+	}
+	if !held {
+		return &UsageError{Message: "nobody is running run " + run}
+	}
+	_, err = l.Store.Append(ctx, record.Event{Run: run, Job: job, Body: &record.CancelRequested{By: by}})
+	return err
+}
+
+func (l *Launcher) dialect(name string) (dialect.Dialect, error) {
+	for _, d := range l.Dialects {
+		if d.Name() == name {
+			return d, nil
+		}
+	}
+	return nil, fmt.Errorf("this Fairlead does not know the pipeline language %q", name)
+}
+
+// engine is the engine of a dialect; its runs share the machine.
+func (l *Launcher) engine(d dialect.Dialect) *engine.Engine {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.engines == nil {
+		l.engines = map[string]*engine.Engine{}
+	}
+	e := l.engines[d.Name()]
+	if e == nil {
+		e = &engine.Engine{Dialect: d, Executor: l.Executor, Record: l.Store, Leases: l.Store, Idle: l.Idle, Grace: l.Grace}
+		l.engines[d.Name()] = e
+	}
+	return e
+}
+
+// opener gives the jobs of one run their directories.
+type opener struct {
+	*Launcher
+	of    start
+	mu    sync.Mutex
+	slots map[string]*workspace.Slot
+}
+
+func (o *opener) open(ctx context.Context, want engine.Opening) (engine.Workspace, error) {
+	var slot *workspace.Slot
+	var err error
+	switch {
+	case want.Reclaim != "":
+		slot, err = o.Slots.Reclaim(ctx, o.of.tree, want.Reclaim, want.Job, o.of.id)
+	case o.of.settings.InPlace:
+		slot, err = o.Slots.InPlace(ctx, o.of.tree, want.Job, o.of.id)
+	default:
+		slot, err = o.Slots.Acquire(ctx, o.of.tree, want.Job, o.of.id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.slots[want.Job] = slot
+	return room{slot}, nil
+}
+
+// kept writes down what a kept job's steps ran, readable by its owner alone:
+// environments tell a lot even when secrets are masked.
+func (o *opener) kept(job string, commands map[string]*plan.Command) {
+	o.mu.Lock()
+	slot := o.slots[job]
+	o.mu.Unlock()
+	if slot == nil {
+		return
+	}
+	data, err := json.Marshal(Kept{Dirs: slot.Dirs, Commands: commands})
+	if err != nil {
+		return
+	}
+	name := keptPath(o.Data, o.of.id, job)
+	if os.MkdirAll(filepath.Dir(name), 0o700) == nil {
+		// Without the file there is no shell in the job; that is said when one
+		// is asked for, and no reason to fail the run.
+		_ = os.WriteFile(name, data, 0o600)
+	}
+}
+
+// room is a slot as the engine sees it.
+type room struct{ slot *workspace.Slot }
+
+func (r room) Dirs() plan.Dirs { return r.slot.Dirs }
+func (r room) Keep() error     { return r.slot.Keep() }
+func (r room) Release() error  { return r.slot.Release() }
+
+// FindJob finds the job of a run that a person names: by ID or by name.
+func FindJob(r *record.Run, name string) (*record.JobRun, error) {
+	if j := r.Jobs[name]; j != nil {
+		return j, nil
+	}
+	var found []*record.JobRun
+	for _, id := range r.Order {
+		if j := r.Jobs[id]; j.Name == name {
+			found = append(found, j)
+		}
+	}
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	var known []string
+	for _, id := range r.Order {
+		if len(r.Jobs[id].Children) == 0 {
+			known = append(known, id)
+		}
+	}
+	return nil, &UsageError{Message: fmt.Sprintf("run %s has no job %q", r.ID, name), Hint: "its jobs are " + strings.Join(known, ", ")}
+}
+
+// FindStep finds the job and the step that a person means by "JOB/STEP" or
+// "JOB": the step by key, number, name or the author's ID; without one, the first that
+// ended badly ("" if none did). Job IDs may hold slashes: the longest one wins.
+func FindStep(r *record.Run, name string) (job, step string, err error) {
+	for cut := len(name); cut > 0; cut = strings.LastIndexByte(name[:cut], '/') {
+		j, ferr := FindJob(r, name[:cut])
+		if ferr != nil {
+			if err == nil {
+				err = ferr
+			}
+			continue
+		}
+		if cut == len(name) {
+			for _, s := range j.Steps {
+				if s.Finished != nil && (s.Finished.Conclusion.Bad() || s.Finished.Conclusion == plan.Cancelled) || s.Finished == nil {
+					return j.ID, s.Key, nil
+				}
+			}
+			return j.ID, "", nil
+		}
+		want := name[cut+1:]
+		for _, s := range j.Steps {
+			if s.Key == want || s.Start.Name == want || s.Start.ID == want {
+				return j.ID, s.Key, nil
+			}
+		}
+		var known []string
+		for _, s := range j.Steps {
+			known = append(known, fmt.Sprintf("%s (%s)", s.Key, s.Start.Name))
+		}
+		return "", "", &UsageError{Message: fmt.Sprintf("job %s of run %s has no step %q", j.ID, r.ID, want), Hint: "its steps are " + strings.Join(known, ", ")}
+	}
+	return "", "", err
+}
+
+// maskedBefore names the first step before the key whose effects cannot be
+// said again, because they held a secret.
+func maskedBefore(j *record.JobRun, key string) string {
+	for _, s := range j.Steps {
+		if s.Key == key {
+			break
+		}
+		if s.Finished != nil && s.Finished.Masked {
+			return s.Start.Name
+		}
+	}
+	return ""
+}

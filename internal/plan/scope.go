@@ -1,0 +1,133 @@
+package plan
+
+import "time"
+
+// Verdict is how a step, a job or a run ended. The line between Failure (your
+// code) and Fault (our machine, network, quota or tool) is kept everywhere.
+type Verdict string
+
+// The verdicts. The empty verdict means "not ended".
+const (
+	Success   Verdict = "success"
+	Failure   Verdict = "failure"
+	Fault     Verdict = "error"
+	Timeout   Verdict = "timeout"
+	Cancelled Verdict = "cancelled"
+	Skipped   Verdict = "skipped"
+)
+
+// Bad reports whether the verdict stops what needs it: failure, error,
+// timeout.
+func (v Verdict) Bad() bool { return v == Failure || v == Fault || v == Timeout }
+
+// Worse is the worse of two verdicts: skipped < success < cancelled < timeout
+// < failure < error. The empty verdict is the best.
+func Worse(a, b Verdict) Verdict {
+	if rank[b] > rank[a] {
+		return b
+	}
+	return a
+}
+
+var rank = map[Verdict]int{Skipped: 1, Success: 2, Cancelled: 3, Timeout: 4, Failure: 5, Fault: 6}
+
+// Change is what happened that pipelines may answer to: a push, a pull
+// request, a person's wish. It is known before a run begins and never changes.
+type Change struct {
+	Event   string            `json:"event"`             // "push", "pull_request", "workflow_dispatch"
+	Payload map[string]any    `json:"payload,omitempty"` // the event as the code host would send it
+	Inputs  map[string]string `json:"inputs,omitempty"`  // given by a person, untyped
+
+	Ref           string `json:"ref"`                // refs/heads/main
+	SHA           string `json:"sha"`                // the commit; all zeros when there is none yet
+	Dirty         bool   `json:"dirty,omitempty"`    // the tree has uncommitted changes
+	BaseRef       string `json:"base_ref,omitempty"` // of a pull request: "main"
+	HeadRef       string `json:"head_ref,omitempty"`
+	Before        string `json:"before,omitempty"` // the commit compared with
+	Repository    string `json:"repository"`       // owner/name
+	Server        string `json:"server"`           // https://github.com
+	DefaultBranch string `json:"default_branch,omitempty"`
+	Actor         string `json:"actor"`
+
+	// Files that the change touches, slash paths; FilesKnown is false when
+	// there is nothing to compare with, and then every path filter matches.
+	Files      []string `json:"files,omitempty"`
+	FilesKnown bool     `json:"files_known,omitempty"`
+}
+
+// Context is what holds for a whole run: the change, the run's identity and
+// the values given to it. Secrets live here and nowhere else in the plan's
+// vocabulary; a Context is never stored.
+type Context struct {
+	Pipeline *Pipeline
+	Change   *Change
+	Root     string // directory of the tree that the run was started in
+	RunID    string // decimal digits, unique per data directory
+	Number   int    // counts runs of this pipeline
+	Attempt  int
+	Inputs   map[string]any // typed, of workflow_dispatch
+	Vars     map[string]string
+	Secrets  map[string]string
+	Env      map[string]string   // given on the command line; weaker than the file's
+	Only     map[string][]string // matrix values to keep; empty keeps all
+	Debug    bool
+}
+
+// Scope is the facts against which a dialect reads an expression. Fields that
+// do not apply where it is read are zero.
+type Scope struct {
+	*Context
+	Job *Job
+
+	// Needs are the outcomes of the jobs needed directly, by the last part
+	// of their ID.
+	Needs map[string]Outcome
+	// Jobs are the outcomes of all jobs of an expansion, by the last part of
+	// their ID, when its outputs are asked for.
+	Jobs map[string]Outcome
+	// Status is the job's so far (Success, Failure or Cancelled); before
+	// the job begins, the worst among all its ancestors.
+	Status Verdict
+
+	// Inside a job:
+	Steps map[string]StepOutcome // by the author's ID, at this depth
+	Env   map[string]string      // set by earlier steps for later ones
+	Path  []string               // put in front of PATH by earlier steps, newest first
+	State map[string]string      // saved by the main step, for its post step
+	Dirs  Dirs
+	Group *GroupScope // inside a composite action
+	// Exit-independent facts about this machine for expressions: "Linux", "X64".
+	OS, Arch string
+	Started  time.Time
+}
+
+// GroupScope is what the steps of a composite action see instead of the job's.
+type GroupScope struct {
+	Inputs map[string]any
+	Values map[string]any
+	Env    map[string]string
+	Status Verdict // of the group's own steps so far
+	Parent *GroupScope
+}
+
+// Outcome is how a job that others need ended.
+type Outcome struct {
+	Verdict Verdict           `json:"verdict"`
+	Outputs map[string]string `json:"outputs,omitempty"`
+}
+
+// StepOutcome is how an earlier step of the same job ended. Outcome is before
+// continue-on-error was applied, Conclusion after.
+type StepOutcome struct {
+	Outcome    Verdict           `json:"outcome"`
+	Conclusion Verdict           `json:"conclusion"`
+	Outputs    map[string]string `json:"outputs,omitempty"`
+}
+
+// Dirs are the directories of a room, absolute, as its steps see them.
+type Dirs struct {
+	Workspace string // the job's view of the tree
+	Temp      string // emptied for every job
+	Tools     string // tool cache, kept between jobs
+	Home      string // "" leaves HOME alone
+}

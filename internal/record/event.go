@@ -1,0 +1,260 @@
+// Package record is the vocabulary of what happened.
+//
+// Everything that happens is an [Event], appended once and never changed: a
+// run was planned, a job started, a step said something, a run ended. Every
+// page, number, verdict and message is computed from events by a fold; [Run]
+// is the first of these folds. An event is written before the thing it tells
+// of counts as a fact, so whatever a crash leaves behind is either in the
+// record or did not happen.
+//
+// A record never holds a secret's value: texts are masked before they become
+// events.
+package record
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/plan"
+)
+
+// Event is one fact. Seq and Time are given by the store when it is appended;
+// Time is UTC.
+type Event struct {
+	Seq  int64     // position in the record, growing, from 1
+	Time time.Time // when it was appended, or as set by the writer when not zero
+	Run  string    // the run it belongs to; "" for none
+	Job  string    // plan.Job.ID, "" for the run itself
+	Step string    // plan.Step.Key, "" for the job itself
+	Body Body
+}
+
+// Body is what an event says: one of the types of this file.
+type Body interface{ kind() Kind }
+
+// Kind names a body's type in storage. Kinds are never renamed.
+type Kind string
+
+// Kind is the kind of the event's body.
+func (e Event) Kind() Kind { return e.Body.kind() }
+
+// RunPlanned begins a run: what will be done, in answer to what.
+type RunPlanned struct {
+	Number   int            `json:"number"`
+	Attempt  int            `json:"attempt"`
+	Of       string         `json:"of,omitempty"` // the run this one repeats or goes on from
+	Root     string         `json:"root"`         // directory of the tree
+	Change   *plan.Change   `json:"change"`
+	Pipeline *plan.Pipeline `json:"pipeline"`
+	Settings Settings       `json:"settings"`
+	Version  string         `json:"version"` // Fairlead's own
+}
+
+// Settings are what the person who started the run chose, without secrets'
+// values, so that it can be started again.
+type Settings struct {
+	Jobs     []string            `json:"jobs,omitempty"`   // only these and what they need
+	Matrix   map[string][]string `json:"matrix,omitempty"` // only these cells
+	Inputs   map[string]any      `json:"inputs,omitempty"`
+	Vars     map[string]string   `json:"vars,omitempty"`
+	Env      map[string]string   `json:"env,omitempty"`
+	Secrets  []string            `json:"secrets,omitempty"` // names
+	Parallel int                 `json:"parallel,omitempty"`
+	Retry    int                 `json:"retry,omitempty"`
+	InPlace  bool                `json:"in_place,omitempty"`
+	Actions  map[string]string   `json:"actions,omitempty"` // local overrides: owner/name -> directory
+}
+
+// RunStarted says that a process has taken the run on. There is one for every
+// time it was taken on: a resumed run has several.
+type RunStarted struct {
+	Host   string `json:"host"`
+	PID    int    `json:"pid"`
+	Resume bool   `json:"resume,omitempty"`
+}
+
+// RunFinished ends a run.
+type RunFinished struct {
+	Verdict plan.Verdict `json:"verdict"`
+	Why     string       `json:"why,omitempty"`
+}
+
+// CancelRequested asks the run, or one job of it, to stop.
+type CancelRequested struct {
+	By  string `json:"by"`
+	Why string `json:"why,omitempty"`
+}
+
+// JobExpanded says what a deferred job became. The expansion itself is not
+// stored: expanding again against the same facts gives the same jobs.
+type JobExpanded struct {
+	Jobs []JobHead `json:"jobs"`
+}
+
+// JobHead is enough of a job to show it.
+type JobHead struct {
+	ID    string   `json:"id"`
+	Name  string   `json:"name"`
+	Needs []string `json:"needs,omitempty"`
+}
+
+// JobQueued says that a job's needs are done and it waits for a place, or for
+// its concurrency group.
+type JobQueued struct {
+	Why string `json:"why,omitempty"`
+}
+
+// JobStarted says that a job has its room.
+type JobStarted struct {
+	Attempt   int    `json:"attempt"`
+	Workspace string `json:"workspace,omitempty"`
+	Place     string `json:"place"` // "host"
+	// GoesOn says that the job goes on where it was left: steps that had
+	// finished are not run again.
+	GoesOn bool `json:"goes_on,omitempty"`
+}
+
+// JobFinished ends a job, or an expanded job when all of its jobs have ended.
+// Result is what its dependents see: continue-on-error has been applied.
+type JobFinished struct {
+	Verdict plan.Verdict      `json:"verdict"`
+	Result  plan.Verdict      `json:"result"`
+	Why     string            `json:"why,omitempty"` // "needs build, which failed"
+	At      plan.Source       `json:"at,omitzero"`   // the line that decided
+	Outputs map[string]string `json:"outputs,omitempty"`
+	// Withheld names outputs that were not passed on because they hold a secret.
+	Withheld []string `json:"withheld,omitempty"`
+}
+
+// Material is something from outside that a job used, pinned.
+type Material struct {
+	Name   string `json:"name"` // "actions/setup-go@v5"
+	URL    string `json:"url,omitempty"`
+	Commit string `json:"commit,omitempty"`
+	Local  string `json:"local,omitempty"` // directory, when overridden
+}
+
+// StepStarted says that a step's process is about to be started.
+type StepStarted struct {
+	Name   string      `json:"name"`
+	ID     string      `json:"id,omitempty"` // the author's name for it
+	Phase  plan.Phase  `json:"phase,omitempty"`
+	Script string      `json:"script,omitempty"` // what runs, masked
+	At     plan.Source `json:"at,omitzero"`
+	Line   int64       `json:"line"` // of the job's log, at which it begins, from 0
+}
+
+// StepFinished ends a step.
+type StepFinished struct {
+	Name       string       `json:"name,omitempty"`
+	Outcome    plan.Verdict `json:"outcome"`    // before continue-on-error
+	Conclusion plan.Verdict `json:"conclusion"` // after
+	Exit       int          `json:"exit,omitempty"`
+	Signal     string       `json:"signal,omitempty"` // "killed", when a signal ended it
+	Why        string       `json:"why,omitempty"`
+	Fault      *Diagnosis   `json:"fault,omitempty"`
+	Effects    plan.Effects `json:"effects,omitzero"` // masked
+	Masked     bool         `json:"masked,omitempty"` // an effect held a secret: it cannot be replayed
+	Line       int64        `json:"line"`             // of the job's log, after its last
+	// Observation, when somebody watched.
+	Observation *Observation `json:"observation,omitempty"`
+}
+
+// Diagnosis is whose fault a failure is, and the way out of it.
+type Diagnosis struct {
+	Rule    string       `json:"rule"`    // stable name: "command-not-found"
+	Verdict plan.Verdict `json:"verdict"` // failure, error or timeout
+	Title   string       `json:"title"`   // one line: what went wrong
+	Hint    string       `json:"hint,omitempty"`
+	Lines   []string     `json:"lines,omitempty"` // the log lines that show it, masked
+	Line    int64        `json:"line,omitempty"`  // of the job's log, the first of them
+}
+
+// Observation is what a step and its descendants touched. It is filled by
+// package trace; an empty Observation is an incomplete one.
+type Observation struct {
+	Complete bool `json:"complete"`
+}
+
+// TestsReported sums up the test results that a step left behind.
+type TestsReported struct {
+	Source  string       `json:"source"` // "go test -json", or the report's path
+	Passed  int          `json:"passed"`
+	Failed  int          `json:"failed"`
+	Skipped int          `json:"skipped"`
+	Seconds float64      `json:"seconds,omitempty"`
+	Bad     []TestResult `json:"bad,omitempty"`    // the failed ones, the first hundred
+	Unread  string       `json:"unread,omitempty"` // why the report could not be read
+}
+
+// TestResult is how one test ended.
+type TestResult struct {
+	Suite   string  `json:"suite,omitempty"`
+	Name    string  `json:"name"`
+	Status  string  `json:"status"` // passed, failed, skipped, error
+	Seconds float64 `json:"seconds,omitempty"`
+	Message string  `json:"message,omitempty"`
+	File    string  `json:"file,omitempty"`
+	Line    int     `json:"line,omitempty"`
+}
+
+// ArtifactSaved says that a file was kept.
+type ArtifactSaved struct {
+	plan.Artifact
+}
+
+func (*RunPlanned) kind() Kind      { return "run.planned" }
+func (*RunStarted) kind() Kind      { return "run.started" }
+func (*RunFinished) kind() Kind     { return "run.finished" }
+func (*CancelRequested) kind() Kind { return "cancel.requested" }
+func (*JobExpanded) kind() Kind     { return "job.expanded" }
+func (*JobQueued) kind() Kind       { return "job.queued" }
+func (*JobStarted) kind() Kind      { return "job.started" }
+func (*JobFinished) kind() Kind     { return "job.finished" }
+func (*Material) kind() Kind        { return "material" }
+func (*StepStarted) kind() Kind     { return "step.started" }
+func (*StepFinished) kind() Kind    { return "step.finished" }
+func (*TestsReported) kind() Kind   { return "tests.reported" }
+func (*ArtifactSaved) kind() Kind   { return "artifact.saved" }
+
+// Decode is the inverse of json.Marshal(event.Body): it makes a body of the
+// given kind. Unknown fields are ignored, so that an older Fairlead can read
+// a newer record; an unknown kind is an error.
+func Decode(kind Kind, data []byte) (Body, error) {
+	var b Body
+	switch kind {
+	case "run.planned":
+		b = new(RunPlanned)
+	case "run.started":
+		b = new(RunStarted)
+	case "run.finished":
+		b = new(RunFinished)
+	case "cancel.requested":
+		b = new(CancelRequested)
+	case "job.expanded":
+		b = new(JobExpanded)
+	case "job.queued":
+		b = new(JobQueued)
+	case "job.started":
+		b = new(JobStarted)
+	case "job.finished":
+		b = new(JobFinished)
+	case "material":
+		b = new(Material)
+	case "step.started":
+		b = new(StepStarted)
+	case "step.finished":
+		b = new(StepFinished)
+	case "tests.reported":
+		b = new(TestsReported)
+	case "artifact.saved":
+		b = new(ArtifactSaved)
+	default:
+		return nil, fmt.Errorf("record: unknown kind of event %q", kind)
+	}
+	if err := json.Unmarshal(data, b); err != nil {
+		return nil, fmt.Errorf("record: decode %s: %w", kind, err)
+	}
+	return b, nil
+}

@@ -1,0 +1,1 @@
+require('./phase.js')('pre');
