@@ -198,8 +198,14 @@ func (g *global) root() *cobra.Command {
 				return nil
 			}
 			hint := "`fairlead help` lists the commands"
-			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-				hint = "did you mean `fairlead " + strings.Join(near, "`, `fairlead ") + "`?"
+			var names []string
+			for _, sub := range c.Commands() {
+				if sub.IsAvailableCommand() || sub.IsAdditionalHelpTopicCommand() {
+					names = append(names, sub.Name())
+				}
+			}
+			if near := nearest(args[0], names); near != "" {
+				hint = "did you mean `fairlead " + near + "`?"
 			}
 			return usage(hint, "there is no command %q", args[0])
 		},
@@ -207,7 +213,6 @@ func (g *global) root() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return g.settle(c) }
-	root.SuggestionsMinimumDistance = 2
 	f := root.PersistentFlags()
 	f.StringVar(&g.wiring.Data, "data", "", "`directory` of runs and logs (default $XDG_STATE_HOME/fairlead)")
 	f.StringVar(&g.wiring.Cache, "cache", "", "`directory` of workspaces, actions and caches (default $XDG_CACHE_HOME/fairlead)")

@@ -133,8 +133,8 @@ func (g *global) list(p *launch.Prepared) error {
 			if len(j.Needs) > 0 {
 				more = append(more, "after "+shown(strings.Join(j.Needs, ", ")))
 			}
-			if j.If != "" {
-				more = append(more, "if "+shown(j.If))
+			if c := condition(j.If); c != "" {
+				more = append(more, "if "+c)
 			}
 			if len(more) > 0 {
 				text += "  " + st.dim(strings.Join(more, " "+st.dot()+" "))
@@ -150,6 +150,19 @@ func (g *global) list(p *launch.Prepared) error {
 		}
 	}
 	return nil
+}
+
+// condition is what the author wrote of a condition, without what is implied:
+// that all has gone well so far.
+func condition(text string) string {
+	const implied = "success()"
+	if text == implied {
+		return ""
+	}
+	if own, ok := strings.CutPrefix(text, implied+" && ("); ok && strings.HasSuffix(own, ")") {
+		text = strings.TrimSuffix(own, ")")
+	}
+	return shown(text)
 }
 
 // maxCells is how many cells of a matrix are listed.
@@ -260,8 +273,8 @@ func (g *global) dryPipeline(p *launch.Prepared, pl *plan.Pipeline) {
 		if len(j.Needs) > 0 {
 			put(indent, st.dim("after ")+shown(strings.Join(j.Needs, ", ")), plan.Source{})
 		}
-		if !j.If.IsZero() {
-			put(indent, st.dim("if ")+shown(j.If.Text), j.If.Source)
+		if c := condition(j.If.Text); c != "" {
+			put(indent, st.dim("if ")+c, j.If.Source)
 		}
 		switch {
 		case j.Deferred != nil && known && depth < maxPreview:
@@ -282,6 +295,7 @@ func (g *global) dryPipeline(p *launch.Prepared, pl *plan.Pipeline) {
 		g.drySteps(j.Steps, indent, st, put)
 	}
 	for _, j := range inOrder(pl.Jobs) {
+		fmt.Fprintln(g.Stdout)
 		job(j, 2, 0)
 	}
 }
@@ -289,24 +303,31 @@ func (g *global) dryPipeline(p *launch.Prepared, pl *plan.Pipeline) {
 func (g *global) drySteps(steps []plan.Step, indent int, st style, put func(int, string, plan.Source)) {
 	for i := range steps {
 		s := &steps[i]
-		name := s.Name
-		if name == "" && s.Use != nil {
-			name = s.Use.Ref
+		script := ""
+		if s.Run != nil {
+			script = strings.TrimRight(s.Run.Text.Text, "\n")
 		}
-		put(indent, st.dim(s.Key+" ")+shown(name), s.Source)
-		in := indent + 2 + len(s.Key) - 1
-		if !s.If.IsZero() && s.If.Text != "success()" {
-			put(in, st.dim("if ")+shown(s.If.Text), plan.Source{})
+		name, in := shown(s.Name), indent+1+len(s.Key)
+		switch first, more, _ := strings.Cut(script, "\n"); {
+		case s.Run != nil && more == "" && name == "Run "+shown(first): // it says it itself
+			name, script = st.cyan("$ ")+shown(first), ""
+		case s.Run != nil && name == "Run "+shown(first):
+			name = st.dim("run")
+		case s.Use != nil && (name == "" || name == "Run "+shown(s.Use.Ref)):
+			name = st.dim("uses ") + shown(s.Use.Ref)
+		case s.Use != nil:
+			name += st.dim("  uses ") + shown(s.Use.Ref)
+		}
+		put(indent, st.dim(s.Key)+" "+name, s.Source)
+		if c := condition(s.If.Text); c != "" {
+			put(in, st.dim("if ")+c, plan.Source{})
 		}
 		switch {
-		case s.Run != nil:
-			for l := range strings.SplitSeq(strings.TrimRight(s.Run.Text.Text, "\n"), "\n") {
+		case script != "":
+			for l := range strings.SplitSeq(script, "\n") {
 				put(in, st.cyan("$ ")+string(sanitize(nil, []byte(l), false)), plan.Source{})
 			}
 		case s.Use != nil:
-			if s.Name != s.Use.Ref && s.Name != "" {
-				put(in, st.dim("uses ")+shown(s.Use.Ref), plan.Source{})
-			}
 			for _, w := range s.Use.With {
 				put(in, st.dim("with ")+shown(w.Name)+": "+shown(w.Value.Text), plan.Source{})
 			}

@@ -126,23 +126,36 @@ func inner(j *record.JobRun, key string) bool {
 	return false
 }
 
-// ended is the line of a job that has ended.
-func (s *stage) ended(j *record.JobRun, st style, labels int) string {
-	text := st.glyph(j.Verdict) + " " + pad(s.label(j.ID), labels)
-	switch {
-	case j.Verdict == plan.Skipped, j.Verdict == plan.Cancelled && j.Started.Place == "":
+// ended is the line of a job that has ended. Times stand in front, so that they
+// stand in one column whatever the jobs are called.
+func (s *stage) ended(j *record.JobRun, st style) string {
+	took := duration(j.Ended.Sub(j.Begun))
+	never := j.Verdict == plan.Skipped || j.Verdict == plan.Cancelled && j.Started.Place == ""
+	if never {
+		took = ""
+	}
+	text := st.glyph(j.Verdict) + " " + st.dim(flush(took, timeColumns)) + "  " + s.label(j.ID)
+	if never {
 		text += "  " + st.dim(string(j.Verdict))
-	default:
-		text += "  " + st.dim(duration(j.Ended.Sub(j.Begun)))
 	}
 	if j.Why != "" {
-		text += "  " + st.dim(shown(j.Why))
+		text += st.dim(": " + clip(shown(j.Why), maxWhy, st.ellipsis()))
 	}
 	if j.Verdict.Bad() && !j.Result.Bad() {
 		text += "  " + st.dim("(allowed to fail)")
 	}
 	return text
 }
+
+// maxWhy and maxName are how much is shown of a reason and of a step's name where
+// the whole stands elsewhere.
+const (
+	maxWhy  = 160
+	maxName = 60
+)
+
+// timeColumns is how wide the column of times is.
+const timeColumns = 6
 
 // passing reports whether the job only stands for others.
 func passing(j *record.JobRun) bool { return len(j.Children) > 0 }
@@ -308,8 +321,7 @@ func (p *plain) event(s *stage, e record.Event) {
 	case *record.JobFinished:
 		if j := s.run.Job(e.Job); !passing(j) {
 			delete(p.prefix, lineKey{s, e.Job})
-			p.elapsed(p.now())
-			p.buf = append(p.buf, s.ended(j, p.style, 0)...)
+			p.buf = append(p.buf, s.ended(j, p.style)...)
 			p.buf = append(p.buf, '\n')
 		}
 	case *record.JobQueued:
@@ -327,10 +339,7 @@ func cancelText(job string, b *record.CancelRequested) string {
 	if job != "" {
 		what = "job " + shown(job)
 	}
-	by := shown(b.By)
-	if !strings.HasPrefix(by, "cancelled") {
-		by = "cancelled by " + by
-	}
+	by := strings.TrimPrefix(shown(b.By), "cancelled by ")
 	return "cancelling " + what + " (" + by + "): steps that always run still do; interrupt again to end at once"
 }
 
@@ -498,6 +507,7 @@ func (d *jsonl) event(_ *stage, e record.Event) {
 		body = plannedJSON(b)
 	}
 	_ = d.out.Encode(jsonEvent{Schema: jsonSchema, Kind: string(e.Kind()), Time: &at, Seq: e.Seq, Run: e.Run, Job: e.Job, Step: e.Step, Body: body})
+	d.flush() // lines of logs may wait for the next fact
 }
 
 func (d *jsonl) line(s *stage, job, step string, n int64, text []byte) {

@@ -73,7 +73,7 @@ func failures(r *record.Run, read func(run, job string, from, to int64, n int) [
 	var all []timed
 	for _, id := range r.Order {
 		j := r.Jobs[id]
-		if passing(j) || !j.Verdict.Bad() && j.Verdict != "" {
+		if passing(j) || !j.Result.Bad() && j.Verdict != "" { // well, or allowed to fail
 			continue
 		}
 		found := false
@@ -98,7 +98,7 @@ func failures(r *record.Run, read func(run, job string, from, to int64, n int) [
 func writeFailure(w io.Writer, f failure, label string, st style, cols int) {
 	head := st.glyph(f.Kind) + " " + st.bold(label)
 	if f.Name != "" {
-		head += st.dim(" "+st.into()+" ") + st.bold(shown(f.Name))
+		head += st.dim(" "+st.into()+" ") + st.bold(clip(shown(f.Name), maxName, st.ellipsis()))
 	}
 	if f.Why != "" && f.Name != "" {
 		head += "  " + st.red(shown(f.Why))
@@ -229,7 +229,7 @@ func (t tally) text(st style) string {
 	}
 	add(t.OK, ok, st.green)
 	add(t.Failed, "failed", st.red)
-	add(t.Allowed, "failed and allowed to", st.yellow)
+	add(t.Allowed, "allowed to fail", st.yellow)
 	add(t.Cancelled, "cancelled", st.yellow)
 	add(t.Skipped, "skipped", st.dim)
 	add(t.Open, "not finished", st.blue)
@@ -280,6 +280,11 @@ func report(w io.Writer, r *record.Run, list []failure, st style, cols int) {
 	field("jobs", t.text(st))
 	if t.Tests > 0 {
 		field("tests", t.testText(st))
+	}
+	for _, id := range r.Order {
+		if j := r.Jobs[id]; !passing(j) && j.Verdict.Bad() && !j.Result.Bad() {
+			field("allowed", shown(id)+st.dim(": "+shown(j.Why)))
+		}
 	}
 	for i, g := range skips(r) {
 		name := ""

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -69,7 +70,9 @@ func (o *watching) display(g *global, p *progress) error {
 		p.display = &quiet{out: g.Stderr, style: st, cols: columns(g.Stderr)}
 	case "json":
 		out := bufio.NewWriterSize(g.Stderr, flushAt)
-		p.display = &jsonl{out: json.NewEncoder(out), flush: func() { _ = out.Flush() }}
+		lines := json.NewEncoder(out)
+		lines.SetEscapeHTML(false)
+		p.display = &jsonl{out: lines, flush: func() { _ = out.Flush() }}
 	}
 	return nil
 }
@@ -234,8 +237,13 @@ func (o *ordering) arguments(args []string) (patterns []string) {
 // once prepares the order, and shows or runs it.
 func (o *ordering) once(ctx context.Context, g *global, tools *Tools, abort <-chan struct{}) error {
 	p, err := tools.Prepare(ctx, o.order)
+	if err == nil && len(p.Chosen) == 0 && o.order.Event == "" {
+		push := o.order // what else was tried need not be told
+		push.Event = "push"
+		p, err = tools.Prepare(ctx, push)
+	}
 	if err != nil {
-		return err
+		return o.meant(ctx, tools, err)
 	}
 	switch {
 	case o.list:
@@ -268,6 +276,39 @@ func (o *ordering) once(ctx context.Context, g *global, tools *Tools, abort <-ch
 		return exit(ExitInvalid)
 	}
 	return err
+}
+
+// meant adds to an error about a workflow or a job the name that was probably
+// meant.
+func (o *ordering) meant(ctx context.Context, tools *Tools, err error) error {
+	var use *launch.UsageError
+	if !errors.As(err, &use) || o.order.Workflow == "" && len(o.order.Jobs) == 0 {
+		return err
+	}
+	p, perr := tools.Prepare(ctx, launch.Order{Dir: o.order.Dir})
+	if perr != nil {
+		return err
+	}
+	var workflows, jobs []string
+	for _, pl := range p.Pipelines {
+		workflows = append(workflows, stem(pl.File))
+		for _, j := range pl.Jobs {
+			jobs = append(jobs, j.ID)
+		}
+	}
+	near := ""
+	if w := o.order.Workflow; strings.Contains(use.Message, strconv.Quote(w)) {
+		near = nearest(w, workflows)
+	}
+	for _, j := range o.order.Jobs {
+		if near == "" && strings.Contains(use.Message, strconv.Quote(j)) {
+			near = nearest(j, jobs)
+		}
+	}
+	if near == "" {
+		return err
+	}
+	return &launch.UsageError{Message: use.Message, Hint: "did you mean " + near + "? " + use.Hint}
 }
 
 // maxWarnings is how many warnings are shown before a run.

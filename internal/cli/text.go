@@ -275,6 +275,14 @@ func pad(s string, n int) string {
 	return s
 }
 
+// flush puts blanks in front of a sanitized text, up to n columns.
+func flush(s string, n int) string {
+	if w := width(s); w < n {
+		return strings.Repeat(" ", n-w) + s
+	}
+	return s
+}
+
 const reset = "\x1b[0m"
 
 // style is how something is shown: with colours or without, with pictures or

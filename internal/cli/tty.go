@@ -200,7 +200,7 @@ func (t *tty) jobFinished(s *stage, e record.Event) {
 	default:
 		t.done++
 	}
-	t.write(s.ended(j, t.style, 0))
+	t.write(s.ended(j, t.style))
 }
 
 // write lets a line stand above the rows for ever.
@@ -295,28 +295,26 @@ func (t *tty) live(cols, rows int) []string {
 	if len(show) > room {
 		show, more = show[:room-1], len(show)-room+1
 	}
-	labels, times := 0, 4
+	labels := 0
 	for _, r := range show {
 		labels = max(labels, width(r.label))
-		times = max(times, len(duration(t.now().Sub(r.began))))
 	}
 	labels = min(labels, max(cols*2/5, 10))
 	lines := make([]string, 0, len(show)+2)
 	for _, r := range show {
-		lines = append(lines, t.rowLine(r, cols-1, labels, times))
+		lines = append(lines, t.rowLine(r, cols-1, labels))
 	}
 	if more > 0 {
-		lines = append(lines, t.style.dim("  "+t.style.ellipsis()+" and "+strconv.Itoa(more)+" more"))
+		lines = append(lines, t.style.dim(strings.Repeat(" ", timeColumns+4)+t.style.ellipsis()+" and "+strconv.Itoa(more)+" more"))
 	}
 	return append(lines, t.sum(cols-1))
 }
 
-// rowLine is the row of one job: glyph, job, time, step, last line; from the
+// rowLine is the row of one job: glyph, time, job, step, last line; from the
 // right, what does not fit goes.
-func (t *tty) rowLine(r *row, cols, labels, times int) string {
-	elapsed := duration(t.now().Sub(r.began))
-	text := t.style.blue(t.style.spinner(t.frame)) + " " + pad(clip(r.label, labels, t.style.ellipsis()), labels) +
-		" " + t.style.dim(strings.Repeat(" ", max(times-len(elapsed), 0))+elapsed)
+func (t *tty) rowLine(r *row, cols, labels int) string {
+	text := t.style.blue(t.style.spinner(t.frame)) + " " + t.style.dim(flush(duration(t.now().Sub(r.began)), timeColumns)) +
+		"  " + pad(clip(r.label, labels, t.style.ellipsis()), labels)
 	room := cols - width(text)
 	if len(r.steps) == 0 || room < 6 {
 		return clip(text, cols, t.style.ellipsis())
@@ -337,15 +335,20 @@ func (t *tty) rowLine(r *row, cols, labels, times int) string {
 
 // sum is the last line of a frame.
 func (t *tty) sum(cols int) string {
-	text := t.style.bold(duration(t.now().Sub(t.began)))
+	text := "  " + t.style.bold(flush(duration(t.now().Sub(t.began)), timeColumns)) + " "
+	gap := " "
+	put := func(s string) {
+		text += gap + s
+		gap = t.style.dim(" " + t.style.dot() + " ")
+	}
 	add := func(n int, what string, paint func(string) string) {
 		if n > 0 {
-			text += t.style.dim(" "+t.style.dot()+" ") + paint(strconv.Itoa(n)+" "+what)
+			put(paint(strconv.Itoa(n) + " " + what))
 		}
 	}
 	plainly := func(s string) string { return s }
 	if t.note != "" {
-		text += t.style.dim(" "+t.style.dot()+" ") + t.style.yellow(t.note)
+		put(t.style.yellow(t.note))
 	}
 	add(len(t.rows), "running", plainly)
 	add(t.known-len(t.rows), "waiting", plainly)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,10 @@ import (
 // defaultTimeout ends a job that names no limit of its own, as the code hosts do.
 const defaultTimeout = 6 * time.Hour
 
+// maxBackground is how many background steps of a job run at a time; further
+// ones wait for a place.
+const maxBackground = 10
+
 // job is one attempt at a job while it runs. Its goroutine owns it; what
 // background steps share with it is behind the mutex.
 type job struct {
@@ -38,6 +43,8 @@ type job struct {
 	log     Log
 	began   time.Time
 	replay  *replay // while steps of an earlier run stand for ours
+
+	places chan struct{} // for background steps
 
 	mu       sync.Mutex
 	verdict  plan.Verdict
@@ -63,6 +70,7 @@ func (o *owner) runJob(soft context.Context, n *node) end {
 			Engine: o.Engine, req: &o.req, plan: n.job, base: n.scope, prior: prior,
 			soft: ctx, stop: stop, hard: o.ctx, began: time.Now(), verdict: plan.Success,
 			state: map[string]map[string]string{}, commands: map[string]*plan.Command{},
+			places: make(chan struct{}, maxBackground),
 		}
 		again := attempt <= o.req.Retry
 		e := j.run(attempt, again)
@@ -146,7 +154,7 @@ func (j *job) harvest(workspace string) {
 		return // a step removed its workspace: there is nothing to read
 	}
 	defer root.Close()
-	for _, name := range harvest.Find(root.FS(), j.began) {
+	for _, name := range harvest.Find(os.DirFS(workspace), j.began) {
 		report, err := readReport(root, name)
 		if err != nil {
 			report = record.TestsReported{Source: name, Unread: err.Error()}
@@ -358,9 +366,10 @@ func (t *thread) scope(s *plan.Step, f *frame) *plan.Scope {
 		g.Status = f.status
 		c.Group = &g
 	}
-	if s != nil && s.Of != "" {
+	if s != nil {
+		c.Step = s
 		t.mu.Lock()
-		c.State = maps.Clone(t.state[s.Of])
+		c.State = maps.Clone(t.state[cmp.Or(s.Of, s.Key)])
 		t.mu.Unlock()
 	}
 	return &c

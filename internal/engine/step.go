@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,6 +102,11 @@ func (t *thread) spawn(s *plan.Step, f *frame) {
 	go func() {
 		defer close(b.done)
 		defer cancel(nil)
+		select {
+		case t.places <- struct{}{}:
+			defer func() { <-t.places }()
+		case <-ctx.Done(): // it is cancelled before it began, which execute says
+		}
 		b.end = own.execute(s, &snapshot)
 	}()
 }
@@ -417,10 +423,7 @@ func (t *thread) save(s *plan.Step, state []plan.Setting) {
 	if len(state) == 0 {
 		return
 	}
-	key := s.Key
-	if s.Of != "" {
-		key = s.Of
-	}
+	key := cmp.Or(s.Of, s.Key)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.state[key] == nil {

@@ -90,10 +90,11 @@ type Scope struct {
 	Status Verdict
 
 	// Inside a job:
+	Step  *Step                  // whose field it is; nil for the job's own
 	Steps map[string]StepOutcome // by the author's ID, at this depth
 	Env   map[string]string      // set by earlier steps for later ones
 	Path  []string               // put in front of PATH by earlier steps, newest first
-	State map[string]string      // saved by the main step, for its post step
+	State map[string]string      // saved by the other phases of the same step
 	Dirs  Dirs
 	Group *GroupScope // inside a composite action
 	// Exit-independent facts about this machine for expressions: "Linux", "X64".

@@ -143,8 +143,11 @@ func (m *mender) clear(fd int, n *node, names []string) ([]string, error) {
 // files mends the files of one directory.
 func (m *mender) files(fd int, n *node, names []string) {
 	old := m.old[n.path]
-	out := make([]record, 0, len(n.files))
 	changed := len(old) != len(n.files)
+	var out []record // not made while it would be the same as old
+	if changed {
+		out = make([]record, 0, len(n.files))
+	}
 	at, was := 0, 0
 	for i := range n.files {
 		f := &n.files[i]
@@ -157,7 +160,9 @@ func (m *mender) files(fd int, n *node, names []string) {
 		if at < len(names) && names[at] == f.name {
 			l, err := lookAt(fd, f.name)
 			if err == nil && was < len(old) && old[was] == (record{f.name, f.look, l}) && (f.made || l.mtime == f.mtime()) {
-				out = append(out, old[was])
+				if changed {
+					out = append(out, old[was])
+				}
 				continue
 			}
 			if err := removeAll(m.ctx, fd, f.name); err != nil {
@@ -168,7 +173,10 @@ func (m *mender) files(fd int, n *node, names []string) {
 		if m.stopped() {
 			return
 		}
-		changed = true
+		if !changed { // so far file by file the same as old
+			changed = true
+			out = append(make([]record, 0, len(n.files)), old[:i]...)
+		}
 		r, err := m.copy(fd, n, f)
 		switch {
 		case err == nil:
@@ -186,6 +194,8 @@ func (m *mender) files(fd int, n *node, names []string) {
 	}
 	if changed {
 		m.changed.Store(true)
+	} else {
+		out = old
 	}
 	if len(out) > 0 {
 		m.mu.Lock()

@@ -32,7 +32,7 @@ import (
 // The hash is of the tree's path. A job that runs twice at the same time has
 // its second copy in <job>~2, and so on.
 type Slots struct {
-	Dir string // made when needed
+	Dir string // absolute; made when needed
 
 	// Failed workspaces that were moved aside are dropped when there are more than
 	// KeepAtMost of them (0: 10), more than two of one job, or when they are

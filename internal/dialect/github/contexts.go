@@ -39,7 +39,6 @@ const (
 	valuePath       = "action_path"       // absolute directory of the action
 	valueRepository = "action_repository" // owner/name, "" for a local one
 	valueRef        = "action_ref"
-	valueDepth      = "depth"
 )
 
 // scope is what names mean to the expression engine. Contexts are made when
@@ -78,7 +77,10 @@ func (e *evaluator) context(name string) (any, bool) {
 	case "matrix":
 		return e.ofJob(valueMatrix), true
 	case "strategy":
-		return e.ofJob(valueStrategy), true
+		if strategy := e.ofJob(valueStrategy); strategy != nil {
+			return strategy, true
+		}
+		return map[string]any{"fail-fast": true, "job-index": 0.0, "job-total": 1.0, "max-parallel": 1.0}, true
 	case "needs":
 		if snapshot := e.ofJob(valueNeeds); snapshot != nil {
 			return snapshot, true
@@ -357,7 +359,7 @@ func (e *evaluator) github() *expression.Object {
 			v, _ := g.Values[k].(string)
 			set(k, v)
 		}
-		set("action_status", word(cmp.Or(g.Status, plan.Success)))
+		set("action_status", word(e.status()))
 	}
 	for _, k := range sortedKeys(e.self) {
 		set(k, e.self[k])
@@ -433,7 +435,7 @@ func (e *evaluator) inside() bool { return e.s.Dirs.Workspace != "" }
 func (e *evaluator) status() plan.Verdict {
 	s := e.s
 	if e.inside() {
-		if s.Group != nil && !e.ofWholeJob {
+		if s.Group != nil && !e.ofWholeJob && s.Status != plan.Cancelled {
 			return cmp.Or(s.Group.Status, plan.Success)
 		}
 		return cmp.Or(s.Status, plan.Success)

@@ -19,7 +19,8 @@
 // Nothing of GitHub's language is known outside this package and its
 // children, each of which knows one part of it: expression the ${{ }}
 // language, workflow the files, protocol what a step may say back, builtin
-// the actions that are done here without their code.
+// the actions that are done here without their code, opinion what a second
+// reader thinks of a workflow.
 //
 // The way of a step, in session.go and step.go:
 //
@@ -58,7 +59,8 @@ const workflowDir = ".github/workflows"
 const (
 	maxWorkflows = 2000    // files of workflowDir that are read
 	maxText      = 1 << 20 // bytes of a workflow or an action.yml
-	maxParsed    = 1024    // files kept read
+	maxParsed    = 1024    // files kept read, and
+	maxKept      = 8 << 20 // bytes of their texts
 )
 
 // Config is what a Dialect works with. The zero Config reads workflows of the
@@ -102,6 +104,7 @@ type Dialect struct {
 	mu     sync.Mutex
 	parsed map[textKey]*workflow.Workflow
 	oldest []textKey // of parsed, in order of arrival
+	kept   int       // bytes of the texts of parsed
 }
 
 // New makes the dialect.
@@ -115,30 +118,38 @@ func New(cfg Config) *Dialect {
 // Name implements [dialect.Dialect].
 func (d *Dialect) Name() string { return Name }
 
+// textKey tells texts apart by what they say, not only by where they are.
 type textKey struct {
 	path   string
+	size   int
 	digest [sha256.Size]byte
+}
+
+func keyOf(t plan.Text) textKey {
+	return textKey{t.Path, len(t.Body), sha256.Sum256([]byte(t.Body))}
 }
 
 // keep remembers a workflow that was read.
 func (d *Dialect) keep(t plan.Text, w *workflow.Workflow) {
-	key := textKey{t.Path, sha256.Sum256([]byte(t.Body))}
+	key := keyOf(t)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if _, have := d.parsed[key]; have {
 		return
 	}
-	if len(d.oldest) == maxParsed {
+	for len(d.oldest) > 0 && (len(d.oldest) >= maxParsed || d.kept+key.size > maxKept) {
+		d.kept -= d.oldest[0].size
 		delete(d.parsed, d.oldest[0])
 		d.oldest = d.oldest[1:]
 	}
 	d.parsed[key] = w
 	d.oldest = append(d.oldest, key)
+	d.kept += key.size
 }
 
 // read is the workflow of a text, which is read at most once.
 func (d *Dialect) read(t plan.Text) (*workflow.Workflow, []plan.Problem) {
-	key := textKey{t.Path, sha256.Sum256([]byte(t.Body))}
+	key := keyOf(t)
 	d.mu.Lock()
 	w := d.parsed[key]
 	d.mu.Unlock()
@@ -248,6 +259,7 @@ func (c *compiler) pipeline(file string, body []byte) plan.Pipeline {
 	if !broken {
 		c.problems = append(c.problems, workflow.Linker{Load: c.load}.Link(w)...)
 	}
+	c.problems = append(c.problems, undone(w)...)
 	p.Texts = c.texts
 	b := builder{w: w, values: map[string]any{}}
 	if c.change != nil {
@@ -264,6 +276,24 @@ func (c *compiler) pipeline(file string, body []byte) plan.Pipeline {
 		c.d.keep(c.texts[0], w)
 	}
 	return p
+}
+
+// undone are the parts of a workflow that are understood and make no difference
+// here. What keeps a job from running is told by the executor, or by the step.
+func undone(w *workflow.Workflow) []plan.Problem {
+	var problems []plan.Problem
+	warn := func(at plan.Source, message, hint string) {
+		problems = append(problems, plan.Problem{Source: at, Severity: plan.Warning, Rule: "unsupported", Message: message, Hint: hint})
+	}
+	for _, j := range w.Jobs {
+		if j.Snapshot != nil {
+			warn(j.Snapshot.Source, fmt.Sprintf("no image is made of the machine after job %s; its steps run as they are", j.ID.Text), "run it on GitHub to make the image")
+		}
+		if j.CancelTimeout.Given() {
+			warn(j.CancelTimeout.Source, "cancel-timeout-minutes is not looked at: all jobs have the same time to end when they are cancelled", "")
+		}
+	}
+	return problems
 }
 
 // load brings a called workflow for the linker, and keeps its text.

@@ -25,6 +25,12 @@ func (d *Dialect) Lint(ctx context.Context, tree fs.FS) ([]plan.Problem, error) 
 	if err != nil {
 		return nil, err
 	}
+	for _, name := range []string{"action.yml", "action.yaml"} { // the tree may be an action itself
+		if body, err := readFile(tree, name); err == nil {
+			_, more := workflow.ReadAction(name, body)
+			problems = append(problems, more...)
+		}
+	}
 	found := make([][]plan.Problem, len(files))
 	failed := make([]error, len(files))
 	work := make(chan int)

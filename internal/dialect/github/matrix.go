@@ -33,7 +33,7 @@ type cell []field
 
 func (c cell) get(key string) (any, bool) {
 	for _, f := range c {
-		if f.key == key {
+		if strings.EqualFold(f.key, key) {
 			return f.value, true
 		}
 	}
@@ -42,7 +42,7 @@ func (c cell) get(key string) (any, bool) {
 
 func (c *cell) set(f field) {
 	for i := range *c {
-		if (*c)[i].key == f.key {
+		if strings.EqualFold((*c)[i].key, f.key) {
 			(*c)[i].value = f.value
 			return
 		}
@@ -70,6 +70,7 @@ type matrix struct {
 //
 //  1. The vectors are multiplied; the first varies slowest.
 //  2. An exclude takes away every combination that agrees with all it names.
+//     Names ignore case, and values are compared as == compares them.
 //  3. An include adds its keys to every combination that it can join without
 //     changing a value of a vector; keys added by an earlier include may be
 //     changed. One that can join none becomes a combination of its own, which
@@ -92,7 +93,7 @@ func (m *matrix) cells() ([]cell, *plan.Problem) {
 	}
 	for _, x := range m.exclude {
 		for _, f := range x {
-			if !slices.ContainsFunc(m.vectors, func(v field) bool { return v.key == f.key }) {
+			if !slices.ContainsFunc(m.vectors, func(v field) bool { return strings.EqualFold(v.key, f.key) }) {
 				return nil, problemAt(f.at, "matrix", fmt.Sprintf("exclude names %q, which is no key of the matrix", f.key),
 					"an exclude can only name the matrix's own keys, not those that include adds")
 			}
@@ -159,7 +160,8 @@ func joins(in, original cell) bool {
 	return true
 }
 
-// equal compares two values of a matrix, deeply.
+// equal compares two values of a matrix deeply; scalars by the rules of ==, which
+// ignore case and take null for the empty string.
 func equal(a, b any) bool {
 	switch a := a.(type) {
 	case []any:
@@ -167,14 +169,13 @@ func equal(a, b any) bool {
 		return ok && slices.EqualFunc(a, b, equal)
 	case map[string]any:
 		b, ok := b.(map[string]any)
-		return ok && maps.EqualFunc(a, b, equal)
-	case nil, bool, float64, string:
-		switch b.(type) {
-		case nil, bool, float64, string:
-			return a == b
-		}
+		return ok && len(a) == len(b) && covers(a, b)
 	}
-	return false
+	switch b.(type) {
+	case []any, map[string]any:
+		return false
+	}
+	return expression.Equal(a, b)
 }
 
 // covers reports whether value agrees with all that the filter says; a filter
@@ -186,7 +187,13 @@ func covers(value, filter any) bool {
 		return equal(value, filter)
 	}
 	for key, want := range f {
-		if have, ok := v[key]; !ok || !covers(have, want) {
+		have, ok := v[key]
+		for k := range v {
+			if !ok && strings.EqualFold(k, key) {
+				have, ok = v[k], true
+			}
+		}
+		if !ok || !covers(have, want) {
 			return false
 		}
 	}

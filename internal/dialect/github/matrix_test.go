@@ -86,6 +86,11 @@ matrix:
   a: ["${{ fromJSON('[1,2]') }}", 3]`, []string{`{"a":1}`, `{"a":2}`, `{"a":3}`}, nil},
 		{"whole expression", `matrix: ${{ fromJSON('{"x":[1],"include":[{"x":2},{"y":3}]}') }}`, []string{`{"x":1,"y":3}`, `{"x":2}`}, nil},
 		{"vector expression", `matrix: {x: "${{ fromJSON('[true,null]') }}"}`, []string{`{"x":true}`, `{"x":null}`}, []string{"test/true", "test/2"}},
+		{"loose comparison", `
+matrix:
+  a: [a, b, "", null]
+  exclude: [{A: A}, {A: null}]
+  include: [{a: B, more: 1}]`, []string{`{"a":"b","more":1}`}, nil},
 		{"computed key", "matrix:\n  ${{ github.ref_name }}: [1]", []string{`{"main":1}`}, nil},
 		{"types are kept", `matrix: {x: ["1", 1]}`, []string{`{"x":"1"}`, `{"x":1}`}, []string{"test/1", "test/1-2"}},
 		{"added keys are overwritten", `

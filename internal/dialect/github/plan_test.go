@@ -219,6 +219,14 @@ func TestUnreadableTree(t *testing.T) {
 	}
 }
 
+func TestUndone(t *testing.T) {
+	t.Parallel()
+	_, problems, err := New(Config{}).Compile(t.Context(), tree(ciFile, "on: push\njobs:\n  a:\n    runs-on: x\n    snapshot: image\n    cancel-timeout-minutes: 3\n    steps: [{run: a}]\n"), push())
+	if err != nil || len(problems) != 2 || plan.Errors(problems) || problems[0].Line != 5 || problems[1].Line != 6 {
+		t.Errorf("%v %v", problems, err)
+	}
+}
+
 func TestReferences(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ uses, home, want string }{
@@ -242,5 +250,14 @@ func TestReferences(t *testing.T) {
 	}
 	if r, err := callRef("./.github/workflows/a.yml", home("o/r/.github/workflows/b.yml@v1")); err != nil || r.key() != "o/r/.github/workflows/a.yml@v1" {
 		t.Errorf("%+v %v", r, err)
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	fsys := tree(ciFile, "on: push\njobs: {a: {runs-on: x, steps: [{run: 'true'}]}}\n")
+	for b.Loop() {
+		if _, _, err := New(Config{}).Compile(b.Context(), fsys, push()); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -1,13 +1,19 @@
 package github
 
 import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/fairlead-dev/fairlead/internal/dialect"
+	"github.com/fairlead-dev/fairlead/internal/dialect/github/builtin"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
@@ -520,4 +526,165 @@ func BenchmarkResolve(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestPostOfComposite(t *testing.T) {
+	t.Parallel()
+	needNode(t)
+	remote := t.TempDir()
+	writeFiles(t, remote,
+		"ok/action.yml", "name: a\ndescription: d\nruns: {using: node20, main: m.js, post: p.js, post-if: success()}\n",
+		"bad/action.yml", "name: a\ndescription: d\nruns: {using: node20, main: m.js, post: p.js, post-if: failure()}\n",
+		"wrap/action.yml", "name: a\ndescription: d\ninputs: {x: {description: d}}\nruns: {using: composite, steps: [{uses: $/ok}, {uses: $/bad}]}\n",
+		"ok/m.js", "", "bad/m.js", "", "ok/p.js", "console.log('POST of success')", "bad/p.js", "console.log('POST of failure')")
+	d := New(Config{Actions: map[string]string{"octo/tools": remote}})
+	for end, want := range map[string]string{"true": "POST of success", "false": "POST of failure"} {
+		p := compile(t, d, "on: push\njobs: {a: {runs-on: x, steps: [{uses: octo/tools/wrap@v1}, {run: '"+end+"'}]}}\n", push())
+		w := newWorld(t, d, p, push())
+		w.run(p.Jobs)
+		if log := w.log.String(); strings.Count(log, "POST") != 1 || !strings.Contains(log, want) {
+			t.Errorf("%s: want %s in\n%s", end, want, log)
+		}
+	}
+}
+
+// TestSideBySide resolves steps from many goroutines, as background steps are.
+func TestSideBySide(t *testing.T) {
+	t.Parallel()
+	needNode(t)
+	remote := t.TempDir()
+	writeFiles(t, remote, "action.yml", "name: a\ndescription: d\nruns: {using: node20, main: m.js, post: m.js}\n", "m.js", "")
+	d := New(Config{Actions: map[string]string{"octo/js": remote}, Builtins: fakeBuiltins{}})
+	p := compile(t, d, "on: push\nenv: {A: b}\njobs: {a: {runs-on: x, steps: [{run: 'echo ${{ env.A }}'}, {uses: octo/js@v1}, {uses: actions/checkout@v4}]}}\n", push())
+	w := newWorld(t, d, p, push())
+	s := &plan.Scope{Context: w.context, Job: &p.Jobs[0], Dirs: w.dirs, Status: plan.Success}
+	session, err := d.Open(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	if _, err := session.Setup(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		for i := range p.Jobs[0].Steps {
+			all.Go(func() {
+				step := &p.Jobs[0].Steps[i]
+				act, err := session.Resolve(t.Context(), step, s)
+				if err != nil || act.Command == nil && act.Builtin == nil {
+					t.Errorf("%s: %+v %v", step.Key, act, err)
+					return
+				}
+				if act.Post != nil {
+					if post, err := session.Resolve(t.Context(), act.Post, s); err != nil || post.Command == nil && post.Builtin == nil {
+						t.Errorf("%s: %+v %v", act.Post.Key, post, err)
+					}
+				}
+				if _, err := d.Eval(step.If, dialect.Condition, s); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	all.Wait()
+}
+
+// fakeBuiltins have one action with a post step.
+type fakeBuiltins struct{}
+
+func (fakeBuiltins) Lookup(ref string) (*builtin.Action, bool) {
+	if name, _, _ := strings.Cut(ref, "@"); name != "actions/checkout" {
+		return nil, false
+	}
+	return &builtin.Action{Name: "actions/checkout", Post: true, PostIf: "success()"}, true
+}
+
+func (fakeBuiltins) Run(_ context.Context, c builtin.Call, log io.Writer) (plan.Effects, error) {
+	fmt.Fprintf(log, "built in: %s post=%v path=%s state=%s\n", c.Name, c.Post, c.Inputs["path"], c.State["s"])
+	return plan.Effects{State: []plan.Setting{{Name: "s", Value: "kept"}}, Outputs: []plan.Setting{{Name: "ref", Value: "r1"}}}, nil
+}
+
+func TestBuiltins(t *testing.T) {
+	t.Parallel()
+	remote := t.TempDir()
+	writeFiles(t, remote, "action.yml", "name: a\ndescription: d\nruns: {using: composite, steps: [{run: echo the override, shell: sh}]}\n")
+	const body = `
+on: push
+jobs:
+  a:
+    runs-on: x
+    steps:
+      - {id: c, uses: actions/checkout@v4, with: {path: "p-${{ github.ref_name }}"}}
+      - run: echo "ref=${{ steps.c.outputs.ref }}"
+`
+	d := New(Config{Builtins: fakeBuiltins{}})
+	p := compile(t, d, body, push())
+	w := newWorld(t, d, p, push())
+	w.run(p.Jobs)
+	expectLog(t, w.log.String(), "built in: actions/checkout post=false path=p-main", "ref=r1", "[step 1.post: Post actions/checkout@v4]", "post=true path=p-main state=kept")
+
+	d = New(Config{Builtins: fakeBuiltins{}, Actions: map[string]string{"actions/checkout": remote}})
+	w = newWorld(t, d, p, push())
+	w.run(p.Jobs)
+	expectLog(t, w.log.String(), "the override")
+}
+
+// TestStatusInside looks at what conditions inside a job see.
+func TestStatusInside(t *testing.T) {
+	t.Parallel()
+	d := New(Config{})
+	for _, tc := range []struct {
+		job, group plan.Verdict // group "": not inside of one
+		text       string
+		want       bool
+	}{
+		{plan.Success, "", "success()", true},
+		{plan.Success, "", "failure()", false},
+		{plan.Failure, "", "success()", false},
+		{plan.Failure, "", "failure()", true},
+		{plan.Cancelled, "", "success() || failure()", false},
+		{plan.Cancelled, "", "cancelled() && always()", true},
+		{plan.Failure, plan.Success, "success()", true},
+		{plan.Failure, plan.Success, "failure()", false},
+		{plan.Failure, plan.Success, ofJob + "failure()", true},
+		{plan.Success, plan.Failure, "failure()", true},
+		{plan.Success, plan.Failure, ofJob + "failure()", false},
+		{plan.Cancelled, plan.Success, "success()", false},
+		{plan.Cancelled, plan.Success, "cancelled() && github.action_status == 'cancelled'", true},
+		{plan.Success, "", "strategy.job-total == 1 && strategy.job-index == 0", true},
+		{plan.Timeout, "", "failure() && job.status == 'failure'", true},
+	} {
+		s := &plan.Scope{Context: &plan.Context{}, Job: &plan.Job{}, Status: tc.job, Dirs: plan.Dirs{Workspace: "/w"}}
+		if tc.group != "" {
+			s.Group = &plan.GroupScope{Status: tc.group}
+		}
+		if got, err := d.Eval(plan.Expr{Text: tc.text}, dialect.Condition, s); got != tc.want || err != nil {
+			t.Errorf("%s in a job in %s, group %q: %v %v", tc.text, tc.job, tc.group, got, err)
+		}
+	}
+}
+
+func FuzzShell(f *testing.F) {
+	for _, s := range []string{"", "bash", "pwsh", "perl -x {0}", `"a b" {0}`, "\"{0}"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		sh, err := parseShell(value)
+		if err == nil && (len(sh.argv) == 0 || sh.argv[0] == "") {
+			t.Errorf("%q names no program", value)
+		}
+	})
+}
+
+func FuzzReference(f *testing.F) {
+	for _, s := range []string{"a/b@v1", "a/b/c/d@refs/heads/x", "./x/../y", "$/x", "a/../b@c", "././.."} {
+		f.Add(s, "o/r@v1")
+	}
+	f.Fuzz(func(t *testing.T, uses, home string) {
+		r, err := actionRef(uses, home)
+		if err == nil && r.path != "" && !fs.ValidPath(r.path) {
+			t.Errorf("%q leads to %q", uses, r.path)
+		}
+	})
 }

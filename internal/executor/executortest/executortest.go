@@ -399,7 +399,8 @@ func (s suite) cancel(t *testing.T) {
 			}
 			for _, pid := range got {
 				if Lives(pid) {
-					t.Errorf("process %d of %v lives although Run has returned", pid, got)
+					state, parent := stat(strconv.Itoa(pid))
+					t.Errorf("process %d of %v lives although Run has returned: state %s, parent %s, we are %d", pid, got, state, parent, os.Getpid())
 				}
 			}
 		})
@@ -486,7 +487,8 @@ func (s suite) close(t *testing.T) {
 			}
 			for _, pid := range append(pids(t, got), d.pids(t)...) {
 				if Lives(pid) {
-					t.Errorf("process %d lives although Close has returned", pid)
+					state, parent := stat(strconv.Itoa(pid))
+					t.Errorf("process %d lives although Close has returned: state %s, parent %s, we are %d", pid, state, parent, os.Getpid())
 				}
 			}
 			if _, err := r.Run(t.Context(), r.sh("true"), io.Discard); err == nil {

@@ -118,7 +118,7 @@ func TestParseStat(t *testing.T) {
 	t.Parallel()
 	const rest = " S 10 20 30 40 50 60 70 80 90 100 110 120 130 140 150 160 170 180 190 200"
 	for text, want := range map[string]process{
-		"7 (a b) c) (d" + ")" + rest: {pid: 7, ppid: 10, pgid: 20, sid: 30, tty: 40, state: 'S', start: 190},
+		"7 (a b) c) (d" + ")" + rest: {pid: 7, ppid: 10, pgid: 20, sid: 30, tty: 40, state: 'S', start: 190, size: 200},
 		"7 (sh)":                     {},
 		"":                           {},
 		"x (sh)" + rest:              {},

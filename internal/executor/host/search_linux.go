@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -131,17 +132,29 @@ func (p *searchPen) close() {
 	y.pens--
 	last := y.pens == 0
 	y.mu.Unlock()
-	if !last || !y.strangers(nil) {
-		return
+	deadline := time.Now().Add(killWait)
+	for last && y.strangers(nil) && y.clear() && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
 	}
+}
+
+// clear kills all orphans, if no room has been opened meanwhile. It reports
+// whether there were any.
+func (y *search) clear() bool {
 	all := y.look()
 	y.starting.Lock()
 	defer y.starting.Unlock()
-	for _, q := range all {
-		if y.orphan(q) && q.state != 'Z' {
-			_ = syscall.Kill(q.pid, syscall.SIGKILL)
+	y.mu.Lock()
+	open := y.pens > 0
+	y.mu.Unlock()
+	found := false
+	for _, p := range all {
+		if !open && p.state != 'Z' && y.orphan(p) {
+			_ = syscall.Kill(p.pid, syscall.SIGKILL)
+			found = true
 		}
 	}
+	return found
 }
 
 // searchFence is the knowledge about one step's processes.
@@ -151,8 +164,9 @@ type searchFence struct {
 	since uint64 // what was started before is not inside
 	many  bool   // mark is the beginning of many fences' marks, and there is no first process
 
-	pid  int
-	dead bool // the first process has been waited for; its number may be anybody's
+	pid   int
+	exact atomic.Bool // alive must not rely on our children alone
+	dead  bool        // the first process has been waited for; its number may be anybody's
 }
 
 // now is the time since boot in the unit of /proc/PID/stat.
@@ -192,13 +206,16 @@ func (f *searchFence) reaped() {
 func (f *searchFence) alive() int {
 	// Nothing in its group, and no child of ours that is not accounted for:
 	// the usual case, without a look at every process of the machine.
-	if !f.many && syscall.Kill(-f.pid, 0) == syscall.ESRCH && !f.yard.strangers(f) {
+	// The list of our children can miss one while another ends, though, so it
+	// does not do for what must be gone.
+	if !f.many && !f.exact.Load() && syscall.Kill(-f.pid, 0) == syscall.ESRCH && !f.yard.strangers(f) {
 		return 0
 	}
 	return len(f.inside())
 }
 
 func (f *searchFence) signal(sig syscall.Signal) {
+	f.exact.Store(true)
 	if sig == syscall.SIGKILL {
 		// Twice, with everything stopped: what forked during the first look
 		// is found in the second.
@@ -220,6 +237,7 @@ type process struct {
 	pid, ppid, pgid, sid, tty int
 	state                     byte
 	start                     uint64 // since boot
+	size                      uint64 // of its memory
 }
 
 // inside is the processes that belong to the fence and live.
@@ -231,12 +249,18 @@ func (f *searchFence) inside() []int {
 	y.mu.Lock()
 	dead := f.dead
 	y.mu.Unlock()
+	there := make(map[int]bool, len(all))
+	for _, p := range all {
+		there[p.pid] = true
+	}
 	for _, p := range all {
 		switch {
 		case p.start < f.since:
 		case !f.many && (p.pid == f.pid || p.sid == f.pid || p.pgid == f.pid) && (!dead || p.ppid == y.self):
 			in[p.pid] = true
-		case p.state != 'Z' && y.orphan(p): // or else it descends from one
+		case p.state != 'Z' && (y.orphan(p) || !there[p.ppid] && p.ppid > 0):
+			// An orphan, or one whose parent died while we looked. All others
+			// descend from one of them.
 			in[p.pid] = marked(p.pid, mark, f.many)
 		}
 	}
@@ -263,18 +287,22 @@ func (f *searchFence) inside() []int {
 // maxEnviron bounds what is read of a process's environment.
 const maxEnviron = 1 << 20
 
-// marked looks for the mark in a process's environment. That is empty for the
-// moment that the process takes to become another program, so an empty one
-// is looked at again for a little while.
+// marked looks for the mark in the environment of an orphan that lives. That is
+// empty for the moment that a process takes to become another program, so an
+// empty one is looked at again for a little while; and it is gone already while
+// a process is dying, whom to wait for does no harm.
 func marked(pid int, mark []byte, prefix bool) bool {
 	for range 100 {
-		environ := readEnviron(pid)
+		environ, err := readEnviron(pid)
+		if err != nil {
+			return dying(pid)
+		}
 		for e := range bytes.SplitSeq(environ, []byte{0}) {
 			if bytes.HasPrefix(e, mark) && (prefix || len(e) == len(mark)) {
 				return true
 			}
 		}
-		if environ == nil || len(environ) > 0 {
+		if len(environ) > 0 {
 			return false
 		}
 		time.Sleep(time.Millisecond)
@@ -282,18 +310,24 @@ func marked(pid int, mark []byte, prefix bool) bool {
 	return false
 }
 
-// readEnviron is nil when the process is gone, or of somebody else.
-func readEnviron(pid int) []byte {
+// dying reports whether a process has given its memory back and is not a zombie
+// yet.
+func dying(pid int) bool {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return false
+	}
+	p, ok := parseStat(data)
+	return ok && p.size == 0 && p.state != 'Z'
+}
+
+func readEnviron(pid int) ([]byte, error) {
 	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/environ")
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	defer f.Close()
-	environ, err := io.ReadAll(io.LimitReader(f, maxEnviron))
-	if err != nil {
-		return nil
-	}
-	return environ
+	return io.ReadAll(io.LimitReader(f, maxEnviron))
 }
 
 // look lists the processes of the machine, and waits for the orphans among
@@ -338,7 +372,7 @@ func (y *search) bury(p process) {
 	}
 }
 
-// parseStat reads "PID (NAME) STATE PPID PGID SID TTY … START …". The name may hold
+// parseStat reads "PID (NAME) STATE PPID PGID SID TTY … START SIZE …". The name may hold
 // anything, parentheses and spaces too.
 func parseStat(data []byte) (p process, ok bool) {
 	open, end := bytes.IndexByte(data, ' '), bytes.LastIndexByte(data, ')')
@@ -346,7 +380,7 @@ func parseStat(data []byte) (p process, ok bool) {
 		return p, false
 	}
 	f := bytes.Fields(data[end+1:])
-	if len(f) < 20 || len(f[0]) != 1 {
+	if len(f) < 21 || len(f[0]) != 1 {
 		return p, false
 	}
 	p.state = f[0][0]
@@ -357,8 +391,10 @@ func parseStat(data []byte) (p process, ok bool) {
 			return p, false
 		}
 	}
+	var serr error
 	p.start, err = strconv.ParseUint(string(f[19]), 10, 64)
-	return p, err == nil
+	p.size, serr = strconv.ParseUint(string(f[20]), 10, 64)
+	return p, err == nil && serr == nil
 }
 
 // orphan reports whether the process came to us because its parent died.

@@ -240,7 +240,8 @@ func (w *walker) visit(path string, segments []string, e fs.DirEntry, inherited 
 	above = append(above, info)
 	segments = append(slices.Clip(segments), "")
 	for _, e := range entries {
-		child := filepath.Join(path, e.Name())
+		name := e.Name()
+		child := filepath.Join(path, name)
 		if e.Type() == fs.ModeSymlink {
 			info, err := os.Stat(child)
 			if err != nil {
@@ -248,7 +249,7 @@ func (w *walker) visit(path string, segments []string, e fs.DirEntry, inherited 
 			}
 			e = fs.FileInfoToDirEntry(info)
 		}
-		segments[len(segments)-1] = filepath.Base(child)
+		segments[len(segments)-1] = name
 		if err := w.visit(child, segments, e, below, above); err != nil {
 			return err
 		}

@@ -126,6 +126,11 @@ func TestSetupGoEnvironment(t *testing.T) {
 	if m.paths(r) != "home/sdk/go1.25.7/bin /gopath/bin" {
 		t.Errorf("PATH %s", m.paths(r))
 	}
+	// What the workflow sets is stronger than what the machine has.
+	own := m.ok(m.call(Call{Name: "actions/setup-go", Inputs: map[string]string{"go-version": "stable"}, Env: map[string]string{"GOPATH": "/own"}, Scope: m.scope()}))
+	if m.paths(own) != "home/sdk/go1.25.7/bin /own/bin" {
+		t.Errorf("PATH %s", m.paths(own))
+	}
 	// The step before has set it up.
 	s := m.scope()
 	s.Path = r.Path

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"fairlead": main})
+}
+
+// TestScripts runs the texts in testdata/script: what the command line does, by
+// example. Each has a home of its own. `FAIRLEAD_UPDATE=1 go test` writes what
+// came out into those that compare.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		UpdateScripts:       os.Getenv("FAIRLEAD_UPDATE") != "",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			home, err := os.MkdirTemp("", "fairlead-home-") // not inside the repository
+			if err != nil {
+				return err
+			}
+			e.Defer(func() { os.RemoveAll(home) })
+			for name, value := range map[string]string{
+				"HOME": home, "XDG_STATE_HOME": filepath.Join(home, "state"), "XDG_CACHE_HOME": filepath.Join(home, "cache"),
+				"USER": "ada", "TERM": "xterm-256color", "GIT_CONFIG_NOSYSTEM": "1",
+				"GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.com", "GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z",
+				"GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "ada@example.com", "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z",
+			} {
+				e.Setenv(name, value)
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"repo":  repo,
+			"norm":  norm,
+			"await": await,
+		},
+	})
+}
+
+// repo makes the current directory a repository with one commit of all that is
+// in it.
+func repo(ts *testscript.TestScript, _ bool, args []string) {
+	for _, args := range [][]string{{"init", "-q", "-b", "main"}, {"add", "-A", "--", ":!.tmp"}, {"commit", "-q", "--allow-empty", "-m", "begin"}} {
+		if err := ts.Exec("git", args...); err != nil {
+			ts.Fatalf("git %s: %v", strings.Join(args, " "), err)
+		}
+	}
+}
+
+// volatile is what differs from run to run, and what stands for it.
+var volatile = []struct {
+	pattern *regexp.Regexp
+	by      string
+}{
+	{regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?`), "TIME"},
+	{regexp.MustCompile(`\b[0-9a-f]{40}\b`), "SHA"},
+	{regexp.MustCompile(`\b(at|main) [0-9a-f]{7}\b`), "$1 SHA"},
+	{regexp.MustCompile(`(?m)^ *\d+\.\ds `), "0.0s "},
+	{regexp.MustCompile(`([✓✗!○⊘◷+x]) +\d+\.\ds`), "$1   0.0s"},
+	{regexp.MustCompile(`\b\d+\.\ds\b`), "0.0s"},
+	{regexp.MustCompile(`\bnow\b|\b\d+s ago\b`), "AGO"},
+	{regexp.MustCompile(`"seconds": ?[\d.]+`), `"seconds": 0`},
+	{regexp.MustCompile(`"seq":\d+`), `"seq":0`},
+	{regexp.MustCompile(`"pid":\d+`), `"pid":0`},
+	{regexp.MustCompile(`(workspaces/[\w-]+)-[0-9a-f]{10}/`), "$1-HASH/"},
+	{regexp.MustCompile(`"host":"[^"]*"`), `"host":"HOST"`},
+	{regexp.MustCompile(`"version":"[^"]*"`), `"version":"VERSION"`},
+}
+
+// norm writes what a command printed, or a file, to another file, with
+// everything that differs from run to run replaced.
+func norm(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: norm stdout|stderr|FILE FILE")
+	}
+	text := ts.ReadFile(args[0])
+	text = strings.ReplaceAll(text, ts.Getenv("WORK"), "$WORK")
+	text = strings.ReplaceAll(text, ts.Getenv("HOME"), "$HOME")
+	for _, v := range volatile {
+		text = v.pattern.ReplaceAllString(text, v.by)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o644))
+}
+
+// await waits until a file exists and is not empty, and with a pattern until it
+// matches.
+func await(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 1 {
+		ts.Fatalf("usage: await FILE [PATTERN]")
+	}
+	var want *regexp.Regexp
+	if len(args) > 1 {
+		want = regexp.MustCompile(args[1])
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		text, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && len(text) > 0 && (want == nil || want.Match(text)) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("waited a minute for %s; it holds:\n%s", args[0], text)
+		}
+	}
+}
+
+// TestReferenceIsCurrent compares docs/reference/cli with what the commands say
+// of themselves.
+func TestReferenceIsCurrent(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh := t.TempDir()
+	// The test binary is the command when it is called by its name.
+	name := filepath.Join(t.TempDir(), "fairlead")
+	if err := os.Symlink(self, name); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(name, "docs", "--dir", fresh)
+	c.Env = []string{"HOME=" + t.TempDir()}
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("fairlead docs: %v\n%s", err, out)
+	}
+	kept := filepath.Join("..", "..", "docs", "reference", "cli")
+	want, err := read(fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have, err := read(kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range want {
+		if have[name] != text {
+			t.Errorf("docs/reference/cli/%s is not what the command says; run: go run ./cmd/fairlead docs --dir docs/reference/cli", name)
+		}
+		delete(have, name)
+	}
+	for name := range have {
+		t.Errorf("docs/reference/cli/%s is of no command", name)
+	}
+}
+
+func read(dir string) (map[string]string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.md"))
+	if err != nil {
+		return nil, err
+	}
+	texts := map[string]string{}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+		texts[filepath.Base(name)] = string(text)
+	}
+	return texts, nil
+}
