@@ -26,7 +26,9 @@ type Executor interface {
 	Name() string
 
 	// Fits says whether a job's place can be had here; if not, the problem
-	// says why and what to do.
+	// says why and what to do. With severity plan.Warning the job is for
+	// another kind of machine and is skipped; with plan.Error something is
+	// missing here, and the job ends in error.
 	Fits(place *plan.Place) *plan.Problem
 
 	// Open makes a room ready. The caller closes it.

@@ -148,6 +148,12 @@ func (m *mender) files(fd int, n *node, names []string) {
 	if changed {
 		out = make([]record, 0, len(n.files))
 	}
+	differs := func(from int) { // so far, file by file, the same as old
+		if !changed {
+			changed = true
+			out = append(make([]record, 0, len(n.files)), old[:from]...)
+		}
+	}
 	at, was := 0, 0
 	for i := range n.files {
 		f := &n.files[i]
@@ -156,6 +162,9 @@ func (m *mender) files(fd int, n *node, names []string) {
 		}
 		for was < len(old) && old[was].name < f.name {
 			was++
+		}
+		if was != i {
+			differs(i)
 		}
 		if at < len(names) && names[at] == f.name {
 			l, err := lookAt(fd, f.name)
@@ -173,10 +182,7 @@ func (m *mender) files(fd int, n *node, names []string) {
 		if m.stopped() {
 			return
 		}
-		if !changed { // so far file by file the same as old
-			changed = true
-			out = append(make([]record, 0, len(n.files)), old[:i]...)
-		}
+		differs(i)
 		r, err := m.copy(fd, n, f)
 		switch {
 		case err == nil:

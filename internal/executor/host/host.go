@@ -150,9 +150,9 @@ func (x *Executor) Fits(place *plan.Place) *plan.Problem {
 			continue
 		}
 		return &plan.Problem{
-			Source: place.Source, Severity: plan.Error, Rule: "runs-on",
+			Source: place.Source, Severity: plan.Warning, Rule: "runs-on",
 			Message: fmt.Sprintf("%q asks for %s, and this machine is %s", l, want, machine()),
-			Hint:    fmt.Sprintf("leave the job out of this run, or map the label %q to this machine", l),
+			Hint:    fmt.Sprintf("--label %s=yes runs such jobs here all the same", l),
 		}
 	}
 	return nil
