@@ -161,9 +161,9 @@ const timeColumns = 6
 func passing(j *record.JobRun) bool { return len(j.Children) > 0 }
 
 // plain is the display of pipes and files. Inside another CI system it uses
-// that system's folds; as these cannot be interleaved, one step at a time then
-// has the floor, and what others print meanwhile is read from their logs when
-// they have ended.
+// that system's folds, one for a step. As these cannot be interleaved, one job at
+// a time then has the floor; those that run beside it are shown from their
+// logs when they have ended.
 type plain struct {
 	out     io.Writer
 	style   style
@@ -175,20 +175,15 @@ type plain struct {
 	began    time.Time
 	buf      []byte
 	prefix   map[lineKey][]byte
-	floor    floor
-	waiting  []floor
-	flushing func() // stops the goroutine that flushes
+	floor    lineKey   // the job that has it, when there are folds
+	open     string    // the step whose fold is open, its key
+	waiting  []lineKey // jobs that have ended without having had the floor
+	flushing func()    // stops the goroutine that flushes
 }
 
 type lineKey struct {
 	s   *stage
 	job string
-}
-
-// floor is a step whose output is being shown.
-type floor struct {
-	s         *stage
-	job, step string
 }
 
 // folds are the marks by which another CI system folds parts of a log.
@@ -255,6 +250,9 @@ func (p *plain) close() {
 	if p.flushing != nil {
 		p.flushing()
 	}
+	for _, k := range p.waiting { // only if the job with the floor never ended
+		p.again(k)
+	}
 	p.flush()
 }
 
@@ -288,8 +286,8 @@ func (p *plain) head(s *stage, job string) []byte {
 }
 
 func (p *plain) line(s *stage, job, step string, _ int64, text []byte) {
-	if p.folds != nil && (p.floor.s != s || p.floor.job != job) {
-		return // read from the log when the step has ended
+	if p.folds != nil && p.floor != (lineKey{s, job}) {
+		return // it is read from the log when the job has ended
 	}
 	p.write(s, job, p.now(), text)
 }
@@ -320,9 +318,7 @@ func (p *plain) event(s *stage, e record.Event) {
 		p.finished(s, e, b)
 	case *record.JobFinished:
 		if j := s.run.Job(e.Job); !passing(j) {
-			delete(p.prefix, lineKey{s, e.Job})
-			p.buf = append(p.buf, s.ended(j, p.style)...)
-			p.buf = append(p.buf, '\n')
+			p.jobFinished(s, j)
 		}
 	case *record.JobQueued:
 		if b.Why != "" {
@@ -344,19 +340,19 @@ func cancelText(job string, b *record.CancelRequested) string {
 }
 
 func (p *plain) started(s *stage, e record.Event, b *record.StepStarted) {
-	name := shown(b.Name)
-	if p.folds == nil {
-		p.row(s, e.Job, p.style.bold(p.style.pick("▸ ", "> ")+name))
-		p.script(s, e.Job, b)
-		return
+	k := lineKey{s, e.Job}
+	if p.folds != nil && p.floor.s == nil && len(s.run.Job(e.Job).Steps) == 1 {
+		p.floor = k
 	}
 	switch {
-	case p.floor.s == nil:
-		p.take(s, e.Job, e.Step, name)
-		p.script(s, e.Job, b)
-	case p.floor.s == s && p.floor.job == e.Job: // inside the one that has the floor
-		p.row(s, e.Job, p.style.pick("▸ ", "> ")+name)
+	case p.folds == nil, p.floor == k && p.open != "": // inside a step, or beside it
+		p.row(s, e.Job, p.style.bold(p.style.pick("▸ ", "> ")+shown(b.Name)))
+	case p.floor == k:
+		p.begin(k, e.Step, b.Name)
+	default:
+		return
 	}
+	p.script(s, e.Job, b)
 }
 
 // script shows what a step runs, to those who asked for more.
@@ -369,67 +365,88 @@ func (p *plain) script(s *stage, job string, b *record.StepStarted) {
 	}
 }
 
-func (p *plain) take(s *stage, job, step, name string) {
-	p.floor = floor{s, job, step}
-	p.buf = append(p.buf, p.folds.begin(foldID(p.floor), s.label(job)+" "+p.style.into()+" "+name, p.now())...)
+// begin opens the fold of a step.
+func (p *plain) begin(k lineKey, step, name string) {
+	p.open = step
+	p.buf = append(p.buf, p.folds.begin(k.fold(step), k.s.label(k.job)+" "+p.style.into()+" "+shown(name), p.now())...)
 }
 
-func (p *plain) yield() {
-	p.buf = append(p.buf, p.folds.end(foldID(p.floor), "", p.now())...)
-	p.floor = floor{}
+// end closes it.
+func (p *plain) end(k lineKey, step string) {
+	p.open = ""
+	p.buf = append(p.buf, p.folds.end(k.fold(step), "", p.now())...)
 }
 
-// foldID is a name for a fold that every CI system accepts.
-func foldID(f floor) string {
+// fold is a name for the fold of a step that every CI system accepts.
+func (k lineKey) fold(step string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' {
 			return r
 		}
 		return '_'
-	}, f.s.run.ID+"_"+f.job+"_"+f.step)
+	}, k.s.run.ID+"_"+k.job+"_"+step)
 }
 
 func (p *plain) finished(s *stage, e record.Event, b *record.StepFinished) {
 	j := s.run.Job(e.Job)
-	step := j.Step(e.Step)
-	if p.folds == nil {
-		p.outcome(s, j, step, b)
+	k := lineKey{s, e.Job}
+	if p.folds != nil && p.floor != k {
 		return
 	}
-	f := floor{s, e.Job, e.Step}
-	switch {
-	case p.floor == f:
-		p.yield()
-		p.outcome(s, j, step, b)
-	case p.floor.s == s && p.floor.job == e.Job:
-		p.outcome(s, j, step, b)
-		return
-	case b.Outcome == plan.Skipped:
-		p.outcome(s, j, step, b)
-	default:
-		p.waiting = append(p.waiting, f)
+	if p.folds != nil && p.open == e.Step {
+		p.end(k, e.Step)
 	}
-	for p.floor.s == nil && len(p.waiting) > 0 {
-		w := p.waiting[0]
-		p.waiting = p.waiting[1:]
-		p.again(w)
+	p.outcome(s, j, j.Step(e.Step), b)
+}
+
+// jobFinished says how a job ended. The floor goes to those that wait for it.
+func (p *plain) jobFinished(s *stage, j *record.JobRun) {
+	k := lineKey{s, j.ID}
+	if p.folds == nil || p.floor == k || p.floor.s == nil && len(j.Steps) == 0 {
+		p.jobEnded(k)
+		if p.floor != k {
+			return
+		}
+		p.floor = lineKey{}
+	} else {
+		p.waiting = append(p.waiting, k)
+	}
+	if p.floor.s != nil {
+		return
+	}
+	waiting := p.waiting
+	p.waiting = nil
+	for _, k := range waiting {
+		p.again(k)
 	}
 }
 
-// again shows the output of a step that has ended.
-func (p *plain) again(f floor) {
-	j := f.s.run.Job(f.job)
-	step := j.Step(f.step)
-	if step == nil || step.Finished == nil {
-		return
+func (p *plain) jobEnded(k lineKey) {
+	delete(p.prefix, k)
+	p.buf = append(p.buf, k.s.ended(k.s.run.Job(k.job), p.style)...)
+	p.buf = append(p.buf, '\n')
+}
+
+// again shows a job that has ended, from its log.
+func (p *plain) again(k lineKey) {
+	j := k.s.run.Job(k.job)
+	for _, step := range j.Steps {
+		if step.Finished == nil {
+			continue
+		}
+		if strings.Contains(step.Key, ".") && step.Start.Phase == plan.Main || step.Finished.Outcome == plan.Skipped {
+			p.outcome(k.s, j, step, step.Finished)
+			continue // its lines are those of the step that it is part of
+		}
+		p.begin(k, step.Key, step.Start.Name)
+		p.script(k.s, k.job, &step.Start)
+		_ = p.read(k.s.logPath(k.s.run.ID, k.job), step.Start.Line, step.Finished.Line, func(at time.Time, text []byte) {
+			p.write(k.s, k.job, at, text)
+		})
+		p.end(k, step.Key)
+		p.outcome(k.s, j, step, step.Finished)
 	}
-	p.take(f.s, f.job, f.step, shown(step.Start.Name))
-	p.script(f.s, f.job, &step.Start)
-	_ = p.read(f.s.logPath(f.s.run.ID, f.job), step.Start.Line, step.Finished.Line, func(at time.Time, text []byte) {
-		p.write(f.s, f.job, at, text)
-	})
-	p.yield()
-	p.outcome(f.s, j, step, step.Finished)
+	p.jobEnded(k)
 }
 
 // outcome says how a step ended, if it did not end well.

@@ -410,13 +410,20 @@ func readTail(name string, from, to int64, n int) []string {
 // maxShownLine is how much of a line is kept to be shown again.
 const maxShownLine = 4 << 10
 
-// readLog reads lines from..to of a log.
+// settling is how long lines that have been written may take until they can be
+// read: a little more than a log's writer takes at most.
+const settling = 300 * time.Millisecond
+
+// readLog reads lines from..to of a log, which have been written.
 func readLog(name string, from, to int64, fn func(at time.Time, text []byte)) error {
 	r, err := logs.Open(name)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
+	for end := time.Now().Add(settling); r.Lines() < to && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 	return r.Read(from, func(l logs.Line) bool {
 		if l.N >= to {
 			return false

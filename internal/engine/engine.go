@@ -80,6 +80,8 @@ type Opening struct {
 // Workspace is a job's own view of the tree.
 type Workspace interface {
 	Dirs() plan.Dirs
+	// Notes tell of what could not be part of the view, a line each.
+	Notes() []string
 	// Keep leaves everything as it is, for a person to look at or a later
 	// run to go on from.
 	Keep() error

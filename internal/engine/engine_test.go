@@ -309,6 +309,7 @@ func (l *memoryLog) Close() error { return nil }
 type nowhere struct{}
 
 func (nowhere) Dirs() plan.Dirs { return plan.Dirs{} }
+func (nowhere) Notes() []string { return nil }
 func (nowhere) Keep() error     { return nil }
 func (nowhere) Release() error  { return nil }
 

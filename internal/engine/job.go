@@ -98,6 +98,11 @@ func (j *job) run(n int, again bool) (e end) {
 		return j.fault("no log for the job", err)
 	}
 	defer j.log.Close()
+	for _, note := range ws.Notes() {
+		if _, err := j.log.Line("", j.began, []byte("workspace: "+note)); err != nil {
+			return j.fault("the job's log cannot be written", err)
+		}
+	}
 	if j.room, err = j.Executor.Open(j.hard, executor.Spec{Run: j.base.RunID, Job: j.plan.ID, Place: j.plan.Place, Dirs: ws.Dirs()}); err != nil {
 		return j.fault("no room for the job", err)
 	}

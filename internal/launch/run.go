@@ -195,7 +195,27 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 		w.Begun(s.id, s.pipeline)
 	}
 	verdict, why, err := l.engine(s.dialect).Run(ctx, req)
+	l.tidy(ctx)
 	return Result{Run: s.id, Pipeline: s.pipeline, Verdict: verdict, Why: why}, err
+}
+
+const (
+	// tidyEvery is how often workspaces that nobody uses are looked for, and
+	// unusedFor how long nobody must have.
+	tidyEvery = 24 * time.Hour
+	unusedFor = 14 * 24 * time.Hour
+)
+
+// tidy removes workspaces that have not been used for long. A failure to do so
+// is nobody's: the next run tries again.
+func (l *Launcher) tidy(ctx context.Context) {
+	stamp := filepath.Join(l.Data, "tidied")
+	if st, err := os.Stat(stamp); err == nil && time.Since(st.ModTime()) < tidyEvery {
+		return
+	}
+	if os.WriteFile(stamp, nil, 0o600) == nil && os.Chtimes(stamp, time.Time{}, time.Now()) == nil {
+		_, _ = l.Slots.Prune(ctx, unusedFor)
+	}
 }
 
 // watchEvery is how often the record is asked for requests to cancel.
@@ -335,6 +355,7 @@ func (o *opener) kept(job string, commands map[string]*plan.Command) {
 type room struct{ slot *workspace.Slot }
 
 func (r room) Dirs() plan.Dirs { return r.slot.Dirs }
+func (r room) Notes() []string { return r.slot.Notes }
 func (r room) Keep() error     { return r.slot.Keep() }
 func (r room) Release() error  { return r.slot.Release() }
 
