@@ -105,17 +105,18 @@ func open(ctx context.Context, w cli.Wiring) (*cli.Tools, error) {
 		Blobs: blobs, Index: filepath.Join(data, "index"), Trees: trees, InPlace: w.InPlace,
 		Listen: func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") },
 	})
+	here := host.New(host.Options{Labels: w.Labels})
 	launcher := &launch.Launcher{
 		Dialects: []dialect.Dialect{github.New(github.Config{
 			Fetch: sources, Actions: w.Actions, Builtins: actions, Service: actions.Serve,
 		})},
-		Executor: host.New(host.Options{Labels: w.Labels}),
+		Executor: here,
 		Store:    record,
 		Slots:    &workspace.Slots{Dir: filepath.Join(cache, "workspaces")},
 		Data:     data, Idle: new(host.Meter).Idle, Version: version(),
 		Actions: w.Actions, Grace: cancelledGrace,
 	}
-	shut := func() error { return errors.Join(actions.Close(), trees.Close(), record.Close()) }
+	shut := func() error { return errors.Join(here.Close(), actions.Close(), trees.Close(), record.Close()) }
 	return &cli.Tools{Launcher: launcher, Runs: record, Close: shut}, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -397,6 +398,12 @@ func (t *thread) judge(fin *record.StepFinished, w stepWork) {
 		return
 	case w.err == nil && w.result.Exit == 0 && w.result.Signal == "":
 		fin.Outcome = plan.Success
+		return
+	}
+	if errors.Is(w.err, fs.ErrNotExist) || errors.Is(w.err, fs.ErrPermission) {
+		// The program or its directory is not there: the pipeline named it.
+		fin.Outcome, fin.Why = plan.Failure, t.req.Masker.String(w.err.Error())
+		fin.Fault = &record.Diagnosis{Rule: "not-started", Verdict: plan.Failure, Title: fin.Why}
 		return
 	}
 	facts := fault.Facts{Exit: w.result.Exit, Signal: w.result.Signal, OOM: w.result.OOM, Notes: w.fx.Notes}

@@ -5,8 +5,9 @@
 // another or side by side, until it is closed. A room gives its steps a
 // workspace, a temporary directory and a tool cache. It promises:
 //
-//   - a command and all its descendants are gone when Run has returned, on
-//     whatever way it ended;
+//   - when a command is cancelled, all its descendants are gone when Run has
+//     returned; what a command leaves behind on purpose (a server for the steps
+//     that follow) lives until Close, and not longer;
 //   - no byte of its output is lost and none arrives after Run has returned;
 //   - what ended it is told apart: an exit code, a signal, or our own failure
 //     (a Go error: the command could not be started).
@@ -61,8 +62,8 @@ type Room interface {
 type Result struct {
 	Exit        int    // exit code; 128+n when signal n ended it
 	Signal      string // name of the signal that ended it, "" for none
-	Stopped     bool   // it ended because ctx did
-	LeftOver    int    // processes that outlived their step and were ended
+	Stopped     bool   // it ended because ctx did, the room was closed, or out could not be written
+	LeftOver    int    // processes that outlive the step; Close ends them
 	OOM         bool   // the kernel killed something for want of memory
 	Observation *record.Observation
 }

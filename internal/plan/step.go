@@ -91,7 +91,7 @@ type Command struct {
 	Argv  []string          `json:"argv"`
 	Env   map[string]string `json:"env,omitempty"`  // the whole environment but for what the place adds
 	Path  []string          `json:"path,omitempty"` // directories in front of the place's PATH
-	Dir   string            `json:"dir,omitempty"`  // absolute, as seen in the room
+	Dir   string            `json:"dir,omitempty"`  // absolute, as seen in the room; "" is the workspace
 	Files []File            `json:"-"`              // written before the start: a script
 	// Script is the text for people: what Argv runs, without secrets' values.
 	Script string `json:"script,omitempty"`
