@@ -113,7 +113,7 @@ func open(ctx context.Context, w cli.Wiring) (*cli.Tools, error) {
 		Executor: here,
 		Store:    record,
 		Slots:    &workspace.Slots{Dir: filepath.Join(cache, "workspaces")},
-		Data:     data, Idle: new(host.Meter).Idle, Version: version(),
+		Data:     data, Idle: here.Idle, Version: version(),
 		Actions: w.Actions, Grace: cancelledGrace,
 	}
 	shut := func() error { return errors.Join(here.Close(), actions.Close(), trees.Close(), record.Close()) }

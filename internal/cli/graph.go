@@ -246,9 +246,9 @@ func place(layers [][]*gnode) (total int) {
 	wish := func(n *gnode, near []*gnode) int {
 		sum := 0
 		for _, m := range near {
-			sum += 2*m.x + m.w
+			sum += m.x + m.w/2
 		}
-		return (sum/len(near) - n.w) / 2
+		return sum/len(near) - n.w/2
 	}
 	pull := func(l []*gnode, near func(*gnode) []*gnode) {
 		want := make([]int, len(l))
@@ -285,11 +285,11 @@ func place(layers [][]*gnode) (total int) {
 		}
 	}
 	for range 6 {
-		for _, l := range layers[1:] {
-			pull(l, func(n *gnode) []*gnode { return n.up })
-		}
 		for i := len(layers) - 2; i >= 0; i-- {
 			pull(layers[i], func(n *gnode) []*gnode { return n.down })
+		}
+		for _, l := range layers[1:] {
+			pull(l, func(n *gnode) []*gnode { return n.up })
 		}
 	}
 	least := layers[0][0].x

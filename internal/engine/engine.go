@@ -44,13 +44,14 @@ type Engine struct {
 	Record   Record
 	// Leases keep concurrency groups, across processes.
 	Leases store.Leases
-	// Idle is how many cores have nothing to do. Jobs beyond the number of
-	// cores are admitted only while some have not.
+	// Idle is how many cores the running steps leave unused. Jobs beyond the
+	// number of cores are admitted only while there are some.
 	Idle func() float64
 	// Grace is how long steps that want to run even in a cancelled job may.
 	Grace time.Duration
 
 	active atomic.Int64 // jobs of all runs that have a place
+	within atomic.Int64 // those of them that are at a step; the others do work of ours
 }
 
 // Record takes events.

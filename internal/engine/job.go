@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/dialect"
@@ -45,6 +46,7 @@ type job struct {
 	replay  *replay // while steps of an earlier run stand for ours
 
 	places chan struct{} // for background steps
+	inside atomic.Int64  // commands that run
 
 	mu       sync.Mutex
 	verdict  plan.Verdict

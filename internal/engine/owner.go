@@ -290,7 +290,8 @@ func (o *owner) admit() {
 		budget = o.req.Parallel - o.active
 	} else if budget <= 0 && len(o.queue) > 0 && active < maxAdmitted {
 		// Every core has its job, but perhaps the jobs only wait.
-		budget = int(o.Idle() + 0.25)
+		preparing := active - int(o.within.Load())
+		budget = int(o.Idle()+0.25) - preparing
 	}
 	var later []*node
 	for len(o.queue) > 0 {
@@ -340,7 +341,11 @@ func (o *owner) start(n *node) {
 		o.end(n, end{verdict: verdict, why: p.Message + hint(p.Hint), at: p.Source})
 		return
 	}
-	soft, cancel := context.WithCancelCause(o.soft)
+	under := o.soft
+	if under.Err() != nil { // its condition holds all the same: it runs as any other
+		under = o.ctx
+	}
+	soft, cancel := context.WithCancelCause(under)
 	n.state, n.cancel = record.Running, cancel
 	for c := n; c != nil; c = c.parent {
 		c.started++

@@ -301,7 +301,13 @@ func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, scope *p
 		t.mu.Lock()
 		t.commands[s.Key] = &command
 		t.mu.Unlock()
+		if t.inside.Add(1) == 1 {
+			t.within.Add(1)
+		}
 		w.result, w.err = t.room.Run(ctx, &command, writer)
+		if t.inside.Add(-1) == 0 {
+			t.within.Add(-1)
+		}
 	}
 	if err := split.Close(); err != nil && w.err == nil {
 		w.err = err

@@ -27,6 +27,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -151,6 +152,13 @@ func NewPlace(t testing.TB, files map[string]string) *Place {
 	return p
 }
 
+// On is the place for another test, with further variables.
+func (p *Place) On(t testing.TB, env ...string) *Place {
+	other := *p
+	other.t, other.Env = t, append(slices.Clip(p.Env), env...)
+	return &other
+}
+
 // clean is an environment without what would change how Fairlead behaves:
 // another CI system's variables, and our own.
 func clean(env []string) []string {
@@ -226,8 +234,26 @@ type Process struct {
 	cmd            *exec.Cmd
 	stop           context.CancelFunc
 	ctx            context.Context
-	stdout, stderr bytes.Buffer
+	stdout, stderr output
 	args           []string
+}
+
+// output is what a process has printed so far.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
 
 // Start starts Fairlead in the repository, in a process group of its own.
@@ -275,6 +301,14 @@ func (r *Process) Wait() Outcome {
 		r.p.t.Fatalf("wait for fairlead: %v\n%s", err, o)
 	}
 	return o
+}
+
+// AwaitText waits until the process has printed a text.
+func (r *Process) AwaitText(text string) {
+	r.p.t.Helper()
+	Await(r.p.t, fmt.Sprintf("fairlead to print %q", text), func() bool {
+		return strings.Contains(r.stdout.String()+r.stderr.String(), text)
+	})
 }
 
 // Await polls until a condition holds: for what another process does there is

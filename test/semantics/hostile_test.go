@@ -26,7 +26,7 @@ jobs:
   a: { runs-on: windows-latest, steps: [{ run: echo ran > $OUTSIDE/a, shell: bash }] }
 `,
 			marks: map[string]string{"a": "ran\n"}},
-		{name: "one job of several does not hold the others up", exit: 0,
+		{name: "a cell that does not fit does not hold the others up", exit: 0,
 			flow: `
 on: push
 jobs:
@@ -102,7 +102,7 @@ jobs:
 		{name: "an expression that is too long", exit: 3, shown: []string{workflow + ":5:"},
 			flow: "\non: push\njobs:\n  a: { runs-on: ubuntu-latest, steps: [\n    { run: \"echo ${{ '" + strings.Repeat("x", 30_000) + "' }}\" }] }\n"},
 		{name: "an expression that is too deep", exit: 3, shown: []string{workflow + ":5:"},
-			flow: "\non: push\njobs:\n  a: { runs-on: ubuntu-latest, steps: [\n    { run: \"echo ${{ " + strings.Repeat("(", 200) + "1" + strings.Repeat(")", 200) + " }}\" }] }\n"},
+			flow: "\non: push\njobs:\n  a: { runs-on: ubuntu-latest, steps: [\n    { run: \"echo ${{ " + strings.Repeat("!(", 60) + "1" + strings.Repeat(")", 60) + " }}\" }] }\n"},
 		{name: "a matrix of millions", exit: 3, shown: []string{"256"}, flow: wide()},
 	})
 }

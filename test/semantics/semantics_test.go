@@ -31,6 +31,7 @@ type probe struct {
 	marks  map[string]string // files below $OUTSIDE, by name; "" for one that must not be
 	hidden []string          // nowhere in what is printed or kept
 	needs  []string          // commands
+	before func(t *testing.T, p *binary.Place)
 	then   func(t *testing.T, p *binary.Place, out binary.Outcome)
 }
 
@@ -66,6 +67,9 @@ func (pr *probe) place(t *testing.T) *binary.Place {
 
 func (pr *probe) run(t *testing.T) {
 	p := pr.place(t)
+	if pr.before != nil {
+		pr.before(t, p)
+	}
 	out := p.Run(append([]string{"run"}, pr.args...)...)
 	pr.judge(t, p, out)
 	if pr.then != nil && !t.Failed() {

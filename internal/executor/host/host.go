@@ -97,6 +97,10 @@ type Executor struct {
 	base  environment
 	yard  yard
 	err   error
+
+	meter   Meter
+	looking sync.Mutex
+	looks   []look // the recent ones
 }
 
 var _ executor.Executor = (*Executor)(nil)
@@ -212,6 +216,14 @@ func machine() string {
 	return name + " on " + runtime.GOARCH
 }
 
+// ready finds out, once, what this machine offers.
+func (x *Executor) ready() {
+	x.setUp.Do(func() {
+		x.base = inherit(x.opts.Env(), x.opts.Inherit)
+		x.yard, x.err = newYard(x.opts)
+	})
+}
+
 // Open makes a room.
 func (x *Executor) Open(ctx context.Context, spec executor.Spec) (executor.Room, error) {
 	if err := ctx.Err(); err != nil {
@@ -220,10 +232,7 @@ func (x *Executor) Open(ctx context.Context, spec executor.Spec) (executor.Room,
 	if p := x.Fits(&spec.Place); p != nil {
 		return nil, fmt.Errorf("host: open room: %s", p)
 	}
-	x.setUp.Do(func() {
-		x.base = inherit(x.opts.Env(), x.opts.Inherit)
-		x.yard, x.err = newYard(x.opts)
-	})
+	x.ready()
 	if x.err != nil {
 		return nil, fmt.Errorf("host: open room: %w", x.err)
 	}
