@@ -45,6 +45,7 @@ RUN is a number, or counted back: last or -1, -2 …`,
 	o.flags(c)
 	f.StringVarP(&dir, "dir", "C", ".", "`directory` of the repository")
 	c.RunE = func(cmd *cobra.Command, a []string) (err error) {
+		g.lines = o.progress == "json"
 		if again.Secrets, err = s.values(g); err != nil {
 			return err
 		}

@@ -133,15 +133,28 @@ func (a *App) Main(ctx context.Context, args []string) int {
 	root.SetIn(a.Stdin)
 	root.SetOut(a.Stdout)
 	root.SetErr(a.Stderr)
-	return a.told(root.ExecuteContext(ctx))
+	return g.told(root.ExecuteContext(ctx))
+}
+
+// tell writes a line of JSON about what is no event of a run.
+func (g *global) tell(kind string, body any) {
+	_ = writeLine(g.Stderr, jsonEvent{Schema: jsonSchema, Kind: kind, Body: body})
 }
 
 // told says what is left to be said of an error, and which exit code it is.
-func (a *App) told(err error) int {
+func (g *global) told(err error) int {
 	say := func(message, hint string, code int) int {
-		fmt.Fprintf(a.Stderr, "fairlead: %s\n", message)
+		if g.lines {
+			g.tell("error", struct {
+				Message string `json:"message"`
+				Hint    string `json:"hint,omitempty"`
+				Exit    int    `json:"exit"`
+			}{message, hint, code})
+			return code
+		}
+		fmt.Fprintf(g.Stderr, "fairlead: %s\n", message)
 		if hint != "" {
-			fmt.Fprintf(a.Stderr, "  %s\n", hint)
+			fmt.Fprintf(g.Stderr, "  %s\n", hint)
 		}
 		return code
 	}
@@ -172,6 +185,7 @@ type global struct {
 	colour  string
 	output  string
 	noInput bool
+	lines   bool // standard error is for programs: lines of JSON
 }
 
 // The groups of the table of contents.

@@ -292,7 +292,7 @@ func (g *global) dryPipeline(p *launch.Prepared, pl *plan.Pipeline) {
 		if len(j.Place.Labels) > 0 {
 			put(indent, st.dim("on ")+shown(strings.Join(j.Place.Labels, ", ")), plan.Source{})
 		}
-		g.drySteps(j.Steps, indent, st, put)
+		drySteps(j.Steps, indent, st, put)
 	}
 	for _, j := range inOrder(pl.Jobs) {
 		fmt.Fprintln(g.Stdout)
@@ -300,7 +300,7 @@ func (g *global) dryPipeline(p *launch.Prepared, pl *plan.Pipeline) {
 	}
 }
 
-func (g *global) drySteps(steps []plan.Step, indent int, st style, put func(int, string, plan.Source)) {
+func drySteps(steps []plan.Step, indent int, st style, put func(int, string, plan.Source)) {
 	for i := range steps {
 		s := &steps[i]
 		script := ""
@@ -339,7 +339,7 @@ func (g *global) drySteps(steps []plan.Step, indent int, st style, put func(int,
 			put(in, st.dim("cancels ")+shown(s.Cancel), plan.Source{})
 		case len(s.Parallel) > 0:
 			put(in, st.dim("at the same time:"), plan.Source{})
-			g.drySteps(s.Parallel, in, st, put)
+			drySteps(s.Parallel, in, st, put)
 		}
 		if s.Background {
 			put(in, st.dim("in the background"), plan.Source{})

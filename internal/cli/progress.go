@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"encoding/json"
 	"io"
 	"path"
@@ -29,8 +30,6 @@ type display interface {
 	event(s *stage, e record.Event)
 	// line shows a line of a job's log. text is valid only during the call.
 	line(s *stage, job, step string, n int64, text []byte)
-	// say shows lines of our own, each ended by a newline.
-	say(text string)
 	// close shows what is still to be shown; the display draws no more.
 	close()
 }
@@ -39,12 +38,6 @@ type display interface {
 type progress struct {
 	mu      sync.Mutex
 	display display
-}
-
-func (p *progress) say(text string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.display.say(text)
 }
 
 func (p *progress) close() {
@@ -105,6 +98,14 @@ func (s *stage) label(job string) string {
 func stem(file string) string {
 	base := path.Base(file)
 	return strings.TrimSuffix(base, path.Ext(base))
+}
+
+// titleOf is what a pipeline is called: its name, or that of its file.
+func titleOf(name, file string) string {
+	if name == "" || name == file {
+		return shown(path.Base(file))
+	}
+	return shown(name)
 }
 
 // A step's failure, and how a job ended, in the words of all displays.
@@ -253,11 +254,6 @@ func (p *plain) close() {
 	for _, k := range p.waiting { // only if the job with the floor never ended
 		p.again(k)
 	}
-	p.flush()
-}
-
-func (p *plain) say(text string) {
-	p.buf = append(p.buf, text...)
 	p.flush()
 }
 
@@ -490,19 +486,15 @@ func (q *quiet) event(s *stage, e record.Event) {
 }
 
 func (q *quiet) line(*stage, string, string, int64, []byte) {}
-func (q *quiet) say(text string)                            { _, _ = io.WriteString(q.out, text) }
 func (q *quiet) close()                                     {}
 
 // jsonSchema is the version of the lines of JSON: it changes when a field
 // changes its meaning or goes, not when one is added.
 const jsonSchema = 1
 
-// jsonl is the display of programs: a line of JSON for each event, each line of
-// a log, and each message.
-type jsonl struct {
-	out   *json.Encoder
-	flush func()
-}
+// jsonl is the display of programs: a line of JSON for each event and each line of
+// a log. Problems and errors are such lines too, see [global.tell].
+type jsonl struct{ out *bufio.Writer }
 
 type jsonEvent struct {
 	Schema int        `json:"v"`
@@ -523,22 +515,22 @@ func (d *jsonl) event(_ *stage, e record.Event) {
 	if b, ok := body.(*record.RunPlanned); ok {
 		body = plannedJSON(b)
 	}
-	_ = d.out.Encode(jsonEvent{Schema: jsonSchema, Kind: string(e.Kind()), Time: &at, Seq: e.Seq, Run: e.Run, Job: e.Job, Step: e.Step, Body: body})
-	d.flush() // lines of logs may wait for the next fact
+	_ = writeLine(d.out, jsonEvent{Schema: jsonSchema, Kind: string(e.Kind()), Time: &at, Seq: e.Seq, Run: e.Run, Job: e.Job, Step: e.Step, Body: body})
+	_ = d.out.Flush() // lines of logs may wait for the next fact
 }
 
 func (d *jsonl) line(s *stage, job, step string, n int64, text []byte) {
-	_ = d.out.Encode(jsonEvent{Schema: jsonSchema, Kind: "line", Run: s.run.ID, Job: job, Step: step, Line: &n, Text: string(text)})
+	_ = writeLine(d.out, jsonEvent{Schema: jsonSchema, Kind: "line", Run: s.run.ID, Job: job, Step: step, Line: &n, Text: string(text)})
 }
 
-func (d *jsonl) say(text string) {
-	for l := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
-		_ = d.out.Encode(jsonEvent{Schema: jsonSchema, Kind: "message", Text: l})
-	}
-	d.flush()
-}
+func (d *jsonl) close() { _ = d.out.Flush() }
 
-func (d *jsonl) close() { d.flush() }
+// writeLine writes a line of JSON.
+func writeLine(w io.Writer, e jsonEvent) error {
+	line := json.NewEncoder(w)
+	line.SetEscapeHTML(false)
+	return line.Encode(e)
+}
 
 // plannedJSON is the plan of a run without the texts it was made from.
 func plannedJSON(b *record.RunPlanned) any {

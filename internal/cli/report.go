@@ -264,8 +264,8 @@ func report(w io.Writer, r *record.Run, list []failure, st style, cols int) {
 		head += " in " + duration(r.Ended.Sub(r.Begun))
 	}
 	if p := r.Planned; p != nil && p.Pipeline != nil {
-		name := shown(p.Pipeline.Name)
-		if name != p.Pipeline.File {
+		name := titleOf(p.Pipeline.Name, p.Pipeline.File)
+		if name != path.Base(p.Pipeline.File) {
 			name += " (" + path.Base(p.Pipeline.File) + ")"
 		}
 		head += st.dim(" " + st.dot() + " " + name)
@@ -300,7 +300,15 @@ func report(w io.Writer, r *record.Run, list []failure, st style, cols int) {
 	if n, size := artifacts(r); n > 0 {
 		field("saved", plural(n, "artifact")+st.dim(" "+st.dot()+" "+bytesText(size)+" "+st.dot()+" fairlead show "+r.ID))
 	}
+	told := map[string]bool{}
 	for i, f := range list {
+		key := f.same()
+		if told[key] { // cells of a matrix often fail alike
+			text := st.glyph(f.Kind) + " " + st.bold(shown(f.Job)) + st.dim("  the same: fairlead logs "+r.ID+" "+quoted(f.target()))
+			fmt.Fprintln(w, clip(text, cols, st.ellipsis()))
+			continue
+		}
+		told[key] = true
 		fmt.Fprintln(w)
 		if i == maxFailures {
 			fmt.Fprintf(w, "%s fairlead show %s\n", st.red(fmt.Sprintf("%s and %d more:", st.ellipsis(), len(list)-i)), r.ID)
@@ -314,13 +322,22 @@ func report(w io.Writer, r *record.Run, list []failure, st style, cols int) {
 // maxFailures is how many failures the final block shows.
 const maxFailures = 20
 
+// same is what failures have in common that need not be told twice.
+func (f failure) same() string {
+	return fmt.Sprintf("%q", []string{f.At.String(), f.Name, f.Why, f.Title, f.Hint, strings.Join(f.Lines, "\n")})
+}
+
+// target is how the failed step is named to a verb.
+func (f failure) target() string {
+	if f.Step == "" {
+		return f.Job
+	}
+	return f.Job + "/" + f.Step
+}
+
 // next says how to see more of a failure and how to go on.
 func next(w io.Writer, run string, f failure, st style) {
-	at := f.Job
-	if f.Step != "" {
-		at += "/" + f.Step
-	}
-	at = quoted(at)
+	at := quoted(f.target())
 	do := func(what, command string) {
 		fmt.Fprintln(w, "  "+st.dim(pad(what, 8))+" fairlead "+command)
 	}

@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -69,10 +68,7 @@ func (o *watching) display(g *global, p *progress) error {
 	case "quiet":
 		p.display = &quiet{out: g.Stderr, style: st, cols: columns(g.Stderr)}
 	case "json":
-		out := bufio.NewWriterSize(g.Stderr, flushAt)
-		lines := json.NewEncoder(out)
-		lines.SetEscapeHTML(false)
-		p.display = &jsonl{out: lines, flush: func() { _ = out.Flush() }}
+		p.display = &jsonl{out: bufio.NewWriterSize(g.Stderr, flushAt)}
 	}
 	return nil
 }
@@ -183,6 +179,7 @@ func (o *ordering) fill(g *global) (err error) {
 
 func (o *ordering) run(cmd *cobra.Command, g *global, args []string) error {
 	patterns := o.arguments(args)
+	g.lines = o.progress == "json"
 	if len(args) > 1 && !o.watch {
 		return usage("files to watch follow --watch", "one workflow at a time: what is %q?", args[1])
 	}
@@ -197,20 +194,21 @@ func (o *ordering) run(cmd *cobra.Command, g *global, args []string) error {
 	}
 	ctx, abort, done := interruptible(cmd.Context())
 	defer done()
+	if o.resume != "" {
+		run, err := g.openAgain(ctx, o.resume, o.order.Dir)
+		if err != nil {
+			return err
+		}
+		defer run.Close()
+		return o.show(ctx, g, run.Tools, abort, []start{{prior: run.run, run: func(ctx context.Context, w launch.Watcher) (launch.Result, error) {
+			return run.Resume(ctx, run.id, o.order.Secrets, w)
+		}}})
+	}
 	tools, err := g.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer tools.Close()
-	if o.resume != "" {
-		id, err := g.runID(ctx, tools, o.resume, o.order.Dir)
-		if err != nil {
-			return err
-		}
-		return o.show(ctx, g, tools, abort, []start{{prior: id, run: func(ctx context.Context, w launch.Watcher) (launch.Result, error) {
-			return tools.Resume(ctx, id, o.order.Secrets, w)
-		}}})
-	}
 	if o.watch {
 		return o.again(ctx, g, tools, abort, patterns)
 	}
@@ -268,7 +266,7 @@ func (o *ordering) once(ctx context.Context, g *global, tools *Tools, abort <-ch
 			return tools.Run(ctx, p, pl, w)
 		}})
 	}
-	if invalid > 0 {
+	if invalid > 0 && !g.lines {
 		fmt.Fprintf(g.Stderr, "fairlead: %s cannot be run because of the errors above; `fairlead lint` shows all there are\n", plural(invalid, "pipeline"))
 	}
 	err = o.show(ctx, g, tools, abort, starts)
@@ -319,6 +317,10 @@ func (g *global) problems(list []plan.Problem, warnings int) {
 	st := g.style(g.Stderr)
 	left := 0
 	for _, p := range list {
+		if g.lines {
+			g.tell("problem", p)
+			continue
+		}
 		if p.Severity != plan.Error {
 			if warnings == 0 {
 				left++
@@ -336,7 +338,7 @@ func (g *global) problems(list []plan.Problem, warnings int) {
 // start is one run that shall be begun.
 type start struct {
 	pipeline *plan.Pipeline
-	prior    string // the run that goes on, "" for a new one
+	prior    *record.Run // the run that goes on, nil for a new one
 	run      func(ctx context.Context, w launch.Watcher) (launch.Result, error)
 }
 
@@ -361,11 +363,7 @@ func (o *watching) show(ctx context.Context, g *global, tools *Tools, abort <-ch
 				return readTail(tools.LogPath(run, job), from, to, n)
 			},
 		}
-		if s.prior != "" {
-			if old, err := tools.Store.Run(ctx, s.prior); err == nil {
-				stages[i].run = old
-			}
-		}
+		stages[i].run = s.prior
 		wg.Go(func() {
 			results[i], errs[i] = s.run(ctx, launch.Watcher{Observer: stages[i], Begun: stages[i].begun, Abort: abort})
 		})
@@ -554,12 +552,4 @@ func at(s plan.Source) string {
 		return ""
 	}
 	return " (" + s.String() + ")"
-}
-
-// started is when a run began, as far as is known.
-func started(r *record.Run) time.Time {
-	if !r.Started.IsZero() {
-		return r.Started
-	}
-	return r.Begun
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -138,7 +139,7 @@ func (g *global) heads(list []store.RunHead, all bool) {
 		if h.Dirty {
 			what += "+"
 		}
-		row := []string{st.bold(h.ID), state, shown(h.Name), st.dim(shown(what)), took, st.dim(ago(now.Sub(h.Begun)))}
+		row := []string{st.bold(h.ID), state, titleOf(h.Name, h.File), st.dim(shown(what)), took, st.dim(ago(now.Sub(h.Begun)))}
 		if all {
 			row = append(row, st.dim(shown(h.Repository)))
 		}
@@ -147,11 +148,11 @@ func (g *global) heads(list []store.RunHead, all bool) {
 		}
 		rows = append(rows, row)
 	}
-	table(g, rows, map[int]bool{0: true, 4: true}, st, cols)
+	table(g.Stdout, rows, map[int]bool{0: true, 4: true}, st, cols)
 }
 
 // table writes rows in columns; those in right are flush right.
-func table(g *global, rows [][]string, right map[int]bool, st style, cols int) {
+func table(w io.Writer, rows [][]string, right map[int]bool, st style, cols int) {
 	var widths []int
 	for _, r := range rows {
 		for i, cell := range r {
@@ -174,7 +175,7 @@ func table(g *global, rows [][]string, right map[int]bool, st style, cols int) {
 				b.WriteString(cell + gap)
 			}
 		}
-		fmt.Fprintln(g.Stdout, clip(strings.TrimRight(b.String(), " "), cols, st.ellipsis()))
+		fmt.Fprintln(w, clip(strings.TrimRight(b.String(), " "), cols, st.ellipsis()))
 	}
 }
 

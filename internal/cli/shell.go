@@ -123,7 +123,7 @@ func (g *global) shellIn(ctx context.Context, tools *Tools, r *record.Run, job, 
 	if shell == "bash" {
 		enter.Argv = append(enter.Argv, "--norc", "--noprofile")
 	}
-	enter.Env["PS1"] = fmt.Sprintf("(%s %s/%s) \\w \\$ ", r.ID, shown(job), name)
+	enter.Env["PS1"] = fmt.Sprintf("(%s %s/%s) \\W \\$ ", r.ID, shown(job), name)
 	if g.asks() {
 		fmt.Fprintf(g.Stderr, "%s\n", st.dim("in "+shown(c.Dir)+", as step "+name+" of job "+shown(job)+"; it ran:"))
 		for l := range strings.SplitSeq(strings.TrimRight(c.Script, "\n"), "\n") {

@@ -91,11 +91,6 @@ func (t *tty) close() {
 	t.finish()
 }
 
-func (t *tty) say(text string) {
-	t.above.WriteString(text)
-	t.draw()
-}
-
 func (t *tty) row(s *stage, job string) *row {
 	k := lineKey{s, job}
 	r := t.byJob[k]
@@ -114,6 +109,10 @@ func (t *tty) event(s *stage, e record.Event) {
 	switch b := e.Body.(type) {
 	case *record.RunPlanned:
 		t.known += len(b.Pipeline.Jobs)
+	case *record.RunStarted:
+		if b.Resume {
+			t.known += tallyOf(s.run).Open
+		}
 	case *record.JobExpanded:
 		t.known += len(b.Jobs) - 1
 	case *record.JobStarted:
@@ -133,7 +132,9 @@ func (t *tty) event(s *stage, e record.Event) {
 		if e.Job == "" {
 			t.note = "cancelling"
 		}
-		t.write(t.style.yellow(cancelText(e.Job, b)))
+		text := t.style.yellow(cancelText(e.Job, b)) + "\n" // as long as it is: it says what to do
+		t.above.WriteString(text)
+		t.total++
 	}
 }
 
@@ -305,7 +306,8 @@ func (t *tty) live(cols, rows int) []string {
 		lines = append(lines, t.rowLine(r, cols-1, labels))
 	}
 	if more > 0 {
-		lines = append(lines, t.style.dim(strings.Repeat(" ", timeColumns+4)+t.style.ellipsis()+" and "+strconv.Itoa(more)+" more"))
+		text := strings.Repeat(" ", timeColumns+4) + t.style.ellipsis() + " and " + strconv.Itoa(more) + " more"
+		lines = append(lines, t.style.dim(clip(text, cols-1, t.style.ellipsis())))
 	}
 	return append(lines, t.sum(cols-1))
 }
@@ -316,8 +318,11 @@ func (t *tty) rowLine(r *row, cols, labels int) string {
 	text := t.style.blue(t.style.spinner(t.frame)) + " " + t.style.dim(flush(duration(t.now().Sub(r.began)), timeColumns)) +
 		"  " + pad(clip(r.label, labels, t.style.ellipsis()), labels)
 	room := cols - width(text)
-	if len(r.steps) == 0 || room < 6 {
+	switch {
+	case room < 6:
 		return clip(text, cols, t.style.ellipsis())
+	case len(r.steps) == 0:
+		return text + t.style.dim("  "+clip("setting up", room-2, t.style.ellipsis()))
 	}
 	step := r.steps[len(r.steps)-1].name
 	if len(r.last) == 0 || room < 24 {

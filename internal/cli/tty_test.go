@@ -311,7 +311,7 @@ func TestTerminalThatChangesItsSize(t *testing.T) {
 		tell(job, "1", &record.StepStarted{Name: "A step with quite a long name, longer than the terminal"})
 		st.Line(job, "1", 0, []byte("a line that is long enough to fill what is left of the row"))
 	}
-	d.say("before\n")
+	d.write("before")
 	d.draw()
 	cols = 25
 	s.rewrap(25)
@@ -364,12 +364,12 @@ func TestTerminalFrame(t *testing.T) {
 	now := time.Unix(1000, 0)
 	for cols, want := range map[int]string{
 		80: `⠋   2.5s  build            Compile  │ cc -o main main.c
-⠋   1.0s  test/1.26-linux
+⠋   1.0s  test/1.26-linux  setting up
 ⠋   0.0s  e2e              Browser
     2.5s  3 running · 7 waiting · 4 ok · 1 failed
 `,
 		40: `⠋   2.5s  build            Compile
-⠋   1.0s  test/1.26-linux
+⠋   1.0s  test/1.26-linux  setting up
 ⠋   0.0s  e2e              Browser
     2.5s  3 running · 7 waiting · 4 ok…
 `,
@@ -411,5 +411,61 @@ func BenchmarkTTYLine(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		st.Line("test", "1", 7, line)
+	}
+}
+
+// TestSecretIsAskedForWithoutEcho gives a secret by hand.
+func TestSecretIsAskedForWithoutEcho(t *testing.T) {
+	t.Parallel()
+	dir := repository(t, "on: push\njobs:\n  use:\n    runs-on: ubuntu-latest\n    steps: [{run: 'echo \"it is ${{ secrets.PW }}\"; test \"${{ secrets.PW }}\" = hunter2'}]\n")
+	master, slave, err := pty.Open()
+	if err != nil {
+		t.Skipf("SKIPPED: no terminals here: %v", err)
+	}
+	defer master.Close()
+	var mu sync.Mutex
+	var echoed strings.Builder
+	asked := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		buf := make([]byte, 1024)
+		for {
+			n, err := master.Read(buf)
+			mu.Lock()
+			before := echoed.Len()
+			echoed.Write(buf[:n])
+			if before == 0 && n > 0 {
+				close(asked)
+			}
+			mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	})
+	wg.Go(func() {
+		<-asked
+		for range 1000 { // the terminal is told not to echo right after the question
+			out, err := exec.Command("stty", "-a", "-F", slave.Name()).CombinedOutput()
+			if err != nil || strings.Contains(string(out), "-echo ") {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if _, err := master.WriteString("hunter2\n"); err != nil {
+			t.Error(err)
+		}
+	})
+	app := application(t)
+	var out strings.Builder
+	app.Stdin, app.Stdout, app.Stderr = slave, &out, slave
+	code := app.Main(t.Context(), []string{"run", "-C", dir, "--secret", "PW", "--progress", "plain"})
+	slave.Close()
+	wg.Wait()
+	if code != ExitOK {
+		t.Errorf("exit code %d\n%s", code, out.String())
+	}
+	if text := echoed.String(); strings.Contains(text, "hunter2") || !strings.Contains(text, "secret PW: ") || !strings.Contains(text, "it is ***") {
+		t.Errorf("on the terminal stands:\n%s", text)
 	}
 }

@@ -236,12 +236,10 @@ func (l lines) tell(m match) *record.Diagnosis {
 	if r.key != nil {
 		key = r.key(l, at)
 	}
-	title, hint := r.title, r.hint
+	title, hint := strings.TrimSpace(key.s), r.hint
 	if found := re.FindStringSubmatchIndex(key.s); found != nil {
 		title = string(re.ExpandString(nil, r.title, key.s, found))
 		hint = string(re.ExpandString(nil, r.hint, key.s, found))
-	} else {
-		title = strings.TrimSpace(key.s)
 	}
 	d := &record.Diagnosis{Rule: r.name, Verdict: r.verdict, Title: oneLine(title), Hint: hint}
 	if groups := re.FindStringSubmatch(key.s); r.refine != nil && groups != nil {

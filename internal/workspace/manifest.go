@@ -7,8 +7,6 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 )
 
 // record is what a manifest remembers of one file: how the source looked when it
@@ -22,15 +20,6 @@ type record struct {
 // directory are in order of name. It says only "this copy has the content of
 // that source, if both still look so", which stays true whatever happens.
 type manifest map[string][]record
-
-// find looks a name up among a directory's records.
-func find(records []record, name string) *record {
-	i, ok := slices.BinarySearchFunc(records, name, func(r record, n string) int { return strings.Compare(r.name, n) })
-	if !ok {
-		return nil
-	}
-	return &records[i]
-}
 
 const (
 	manifestMagic = "fairlead slot 1\n"

@@ -112,7 +112,7 @@ func fileGlobs(lines []string, root string) ([]fileGlob, error) {
 			switch {
 			case el == "" || el == "." && i == 0:
 			case el == "." || el == "..":
-				return nil, fmt.Errorf("hashFiles: the pattern %q may not hold . or ..", line)
+				return nil, fmt.Errorf("hashFiles: the pattern %q may not hold the elements . and .. anywhere", line)
 			case !doublestar.ValidatePattern(el):
 				return nil, fmt.Errorf("hashFiles: the pattern %q cannot be read", line)
 			default:

@@ -93,7 +93,7 @@ func explain(err error, file, dir string, argv, env []string) error {
 			}
 		}
 	case errors.Is(err, syscall.ENOEXEC):
-		return fmt.Errorf("start %s: %w: it is neither a program for %s nor a script that begins with #!", file, err, machine())
+		return fmt.Errorf("start %s: %w: it is neither a program for %s nor a script that begins with #! and its interpreter", file, err, machine())
 	case errors.Is(err, syscall.ENOENT):
 		if _, serr := os.Stat(at); serr != nil {
 			return fmt.Errorf("start %s: %w", file, cause(serr))

@@ -56,7 +56,7 @@ func (s *Store) Lease(ctx context.Context, name, holder string) (store.Lease, er
 		return nil, &store.HeldError{Name: name, Holder: who}
 	}
 	text := clip(name, maxHolder) + "\n" + clip(holder, maxHolder)
-	if _, err := f.WriteAt([]byte(text), 0); err == nil {
+	if _, err = f.WriteAt([]byte(text), 0); err == nil {
 		err = f.Truncate(int64(len(text)))
 	}
 	if err != nil {
