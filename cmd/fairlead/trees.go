@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -9,6 +10,9 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
+
+// defaultServer is the code host that sources are of unless another is named.
+const defaultServer = "https://github.com"
 
 // trees is what the built-in checkout asks of those who know git: the user's
 // tree, from which a run was started, and other repositories.
@@ -77,8 +81,8 @@ func (t *trees) Switch(ctx context.Context, s *plan.Scope, commit, dst string, o
 // Clone implements builtin.Trees.
 func (t *trees) Clone(ctx context.Context, r builtin.Remote, dst string, o builtin.TreeOptions) (string, error) {
 	from := *t.sources
-	if r.Server != "" {
-		from.Server = r.Server
+	if r.Server != "" && r.Server != cmp.Or(from.Server, defaultServer) {
+		from.Server, from.Token = r.Server, "" // our token is for our own server alone
 	}
 	if r.Token != "" {
 		from.Token = r.Token

@@ -419,6 +419,7 @@ func interruptible(ctx context.Context) (context.Context, <-chan struct{}, func(
 					continue
 				}
 				close(abort)
+				signal.Stop(signals) // a third one ends this process, whatever it does
 				return
 			case <-done:
 				return

@@ -123,7 +123,16 @@ func (g *global) docsCommand() *cobra.Command {
 				return err
 			}
 		}
-		return doc.GenMarkdownTree(root, dir)
+		if err := doc.GenMarkdownTree(root, dir); err != nil {
+			return err
+		}
+		for _, topic := range []*cobra.Command{exitCodesTopic(), environmentTopic()} {
+			text := "## fairlead help " + topic.Name() + "\n\n" + topic.Short + "\n\n```\n" + topic.Long + "\n```\n"
+			if err := os.WriteFile(filepath.Join(dir, "fairlead_help_"+topic.Name()+".md"), []byte(text), 0o644); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	return c
 }
