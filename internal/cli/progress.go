@@ -175,6 +175,7 @@ type plain struct {
 
 	began    time.Time
 	buf      []byte
+	stamp    []byte // the time of the lines that come now
 	prefix   map[lineKey][]byte
 	floor    lineKey   // the job that has it, when there are folds
 	open     string    // the step whose fold is open, its key
@@ -212,7 +213,8 @@ func foldsOf(getenv func(string) string) *folds {
 	return nil
 }
 
-// flushEvery is how long a line may wait for others to be written with.
+// flushEvery is how long a line may wait for others to be written with, and how
+// exact its time is.
 const flushEvery = 50 * time.Millisecond
 
 // flushAt is how many bytes are written without waiting.
@@ -232,6 +234,7 @@ func (p *plain) start(lock sync.Locker) {
 				return
 			case <-tick.C:
 				lock.Lock()
+				p.tick()
 				p.flush()
 				lock.Unlock()
 			}
@@ -285,11 +288,27 @@ func (p *plain) line(s *stage, job, step string, _ int64, text []byte) {
 	if p.folds != nil && p.floor != (lineKey{s, job}) {
 		return // it is read from the log when the job has ended
 	}
-	p.write(s, job, p.now(), text)
+	if len(p.stamp) == 0 {
+		p.tick()
+	}
+	p.buf = append(p.buf, p.stamp...)
+	p.text(s, job, text)
+}
+
+// tick reads the clock: for every line that would be felt.
+func (p *plain) tick() {
+	buf := p.buf
+	p.buf = p.stamp[:0]
+	p.elapsed(p.now())
+	p.stamp, p.buf = p.buf, buf
 }
 
 func (p *plain) write(s *stage, job string, at time.Time, text []byte) {
 	p.elapsed(at)
+	p.text(s, job, text)
+}
+
+func (p *plain) text(s *stage, job string, text []byte) {
 	p.buf = append(p.buf, p.head(s, job)...)
 	p.buf = sanitize(p.buf, text, p.style.colour)
 	p.buf = append(p.buf, '\n')
@@ -307,6 +326,7 @@ func (p *plain) row(s *stage, job, text string) {
 }
 
 func (p *plain) event(s *stage, e record.Event) {
+	p.tick()
 	switch b := e.Body.(type) {
 	case *record.StepStarted:
 		p.started(s, e, b)

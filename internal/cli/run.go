@@ -246,6 +246,8 @@ func (o *ordering) once(ctx context.Context, g *global, tools *Tools, abort <-ch
 	switch {
 	case o.list:
 		return g.list(p)
+	case len(p.Chosen) == 0 && g.unreadable(p) > 0:
+		return exit(ExitInvalid)
 	case len(p.Chosen) == 0:
 		return g.nothing(p)
 	case o.graph:
@@ -254,7 +256,7 @@ func (o *ordering) once(ctx context.Context, g *global, tools *Tools, abort <-ch
 		return g.dryRun(p)
 	}
 	var starts []start
-	invalid := 0
+	invalid := g.unreadable(p)
 	for _, pl := range p.Chosen {
 		problems := p.ProblemsOf(pl)
 		g.problems(problems, maxWarnings)
@@ -274,6 +276,23 @@ func (o *ordering) once(ctx context.Context, g *global, tools *Tools, abort <-ch
 		return exit(ExitInvalid)
 	}
 	return err
+}
+
+// unreadable tells of the pipelines of which it cannot even be said what would
+// start them, and counts them. They are not asked for by name, or they would
+// have been chosen.
+func (g *global) unreadable(p *launch.Prepared) (n int) {
+	for i := range p.Pipelines {
+		pl := &p.Pipelines[i]
+		if len(pl.Events) > 0 || pl.Start.Yes || p.Order.Workflow != "" && len(p.Chosen) > 0 {
+			continue
+		}
+		if problems := p.ProblemsOf(pl); plan.Errors(problems) {
+			g.problems(problems, maxWarnings)
+			n++
+		}
+	}
+	return n
 }
 
 // meant adds to an error about a workflow or a job the name that was probably
@@ -364,9 +383,17 @@ func (o *watching) show(ctx context.Context, g *global, tools *Tools, abort <-ch
 			},
 		}
 		stages[i].run = s.prior
+		// One begins after the other, so that runs are numbered in order.
+		begun := make(chan struct{})
+		begin := sync.OnceFunc(func() { close(begun) })
 		wg.Go(func() {
-			results[i], errs[i] = s.run(ctx, launch.Watcher{Observer: stages[i], Begun: stages[i].begun, Abort: abort})
+			defer begin()
+			results[i], errs[i] = s.run(ctx, launch.Watcher{Observer: stages[i], Abort: abort, Begun: func(run string, p *plan.Pipeline) {
+				stages[i].begun(run, p)
+				begin()
+			}})
 		})
+		<-begun
 	}
 	wg.Wait()
 	p.close()
@@ -439,10 +466,10 @@ func (o *watching) conclude(ctx context.Context, g *global, tools *Tools, stages
 			fmt.Fprintf(g.Stderr, "fairlead: no shell: %v\n", err)
 		}
 	}
-	if code := verdictExit(verdict); code != ExitOK {
+	if code := verdictExit(verdict); verdict != "" && code != ExitOK {
 		return exit(code)
 	}
-	if invalid {
+	if invalid { // what was said on the command line does not fit the inputs
 		return exit(ExitUsage)
 	}
 	return nil

@@ -202,6 +202,7 @@ func (t *thread) execute(s *plan.Step, f *frame) stepEnd {
 		return t.finish(s, &plan.Act{Name: s.Name}, stepWork{err: err})
 	}
 	t.register(act, f)
+	t.req.Masker.Add(act.Masks...)
 	started := &record.StepStarted{Name: t.req.Masker.String(act.Name), ID: s.ID, Phase: s.Phase, At: s.Source, Line: t.log.Lines()}
 	if act.Command != nil {
 		started.Script = t.req.Masker.String(act.Command.Script)

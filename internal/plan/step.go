@@ -79,7 +79,10 @@ type Act struct {
 	Command *Command
 	Builtin *Builtin
 	Group   *Group
-	Problem *Problem // it cannot be done here; the step ends in error
+	Problem *Problem // it cannot be done on this machine; the step ends in error
+
+	// Masks are values that the dialect gives the step and nobody may see.
+	Masks []string
 
 	// Post runs after the job's main steps, the last one registered first. It is
 	// registered when the step begins, whatever becomes of it.

@@ -95,6 +95,9 @@ type Fetcher interface {
 type Builtins interface {
 	Lookup(ref string) (*builtin.Action, bool)
 	Run(ctx context.Context, c builtin.Call, log io.Writer) (plan.Effects, error)
+	// Uploaded are the artifacts that JavaScript actions of the job have
+	// uploaded through the service since it was last asked.
+	Uploaded(s *plan.Scope) []plan.Artifact
 }
 
 // Dialect implements [dialect.Dialect]. It is safe for concurrent use.

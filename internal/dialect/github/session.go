@@ -160,7 +160,7 @@ func (k *setup) steps(steps []plan.Step, home string, layers []layer) error {
 }
 
 // Listen implements [dialect.Session].
-func (n *session) Listen(_ *plan.Step, act *plan.Act, _ *plan.Scope) (dialect.Listener, error) {
+func (n *session) Listen(step *plan.Step, act *plan.Act, s *plan.Scope) (dialect.Listener, error) {
 	var o protocol.ListenOptions
 	switch {
 	case act.Command != nil:
@@ -168,7 +168,24 @@ func (n *session) Listen(_ *plan.Step, act *plan.Act, _ *plan.Scope) (dialect.Li
 	case act.Builtin != nil:
 		o.Env = act.Builtin.Env
 	}
-	return n.job.Listen(o)
+	l, err := n.job.Listen(o)
+	if err == nil && step.Use != nil && act.Command != nil && n.d.cfg.Builtins != nil {
+		l = uploading{l, func() []plan.Artifact { return n.d.cfg.Builtins.Uploaded(s) }}
+	}
+	return l, err
+}
+
+// uploading adds what a JavaScript action has uploaded by itself, through the
+// results service, to what it said.
+type uploading struct {
+	dialect.Listener
+	uploaded func() []plan.Artifact
+}
+
+func (u uploading) Close() (plan.Effects, error) {
+	fx, err := u.Listener.Close()
+	fx.Artifacts = append(fx.Artifacts, u.uploaded()...)
+	return fx, err
 }
 
 // postSuffix tells the post step of a built-in from its main one.
@@ -180,7 +197,7 @@ func (n *session) Do(ctx context.Context, b *plan.Builtin, s *plan.Scope, log io
 		return plan.Effects{}, fmt.Errorf("github: there is no built-in %q", b.Name)
 	}
 	name, post := strings.CutSuffix(b.Name, postSuffix)
-	return n.d.cfg.Builtins.Run(ctx, builtin.Call{Name: name, Post: post, Inputs: b.Inputs, State: s.State, Scope: s}, log)
+	return n.d.cfg.Builtins.Run(ctx, builtin.Call{Name: name, Post: post, Inputs: b.Inputs, Env: b.Env, State: s.State, Scope: s}, log)
 }
 
 // builtin finds the built-in for a uses:, unless a local directory stands for

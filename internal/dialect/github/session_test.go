@@ -688,3 +688,5 @@ func FuzzReference(f *testing.F) {
 		}
 	})
 }
+
+func (fakeBuiltins) Uploaded(*plan.Scope) []plan.Artifact { return nil }

@@ -125,9 +125,12 @@ func (r *resolving) run(act *plan.Act) error {
 	if err != nil {
 		return err
 	}
-	sh, problem := r.shell(value, script.Shell.Source)
-	if problem != nil {
-		act.Problem = problem
+	sh, missing, err := r.shell(value, script.Shell.Source)
+	if err != nil {
+		return err
+	}
+	if missing != nil {
+		act.Problem = missing
 		return nil
 	}
 	dir, err := r.e.string(script.Dir)
@@ -159,8 +162,9 @@ func (r *resolving) dir(dir string) string {
 	return filepath.Join(r.s.Dirs.Workspace, dir)
 }
 
-// shell finds the program that a script runs in.
-func (r *resolving) shell(value string, at plan.Source) (shell, *plan.Problem) {
+// shell finds the program that a script runs in. The problem says that it is
+// not on this machine, the error that GitHub knows no such shell.
+func (r *resolving) shell(value string, at plan.Source) (shell, *plan.Problem, error) {
 	if value == "" && onWindows(r.s) {
 		value = "pwsh"
 	}
@@ -169,20 +173,20 @@ func (r *resolving) shell(value string, at plan.Source) (shell, *plan.Problem) {
 	}
 	sh, err := parseShell(value)
 	if err != nil {
-		return sh, problemAt(at, "shell", err.Error(), "write bash, sh, pwsh, powershell, python, cmd, or a command with {0}")
+		return sh, nil, wrong(at, "shell", err.Error(), "write bash, sh, pwsh, powershell, python, cmd, or a command with {0}")
 	}
 	program := sh.argv[0]
 	if r.found(program) {
-		return sh, nil
+		return sh, nil, nil
 	}
 	for _, other := range fallbacks(program) {
 		if (program != "bash" || value == "") && r.found(other) {
 			sh.argv = slices.Clone(sh.argv)
 			sh.argv[0] = other
-			return sh, nil
+			return sh, nil, nil
 		}
 	}
-	return sh, noProgram(program, at)
+	return sh, noProgram(program, at), nil
 }
 
 // found reports whether a program is there. Programs do not go away while a job
@@ -437,6 +441,9 @@ func (r *resolving) node(act *plan.Act, a *action, inputs map[string]string, p p
 		return err
 	}
 	maps.Copy(env, service)
+	if token := service["ACTIONS_RUNTIME_TOKEN"]; token != "" {
+		act.Masks = append(act.Masks, token)
+	}
 	if r.s.Dirs.Tools != "" {
 		env["AGENT_TOOLSDIRECTORY"] = r.s.Dirs.Tools
 	}
