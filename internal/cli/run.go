@@ -238,11 +238,13 @@ func (o *ordering) once(ctx context.Context, g *global, tools *Tools, abort <-ch
 	if err == nil && len(p.Chosen) == 0 && o.order.Event == "" {
 		push := o.order // what else was tried need not be told
 		push.Event = "push"
+		p.Tree.Close()
 		p, err = tools.Prepare(ctx, push)
 	}
 	if err != nil {
 		return o.meant(ctx, tools, err)
 	}
+	defer p.Tree.Close()
 	switch {
 	case o.list:
 		return g.list(p)

@@ -16,7 +16,6 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
-	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
 
 // shellCommand is `fairlead shell`.
@@ -68,29 +67,15 @@ Values of secrets are not kept; variables that held one hold *** instead.`,
 
 // shellIn opens a shell, or runs a command, where a step stood.
 func (g *global) shellIn(ctx context.Context, tools *Tools, r *record.Run, job, step string, command ...string) (err error) {
-	kept, err := tools.Kept(r.ID, job)
+	in, err := tools.Enter(ctx, r, job)
 	if err != nil {
 		return err
 	}
-	c, key := stood(kept, r.Job(job), step)
+	defer func() { err = errors.Join(err, in.Leave()) }()
+	c, key := stood(&in.Kept, r.Job(job), step)
 	if c == nil {
 		return usage("name a step that ran a command: fairlead shell "+r.ID+" "+job+"/STEP", "step %s of job %s ran no command", step, job)
 	}
-	tree, err := workspace.Open(ctx, r.Planned.Root)
-	if err != nil {
-		return fmt.Errorf("the tree of run %s: %w", r.ID, err)
-	}
-	defer tree.Close()
-	slot, err := tools.Slots.Reclaim(ctx, tree, r.ID, job, r.ID)
-	switch {
-	case errors.Is(err, workspace.ErrNotKept):
-		return usage("workspaces are kept of jobs that did not succeed, the last few of them", "the workspace of job %s of run %s is no longer kept", job, r.ID)
-	case errors.Is(err, workspace.ErrInUse):
-		return usage("wait for it, or cancel it: fairlead runs --status running", "another run is working where job %s ran", job)
-	case err != nil:
-		return err
-	}
-	defer func() { err = errors.Join(err, slot.Keep()) }()
 
 	name := key
 	st := g.style(g.Stderr)
@@ -104,7 +89,7 @@ func (g *global) shellIn(ctx context.Context, tools *Tools, r *record.Run, job, 
 			hidden = append(hidden, k)
 		}
 	}
-	if home := slot.Dirs.Home; home != "" && enter.Env["HOME"] == "" {
+	if home := in.Dirs.Home; home != "" && enter.Env["HOME"] == "" {
 		enter.Env["HOME"] = home
 	}
 	if len(command) > 0 {

@@ -95,6 +95,9 @@ type Log interface {
 	// Line appends a line and returns its number, from 0.
 	Line(step string, at time.Time, text []byte) (int64, error)
 	Lines() int64
+	// Flush makes what was written readable, and safe from the end of this
+	// process.
+	Flush() error
 	Close() error
 }
 

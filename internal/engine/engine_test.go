@@ -304,6 +304,7 @@ func (l *memoryLog) Line(_ string, _ time.Time, text []byte) (int64, error) {
 	return int64(len(l.lines) - 1), nil
 }
 func (l *memoryLog) Lines() int64 { l.mu.Lock(); defer l.mu.Unlock(); return int64(len(l.lines)) }
+func (l *memoryLog) Flush() error { return nil }
 func (l *memoryLog) Close() error { return nil }
 
 type nowhere struct{}

@@ -208,6 +208,10 @@ func (j *job) leave(ws Workspace, keep bool) error {
 		commands := make(map[string]*plan.Command, len(j.commands))
 		for key, c := range j.commands {
 			masked := *c
+			masked.Script, masked.Argv = j.req.Masker.String(c.Script), slices.Clone(c.Argv)
+			for i, arg := range masked.Argv {
+				masked.Argv[i] = j.req.Masker.String(arg)
+			}
 			masked.Env = make(map[string]string, len(c.Env))
 			for name, value := range c.Env {
 				masked.Env[name] = j.req.Masker.String(value)

@@ -719,6 +719,7 @@ func (o *owner) asked(e record.Event) {
 	if !ok || e.Run != o.runID {
 		return
 	}
+	o.req.Observer.Event(e)
 	why := "cancelled by " + c.By
 	if c.Why != "" {
 		why += ": " + c.Why

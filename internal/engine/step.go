@@ -359,6 +359,9 @@ func (t *thread) group(ctx context.Context, s *plan.Step, g *plan.Group, f *fram
 // finish judges what came of a step, records it and lets later steps see it.
 func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 	fin := &record.StepFinished{Name: t.req.Masker.String(act.Name), Exit: w.result.Exit, Signal: w.result.Signal, Observation: w.result.Observation, Line: t.log.Lines()}
+	if err := t.log.Flush(); err != nil && w.err == nil {
+		w.err = fmt.Errorf("write the log: %w", err)
+	}
 	t.judge(fin, w)
 	fin.Conclusion = fin.Outcome
 	if act.ContinueOnError && fin.Outcome.Bad() {

@@ -377,18 +377,43 @@ type Kept struct {
 	Commands map[string]*plan.Command // by step key; secrets' values are masked
 }
 
-// Kept returns a kept job, or an error that says why there is none.
-func (l *Launcher) Kept(run, job string) (*Kept, error) {
-	data, err := os.ReadFile(keptPath(l.Data, run, job))
+// Entered is a kept workspace, back where its job ran, for a person to be in.
+type Entered struct {
+	Kept
+	slot *workspace.Slot
+}
+
+// Leave keeps what is there now: a rerun goes on from it.
+func (e *Entered) Leave() error { return e.slot.Keep() }
+
+// Enter puts the kept workspace of a job back where the job ran.
+func (l *Launcher) Enter(ctx context.Context, r *record.Run, job string) (*Entered, error) {
+	gone := &UsageError{Message: fmt.Sprintf("run %s keeps no workspace of job %s", r.ID, job), Hint: "workspaces are kept of jobs that did not succeed, the last few of them"}
+	data, err := os.ReadFile(keptPath(l.Data, r.ID, job))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &UsageError{Message: fmt.Sprintf("run %s keeps no workspace of job %s", run, job), Hint: "workspaces are kept of jobs that did not succeed, the last few of them"}
+		return nil, gone
 	}
 	if err != nil {
 		return nil, err
 	}
-	k := new(Kept)
-	if err := json.Unmarshal(data, k); err != nil {
-		return nil, fmt.Errorf("read kept job %s of run %s: %w", job, run, err)
+	e := new(Entered)
+	if err := json.Unmarshal(data, &e.Kept); err != nil {
+		return nil, fmt.Errorf("read kept job %s of run %s: %w", job, r.ID, err)
 	}
-	return k, nil
+	tree, err := workspace.Open(ctx, r.Planned.Root)
+	if err != nil {
+		return nil, fmt.Errorf("the tree of run %s: %w", r.ID, err)
+	}
+	defer tree.Close()
+	e.slot, err = l.Slots.Reclaim(ctx, tree, r.ID, job, r.ID)
+	switch {
+	case errors.Is(err, workspace.ErrNotKept):
+		return nil, gone
+	case errors.Is(err, workspace.ErrInUse):
+		return nil, &UsageError{Message: fmt.Sprintf("another run is working where job %s ran", job), Hint: "wait for it, or cancel it: fairlead runs shows it"}
+	case err != nil:
+		return nil, err
+	}
+	e.Dirs = e.slot.Dirs
+	return e, nil
 }
