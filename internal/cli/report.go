@@ -184,8 +184,6 @@ type tally struct {
 	Tests, Passed, Bad, Ignored int `json:"-"`
 }
 
-func (t tally) jobs() int { return t.OK + t.Failed + t.Allowed + t.Cancelled + t.Skipped + t.Open }
-
 func tallyOf(r *record.Run) (t tally) {
 	for _, id := range r.Order {
 		j := r.Jobs[id]
@@ -427,10 +425,6 @@ func readTail(name string, from, to int64, n int) []string {
 // maxShownLine is how much of a line is kept to be shown again.
 const maxShownLine = 4 << 10
 
-// settling is how long lines that have been written may take until they can be
-// read: a little more than a log's writer takes at most.
-const settling = 300 * time.Millisecond
-
 // readLog reads lines from..to of a log, which have been written.
 func readLog(name string, from, to int64, fn func(at time.Time, text []byte)) error {
 	r, err := logs.Open(name)
@@ -438,9 +432,6 @@ func readLog(name string, from, to int64, fn func(at time.Time, text []byte)) er
 		return err
 	}
 	defer r.Close()
-	for end := time.Now().Add(settling); r.Lines() < to && time.Now().Before(end); {
-		time.Sleep(time.Millisecond)
-	}
 	return r.Read(from, func(l logs.Line) bool {
 		if l.N >= to {
 			return false
