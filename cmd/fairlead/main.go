@@ -120,7 +120,9 @@ func open(ctx context.Context, w cli.Wiring) (*cli.Tools, error) {
 	return &cli.Tools{Launcher: launcher, Runs: record, Close: shut}, nil
 }
 
-// directory is where something is kept: as given, or below the user's own.
+// directory is where something is kept: as given, or below the user's own. It is
+// made if it is not there, for its owner alone: it will hold copies of
+// private code.
 func directory(given, variable, fallback string) (string, error) {
 	switch {
 	case given != "":
@@ -133,7 +135,11 @@ func directory(given, variable, fallback string) (string, error) {
 		}
 		given = filepath.Join(home, fallback, "fairlead")
 	}
-	return filepath.Abs(given)
+	given, err := filepath.Abs(given)
+	if err != nil {
+		return "", err
+	}
+	return given, os.MkdirAll(given, 0o700)
 }
 
 // lint asks every dialect what is wrong with a tree.
