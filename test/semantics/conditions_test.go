@@ -325,8 +325,8 @@ jobs:
 		{name: "have defaults", exit: 0, flow: flow,
 			args:  []string{"--event", "workflow_dispatch", "--input", "note=x", "--input", "size=large"},
 			marks: map[string]string{"seen": "true true false large x\n", "off": ""}},
-		{name: "must be there when required", exit: 3, flow: flow, args: []string{"ci.yml"}, shown: []string{"note"}, marks: map[string]string{"seen": ""}},
-		{name: "must be one of the options", exit: 3, flow: flow, args: []string{"ci.yml", "--input", "note=x", "--input", "size=huge"}, shown: []string{"huge"}, marks: map[string]string{"seen": ""}},
-		{name: "must be declared", exit: 3, flow: flow, args: []string{"ci.yml", "--input", "note=x", "--input", "colour=red"}, shown: []string{"colour"}, marks: map[string]string{"seen": ""}},
+		{name: "must be there when required", exit: 2, flow: flow, args: []string{"ci.yml"}, shown: []string{"note"}, marks: map[string]string{"seen": ""}},
+		{name: "must be one of the options", exit: 2, flow: flow, args: []string{"ci.yml", "--input", "note=x", "--input", "size=huge"}, shown: []string{"huge"}, marks: map[string]string{"seen": ""}},
+		{name: "must be declared", exit: 2, flow: flow, args: []string{"ci.yml", "--input", "note=x", "--input", "colour=red"}, shown: []string{"colour"}, marks: map[string]string{"seen": ""}},
 	})
 }

@@ -266,6 +266,30 @@ func TestRunsOfOneGroup(t *testing.T) {
 			t.Errorf("done by %q, want both in order", got)
 		}
 	})
+	t.Run("only the newest waits", func(t *testing.T) {
+		t.Parallel()
+		pr := probe{flow: strings.ReplaceAll(groupFlow, "%CANCEL%", "false")}
+		p := pr.place(t)
+		first := p.Start("run")
+		p.AwaitFile("begun")
+		second := p.Start("run")
+		binary.Await(t, "the second run to begin", func() bool { return p.Run("show", "2").Exit == 0 })
+		third := p.Start("run")
+		if out := second.Wait(); out.Exit != 130 {
+			t.Errorf("the second run was to give way to the third: %s", out)
+		}
+		if err := os.WriteFile(filepath.Join(p.Outside, "go"), []byte("go"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range []*binary.Process{first, third} {
+			if out := r.Wait(); out.Exit != 0 {
+				t.Errorf("%s", out)
+			}
+		}
+		if got := p.Mark("done"); got != "1\n3\n" {
+			t.Errorf("done by %q, want the first and the third", got)
+		}
+	})
 	t.Run("cancel who is in progress", func(t *testing.T) {
 		t.Parallel()
 		pr := probe{flow: strings.ReplaceAll(groupFlow, "%CANCEL%", "${{ github.event_name == 'push' }}")}

@@ -62,13 +62,13 @@ jobs:
       - run: echo "bash${BASH_VERSION:+ yes}" > $OUTSIDE/bash
 `,
 			marks: map[string]string{"sh": "sh\n", "python": "python 2\n", "perl": "perl\n", "bash": "bash yes\n"}},
-		{name: "an unknown shell is a problem", exit: 3,
+		{name: "an unknown shell fails the step, with its line", exit: 1,
 			flow: `
 on: push
 jobs:
   a: { runs-on: ubuntu-latest, steps: [{ run: echo x, shell: fishy }] }
 `,
-			shown: []string{"fishy"}},
+			shown: []string{"fishy", workflow + ":4:"}},
 		{name: "working directories: default of the workflow, of the job, of the step", exit: 0,
 			files: map[string]string{"one/x": "", "two/x": "", "three/x": ""},
 			flow: `

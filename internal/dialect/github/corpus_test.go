@@ -1,6 +1,7 @@
 package github
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -54,6 +55,7 @@ func TestCorpus(t *testing.T) {
 				missing++
 			} else if p.Severity == plan.Error {
 				t.Logf("%s: %s", e.Name(), p)
+				t.Attr("scoreboard-rest", fmt.Sprintf("corpus %s: %s", e.Name(), p.Message))
 			} else {
 				missing++
 			}
@@ -70,6 +72,7 @@ func TestCorpus(t *testing.T) {
 			}
 		}
 	}
+	t.Attr("scoreboard", fmt.Sprintf("corpus %d/%d", clean, len(entries)))
 	t.Logf("corpus: %d of %d compile without errors; %d jobs in previews", clean, len(entries), previews)
 }
 

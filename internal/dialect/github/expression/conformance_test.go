@@ -54,6 +54,7 @@ func TestConformance(t *testing.T) {
 				got, err := c.run()
 				if err != nil {
 					t.Errorf("%s: %s[%d]: %s: %v", filepath.Base(file), group, i, c.Expr, err)
+					t.Attr("scoreboard-rest", fmt.Sprintf("expressions %s[%d]: %q", group, i, c.Expr))
 					continue
 				}
 				passed++
@@ -69,6 +70,7 @@ func TestConformance(t *testing.T) {
 			}
 		}
 	}
+	t.Attr("scoreboard", fmt.Sprintf("expressions %d/%d", passed, total))
 	t.Logf("expressions: %d of %d pass (positions of errors: %d of %d the same)", passed, total, placed, places)
 }
 

@@ -101,9 +101,11 @@ func TestActionlintCases(t *testing.T) {
 					got++
 				} else {
 					t.Logf("%s: not found: %s", filepath.Base(file), lines.Text())
+					t.Attr("scoreboard-rest", fmt.Sprintf("actionlint-%s %s: line %d, %s", group, filepath.Base(file), line, m[3]))
 				}
 			}
 		}
+		t.Attr("scoreboard", fmt.Sprintf("actionlint-%s %d/%d", group, got, want))
 		t.Logf("actionlint %s: %d of %d findings", group, got, want)
 		if got*100 < want*90 {
 			t.Errorf("actionlint %s: only %d of %d findings", group, got, want)
@@ -120,6 +122,7 @@ func TestActionlintCases(t *testing.T) {
 		for _, p := range problems {
 			if !strings.Contains(p.Message, "there is no such file") {
 				t.Logf("%s: %s", filepath.Base(file), p)
+				t.Attr("scoreboard-rest", fmt.Sprintf("actionlint-ok %s: %s", filepath.Base(file), p.Message))
 				ok = false
 			}
 		}
@@ -127,6 +130,7 @@ func TestActionlintCases(t *testing.T) {
 			passed++
 		}
 	}
+	t.Attr("scoreboard", fmt.Sprintf("actionlint-ok %d/%d", passed, len(files)))
 	t.Logf("actionlint ok: %d of %d pass", passed, len(files))
 	if passed*100 < len(files)*90 {
 		t.Errorf("actionlint ok: only %d of %d pass", passed, len(files))

@@ -368,6 +368,18 @@ func (f *file) checkCallRef(uses Str) {
 // checkNeeds checks the graph of jobs.
 func (f *file) checkNeeds(w *Workflow) {
 	if !slices.ContainsFunc(w.Jobs, func(j *Job) bool { return len(j.Needs) == 0 }) {
+		unknown := false
+		for _, j := range w.Jobs {
+			for _, n := range j.Needs {
+				if w.Job(n.Text) == nil {
+					unknown = true
+					f.report(n.Source, ruleNeeds, fmt.Sprintf("there is no job %q to need", clip(n.Text)), jobsHint(w))
+				}
+			}
+		}
+		if unknown {
+			return // which is why none can begin
+		}
 		message, hint := "every job needs another one, so none can begin", "let at least one job have no needs:"
 		if len(w.Jobs) == 0 {
 			message, hint = "the workflow has no jobs", "add one"
