@@ -46,6 +46,9 @@ func failureOf(r *record.Run, j *record.JobRun, s *record.StepRun, read func(run
 	}
 	if d := fin.Fault; d != nil {
 		f.Hint, f.Line = d.Hint, d.Line
+		if !d.At.IsZero() {
+			f.At = d.At
+		}
 		if d.Title != "" && d.Title != fin.Why {
 			f.Title = d.Title
 		}

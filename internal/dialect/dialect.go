@@ -116,6 +116,11 @@ const MaxLine = 1 << 20
 
 // ProblemError is a Problem found while something was already running, on its
 // way up as a Go error.
-type ProblemError struct{ plan.Problem }
+type ProblemError struct {
+	plan.Problem
+	// Lacking says that this machine or the network is to blame and not the
+	// user's file: what the problem stops ends in error and not in failure.
+	Lacking bool
+}
 
 func (e *ProblemError) Error() string { return e.Problem.String() }

@@ -750,7 +750,11 @@ func problemEnd(err error, at plan.Source) end {
 		if !p.Source.IsZero() {
 			at = p.Source
 		}
-		return end{verdict: plan.Failure, why: p.Message + hint(p.Hint), at: at}
+		verdict := plan.Failure
+		if p.Lacking {
+			verdict = plan.Fault
+		}
+		return end{verdict: verdict, why: p.Message + hint(p.Hint), at: at}
 	}
 	return end{verdict: plan.Fault, why: err.Error(), at: at}
 }

@@ -231,8 +231,7 @@ func (t *thread) execute(s *plan.Step, f *frame) stepEnd {
 	var w stepWork
 	switch {
 	case act.Problem != nil:
-		w.err = &dialect.ProblemError{Problem: *act.Problem}
-		w.unable = true
+		w.err = &dialect.ProblemError{Problem: *act.Problem, Lacking: true}
 	case act.Group != nil:
 		w = t.group(ctx, s, act.Group, f)
 	default:
@@ -277,7 +276,6 @@ type stepWork struct {
 	tests  []record.TestsReported
 	inner  *stepEnd // of a group: the worst of its steps
 	err    error
-	unable bool // it cannot be done here
 	cause  *cause
 }
 
@@ -390,11 +388,15 @@ func (t *thread) judge(fin *record.StepFinished, w stepWork) {
 		fin.Outcome, fin.Why = w.cause.verdict, w.cause.why
 		return
 	case errors.As(w.err, &problem):
-		fin.Outcome, fin.Why = plan.Failure, problem.Message+hint(problem.Hint)
-		if w.unable {
+		fin.Outcome, fin.Why = plan.Failure, problem.Message
+		if problem.Lacking {
 			fin.Outcome = plan.Fault
 		}
-		fin.Fault = &record.Diagnosis{Rule: problem.Rule, Verdict: fin.Outcome, Title: problem.Source.String() + ": " + problem.Message, Hint: problem.Hint}
+		fin.Fault = &record.Diagnosis{Rule: problem.Rule, Verdict: fin.Outcome, Title: problem.Message, Hint: problem.Hint, At: problem.Source}
+		return
+	case w.err == nil && w.fx.Lacking != "":
+		fin.Outcome, fin.Why = plan.Fault, w.fx.Lacking
+		fin.Fault = &record.Diagnosis{Rule: "not-here", Verdict: plan.Fault, Title: w.fx.Lacking}
 		return
 	case w.err == nil && w.fx.Fail != "":
 		fin.Outcome, fin.Why = plan.Failure, w.fx.Fail
@@ -470,7 +472,7 @@ func (t *thread) masked(fx plan.Effects) (plan.Effects, bool) {
 	fx.Env, fx.Outputs, fx.State = clean(slices.Clone(fx.Env)), clean(slices.Clone(fx.Outputs)), clean(slices.Clone(fx.State))
 	fx.Masks = nil
 	fx.Summary = t.req.Masker.Mask(fx.Summary)
-	fx.Fail = t.req.Masker.String(fx.Fail)
+	fx.Fail, fx.Lacking = t.req.Masker.String(fx.Fail), t.req.Masker.String(fx.Lacking)
 	fx.Notes = slices.Clone(fx.Notes)
 	for i := range fx.Notes {
 		fx.Notes[i].Message = t.req.Masker.String(fx.Notes[i].Message)

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -138,6 +139,9 @@ type Effects struct {
 	// Fail is set when what the step said is itself a failure, whatever its
 	// exit code: a disabled command, a malformed environment file.
 	Fail string `json:"fail,omitempty"`
+	// Lacking is set when this machine lacks what the step asked for: the
+	// step ends in error.
+	Lacking string `json:"lacking,omitempty"`
 }
 
 // Setting is a name and its value, in order of being said.
@@ -189,7 +193,6 @@ func (e *Effects) Merge(o *Effects) {
 	e.Notes = append(e.Notes, o.Notes...)
 	e.Summary = append(e.Summary, o.Summary...)
 	e.Artifacts = append(e.Artifacts, o.Artifacts...)
-	if e.Fail == "" {
-		e.Fail = o.Fail
-	}
+	e.Fail = cmp.Or(e.Fail, o.Fail)
+	e.Lacking = cmp.Or(e.Lacking, o.Lacking)
 }

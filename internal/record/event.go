@@ -167,6 +167,7 @@ type Diagnosis struct {
 	Verdict plan.Verdict `json:"verdict"` // failure, error or timeout
 	Title   string       `json:"title"`   // one line: what went wrong
 	Hint    string       `json:"hint,omitempty"`
+	At      plan.Source  `json:"at,omitzero"`     // the line of the user's file that is to blame
 	Lines   []string     `json:"lines,omitempty"` // the log lines that show it, masked
 	Line    int64        `json:"line,omitempty"`  // of the job's log, the first of them
 }

@@ -64,7 +64,11 @@ func (n *session) load(ctx context.Context, ref reference, s *plan.Scope, at pla
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
-			return nil, wrong(at, "action", fmt.Sprintf("the action %s cannot be had: %v", key, err),
+			blame := lacking // the network, or the code host
+			if errors.Is(err, fs.ErrNotExist) {
+				blame = wrong
+			}
+			return nil, blame(at, "action", fmt.Sprintf("the action %s cannot be had: %v", key, err),
 				"check its name and ref, or give a local copy with --action "+ref.repository+"=DIR")
 		}
 	}
@@ -106,7 +110,7 @@ func (n *session) load(ctx context.Context, ref reference, s *plan.Scope, at pla
 	}
 	for _, name := range []string{"Dockerfile", "dockerfile"} {
 		if _, err := root.Stat(path.Join(rest, name)); err == nil {
-			return nil, &dockerError{problemAt(at, "docker", fmt.Sprintf("the action %s is a Docker image, and there is no Docker here", key), dockerHint)}
+			return nil, lacking(at, "docker", fmt.Sprintf("the action %s is a Docker image, and there is no Docker here", key), dockerHint)
 		}
 	}
 	hint := "check the path"
@@ -115,12 +119,6 @@ func (n *session) load(ctx context.Context, ref reference, s *plan.Scope, at pla
 	}
 	return nil, wrong(at, "action", fmt.Sprintf("there is no action.yml or action.yaml in %s", cmp.Or(key, ".")), hint)
 }
-
-// dockerError is a problem that ends a step in error, and not in failure: it
-// is this machine that lacks something.
-type dockerError struct{ problem *plan.Problem }
-
-func (e *dockerError) Error() string { return e.problem.String() }
 
 const dockerHint = "run the job where Docker is, or use an action that does without"
 

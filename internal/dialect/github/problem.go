@@ -19,6 +19,11 @@ func wrong(at plan.Source, rule, message, hint string) error {
 	return &dialect.ProblemError{Problem: *problemAt(at, rule, message, hint)}
 }
 
+// lacking is a problem that this machine or the network is to blame for.
+func lacking(at plan.Source, rule, message, hint string) error {
+	return &dialect.ProblemError{Problem: *problemAt(at, rule, message, hint), Lacking: true}
+}
+
 // badExpression tells the author of an expression why it has no value.
 func badExpression(at plan.Source, text string, err error) error {
 	var problem *dialect.ProblemError

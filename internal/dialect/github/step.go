@@ -18,12 +18,7 @@ import (
 // Resolve implements [dialect.Session].
 func (n *session) Resolve(ctx context.Context, step *plan.Step, s *plan.Scope) (*plan.Act, error) {
 	r := &resolving{session: n, ctx: ctx, step: step, s: s}
-	act, err := r.act()
-	var docker *dockerError
-	if errors.As(err, &docker) {
-		return &plan.Act{Name: step.Name, Problem: docker.problem}, nil
-	}
-	return act, err
+	return r.act()
 }
 
 // resolving is one step whose turn has come.

@@ -18,7 +18,7 @@
 // of the two do not meet: their archives differ, and so do their versions.)
 //
 // A problem of the user's (an input that is wrong, a version that is not
-// installed, an artifact that nobody uploaded) is told by Effects.Fail in one
+// known, an artifact that nobody uploaded) is told by Effects.Fail in one
 // sentence; Go errors are for failures of our own.
 package builtin
 
@@ -177,8 +177,13 @@ func (s *Set) Run(ctx context.Context, c Call, log io.Writer) (plan.Effects, err
 		err = run(ctx, k)
 	}
 	var fail failure
-	if errors.As(err, &fail) {
+	var lack lacking
+	switch {
+	case errors.As(err, &fail):
 		effects.Fail = clean(err.Error())
+		return effects, nil
+	case errors.As(err, &lack):
+		effects.Lacking = clean(err.Error())
 		return effects, nil
 	}
 	if err != nil {
@@ -194,6 +199,14 @@ func (f failure) Error() string { return string(f) }
 
 // failf makes a failure. It does not wrap.
 func failf(format string, args ...any) error { return failure(fmt.Sprintf(format, args...)) }
+
+// lacking is what this machine does not have, on its way up to
+// Effects.Lacking.
+type lacking string
+
+func (l lacking) Error() string { return string(l) }
+
+func lackf(format string, args ...any) error { return lacking(fmt.Sprintf(format, args...)) }
 
 // call is a Call while it is done.
 type call struct {

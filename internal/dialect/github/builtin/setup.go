@@ -48,7 +48,7 @@ func (c *call) absentError(t tool, wanted, example string, have []toolchain) err
 		tools = dirs[0]
 	}
 	dir := filepath.Join(tools, t.cache, example, c.arch())
-	return failf("%s: %s %s is not installed here. %s Install it in the usual way, or unpack it into %s and create the empty file %s.complete; or ask for a version that is there.",
+	return lackf("%s: %s %s is not installed here. %s Install it in the usual way, or unpack it into %s and create the empty file %s.complete; or ask for a version that is there.",
 		t.action, t.name, wanted, list, dir, dir)
 }
 

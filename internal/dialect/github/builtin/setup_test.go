@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
 // install makes a program, with the files that tell its version.
@@ -92,8 +94,8 @@ func TestSetupGo(t *testing.T) {
 				plant(t, m.path("ws"), map[string]string{tt.inputs["go-version-file"]: tt.file})
 			}
 			r := m.run("actions/setup-go", tt.inputs, m.scope())
-			if !strings.Contains(r.Fail, tt.fail) || tt.fail == "" && r.Fail != "" {
-				t.Fatalf("failed with %q, want %q", r.Fail, tt.fail)
+			if said := refusal(t, r.Effects); !strings.Contains(said, tt.fail) || tt.fail == "" && said != "" {
+				t.Fatalf("failed with %q, want %q", said, tt.fail)
 			}
 			if r.output("go-version") != tt.want {
 				t.Errorf("go-version %q, want %q", r.output("go-version"), tt.want)
@@ -114,8 +116,8 @@ func TestSetupGo(t *testing.T) {
 func TestSetupGoEnvironment(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
-	if r := m.run("actions/setup-go", map[string]string{"go-version": "stable"}, m.scope()); !strings.Contains(r.Fail, "None is installed.") {
-		t.Errorf("on an empty machine: %q", r.Fail)
+	if r := m.run("actions/setup-go", map[string]string{"go-version": "stable"}, m.scope()); !strings.Contains(r.Lacking, "None is installed.") {
+		t.Errorf("on an empty machine: %q", r.Lacking)
 	}
 	m.installGo("home/sdk/go1.25.7", "1.25.7")
 	m.env["GOROOT"], m.env["GOPATH"] = "/usr/lib/other", "/gopath:/second"
@@ -189,8 +191,8 @@ func TestSetupNode(t *testing.T) {
 				plant(t, m.path("ws"), map[string]string{tt.inputs["node-version-file"]: tt.file})
 			}
 			r := m.run("actions/setup-node", tt.inputs, m.scope())
-			if !strings.Contains(r.Fail, tt.fail) || tt.fail == "" && r.Fail != "" {
-				t.Fatalf("failed with %q, want %q", r.Fail, tt.fail)
+			if said := refusal(t, r.Effects); !strings.Contains(said, tt.fail) || tt.fail == "" && said != "" {
+				t.Fatalf("failed with %q, want %q", said, tt.fail)
 			}
 			if r.output("node-version") != tt.want {
 				t.Errorf("node-version %q, want %q", r.output("node-version"), tt.want)
@@ -287,8 +289,8 @@ func TestSetupPython(t *testing.T) {
 				plant(t, m.path("ws"), map[string]string{tt.inputs["python-version-file"]: tt.file})
 			}
 			r := m.run("actions/setup-python", tt.inputs, m.scope())
-			if !strings.Contains(r.Fail, tt.fail) || tt.fail == "" && r.Fail != "" {
-				t.Fatalf("failed with %q, want %q", r.Fail, tt.fail)
+			if said := refusal(t, r.Effects); !strings.Contains(said, tt.fail) || tt.fail == "" && said != "" {
+				t.Fatalf("failed with %q, want %q", said, tt.fail)
 			}
 			if r.output("python-version") != tt.want {
 				t.Errorf("python-version %q, want %q", r.output("python-version"), tt.want)
@@ -371,8 +373,8 @@ func TestSetupJava(t *testing.T) {
 				plant(t, m.path("ws"), map[string]string{tt.inputs["java-version-file"]: tt.file})
 			}
 			r := m.run("actions/setup-java", tt.inputs, m.scope())
-			if !strings.Contains(r.Fail, tt.fail) || tt.fail == "" && r.Fail != "" {
-				t.Fatalf("failed with %q, want %q", r.Fail, tt.fail)
+			if said := refusal(t, r.Effects); !strings.Contains(said, tt.fail) || tt.fail == "" && said != "" {
+				t.Fatalf("failed with %q, want %q", said, tt.fail)
 			}
 			if r.output("version") != tt.want || tt.want != "" && r.output("path") != r.env("JAVA_HOME") {
 				t.Errorf("outputs %v, environment %v, want %s", r.Outputs, r.Env, tt.want)
@@ -442,4 +444,14 @@ func TestMatchers(t *testing.T) {
 			t.Errorf("there is no matcher %s", tt.owner)
 		}
 	}
+}
+
+// refusal is why a setup action did not do what it was asked: the machine lacks
+// a version, and only then, or the asking was wrong.
+func refusal(t *testing.T, fx plan.Effects) string {
+	t.Helper()
+	if absent := strings.Contains(fx.Fail+fx.Lacking, "is not installed"); absent != (fx.Lacking != "") {
+		t.Errorf("who is to blame? fail %q, lacking %q", fx.Fail, fx.Lacking)
+	}
+	return fx.Fail + fx.Lacking
 }
