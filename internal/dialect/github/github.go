@@ -263,6 +263,9 @@ func (c *compiler) pipeline(file string, body []byte) plan.Pipeline {
 		c.problems = append(c.problems, workflow.Linker{Load: c.load}.Link(w)...)
 	}
 	c.problems = append(c.problems, undone(w)...)
+	if !broken {
+		c.problems = append(c.problems, literalMatrices(w)...)
+	}
 	p.Texts = c.texts
 	b := builder{w: w, values: map[string]any{}}
 	if c.change != nil {

@@ -1,8 +1,10 @@
 package github
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,9 +85,10 @@ func (m *matrix) cells() ([]cell, *plan.Problem) {
 			return nil, problemAt(v.at, "matrix", fmt.Sprintf("the matrix vector %q has no values", v.key),
 				"give it at least one, or skip the job with if: when there is nothing to do")
 		}
-		if total *= len(list); total > maxCells*maxCells {
-			return nil, tooManyCells(m.at, total)
-		}
+		total = min(total*len(list), math.MaxInt32) // of lists that fit into a file
+	}
+	if total > maxCells*maxCells {
+		return nil, tooManyCells(m.at, total)
 	}
 	products := make([]cell, 0, total)
 	if len(m.vectors) > 0 {
@@ -148,6 +151,27 @@ func (m *matrix) product(out []cell, head cell, i int) []cell {
 func tooManyCells(at plan.Source, n int) *plan.Problem {
 	return problemAt(at, "limit", fmt.Sprintf("the matrix makes %d jobs, and at most %d are allowed", n, maxCells),
 		"leave combinations out with exclude, or split the job")
+}
+
+// literalMatrices are the problems of matrices that hang on nothing, which need
+// no run to be seen.
+func literalMatrices(w *workflow.Workflow) (problems []plan.Problem) {
+	nothing := &plan.Scope{}
+	b := builder{w: w, scope: nothing, known: func(expression.Path) bool { return false }}
+	for _, j := range w.Jobs {
+		if j.Strategy == nil || j.Strategy.Matrix == nil || !b.knowsStrategy(j.Strategy) {
+			continue
+		}
+		m, err := (&evaluator{s: nothing}).matrix(j.Strategy.Matrix)
+		if err != nil {
+			continue // said when the job's turn has come
+		}
+		if _, p := m.cells(); p != nil {
+			p.Source = cmp.Or(p.Source, j.Strategy.Source)
+			problems = append(problems, *p)
+		}
+	}
+	return problems
 }
 
 // joins reports whether an include changes no value of the combination.

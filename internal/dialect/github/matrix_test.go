@@ -14,12 +14,16 @@ import (
 func expand(t *testing.T, strategy string, edit func(*plan.Context)) (*plan.Expansion, error) {
 	t.Helper()
 	d := New(Config{})
-	p := compile(t, d, "on: push\njobs:\n  test:\n    runs-on: ubuntu-latest\n    strategy:\n"+indent(strategy, "      ")+"    steps: [{run: a}]\n", push())
+	p := compile(t, d, withStrategy(strategy), push())
 	c := &plan.Context{Pipeline: p, Change: push()}
 	if edit != nil {
 		edit(c)
 	}
 	return d.Expand(t.Context(), &p.Jobs[0], &plan.Scope{Context: c})
+}
+
+func withStrategy(s string) string {
+	return "on: push\njobs:\n  test:\n    runs-on: ubuntu-latest\n    strategy:\n" + indent(s, "      ") + "    steps: [{run: a}]\n"
 }
 
 func indent(s, by string) string {
@@ -119,18 +123,33 @@ matrix:
 func TestMatrixProblems(t *testing.T) {
 	t.Parallel()
 	many := "[" + strings.Repeat("1,", 16) + "1]"
-	for _, tc := range []struct{ strategy, want string }{
-		{`matrix: {x: "${{ fromJSON('[]') }}"}`, "no values"},
-		{`matrix: {x: "${{ github.ref }}"}`, "must be a list"},
-		{`matrix: ${{ fromJSON('[1]') }}`, "must be a mapping of lists"},
-		{`matrix: ${{ fromJSON('{') }}`, "JSON"},
-		{`matrix: ${{ fromJSON('{"x":[1],"exclude":[{"y":1}]}') }}`, "no key of the matrix"},
-		{fmt.Sprintf("matrix: {x: %s, y: %s}", many, many), "289 jobs"},
+	for _, tc := range []struct {
+		strategy, want string
+		early          bool // nothing but the file is needed to see it
+	}{
+		{`matrix: {x: "${{ fromJSON('[]') }}"}`, "no values", true},
+		{`matrix: {x: "${{ github.ref }}"}`, "must be a list", false},
+		{`matrix: ${{ fromJSON('[1]') }}`, "must be a mapping of lists", false},
+		{`matrix: ${{ fromJSON('{') }}`, "JSON", false},
+		{`matrix: ${{ fromJSON('{"x":[1],"exclude":[{"y":1}]}') }}`, "no key of the matrix", true},
+		{fmt.Sprintf("matrix: {x: %s, y: %s}", many, many), "289 jobs", true},
+		{fmt.Sprintf("matrix: {x: %s, y: %s, z: %s, v: %s}", many, many, many, many), "83521 jobs", true},
 	} {
-		_, err := expand(t, tc.strategy, nil)
-		p, ok := asProblem(err)
+		var p *plan.Problem
+		ok := tc.early
+		if tc.early {
+			_, problems, err := New(Config{}).Compile(t.Context(), tree(ciFile, withStrategy(tc.strategy)), push())
+			if err != nil || len(problems) != 1 {
+				t.Errorf("%s: %v, %v", tc.strategy, problems, err)
+				continue
+			}
+			p = &problems[0]
+		} else {
+			_, err := expand(t, tc.strategy, nil)
+			p, ok = asProblem(err)
+		}
 		if !ok || !strings.Contains(p.Message, tc.want) || p.Line == 0 {
-			t.Errorf("%s: %v, want %s", tc.strategy, err, tc.want)
+			t.Errorf("%s: %v, want %s", tc.strategy, p, tc.want)
 		}
 	}
 }
