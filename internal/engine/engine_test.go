@@ -834,3 +834,32 @@ func TestManyJobs(t *testing.T) {
 		t.Errorf("%d steps ran", n)
 	}
 }
+
+// leaver is a workspace that tells when it is given up.
+type leaver struct {
+	nowhere
+	left func()
+}
+
+func (l leaver) Keep() error    { l.left(); return nil }
+func (l leaver) Release() error { l.left(); return nil }
+
+// TestWorkspaceOutlivesTheJob: whoever resumes the run after a kill finds the
+// job finished or its workspace as it was, at every instant.
+func TestWorkspaceOutlivesTheJob(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	left := 0
+	b.request.Open = func(_ context.Context, o Opening) (Workspace, error) {
+		return leaver{left: func() {
+			left++
+			if b.fold("1").Jobs[o.Job].State != record.Finished {
+				t.Errorf("job %s gave its workspace up before its end was a fact", o.Job)
+			}
+		}}, nil
+	}
+	b.do(t.Context(), "1", plan.Job{ID: "a", Steps: steps("ok")}, plan.Job{ID: "b", Steps: steps("fail 1")})
+	if left != 2 {
+		t.Errorf("%d workspaces were given up, want 2", left)
+	}
+}

@@ -80,6 +80,9 @@ func (o *owner) runJob(soft context.Context, n *node) end {
 		if !e.verdict.Bad() || !again || soft.Err() != nil || j.lost != nil {
 			return e
 		}
+		if e.leave != nil {
+			e.leave()
+		}
 	}
 }
 
@@ -92,9 +95,7 @@ func (j *job) run(n int, again bool) (e end) {
 	}
 	defer func() {
 		keep := e.verdict == plan.Cancelled || e.verdict.Bad() && !again
-		if err := j.leave(ws, keep); err != nil && e.verdict == plan.Success {
-			e = j.fault("the workspace cannot be given back", err)
-		}
+		e.leave = func() { j.leave(ws, keep) }
 	}()
 	if j.log, err = j.req.Log(j.plan.ID); err != nil {
 		return j.fault("no log for the job", err)
@@ -199,10 +200,12 @@ func (j *job) workspace(attempt int) (Workspace, error) {
 }
 
 // leave keeps what a job that did not end well has left behind, for a shell
-// or a later run, or gives it back.
-func (j *job) leave(ws Workspace, keep bool) error {
+// or a later run, or gives it back. If that fails the workspace is made anew
+// when it is next wanted, which is why nobody is told.
+func (j *job) leave(ws Workspace, keep bool) {
 	if !keep {
-		return ws.Release()
+		_ = ws.Release()
+		return
 	}
 	if j.req.Kept != nil {
 		commands := make(map[string]*plan.Command, len(j.commands))
@@ -220,7 +223,7 @@ func (j *job) leave(ws Workspace, keep bool) error {
 		}
 		j.req.Kept(j.plan.ID, commands)
 	}
-	return ws.Keep()
+	_ = ws.Keep()
 }
 
 // conclude is how the job ends when its steps have.

@@ -48,6 +48,7 @@ type owner struct {
 	verdict plan.Verdict
 	why     string
 	pending []record.Event
+	leaving []func() // to be called when pending is a fact
 	reports chan report
 	asks    chan record.Event // requests to cancel, by members of our own
 	release func()            // of the run's concurrency group
@@ -93,6 +94,9 @@ type end struct {
 	at       plan.Source
 	outputs  map[string]string
 	withheld []string
+	// leave gives up the workspace. It waits until the end is a fact: whoever
+	// resumes the run must find either the one or the other.
+	leave func()
 }
 
 // Run runs the plan to its end and says how it ended. When ctx ends the run
@@ -405,6 +409,9 @@ func (o *owner) end(n *node, e end) {
 		n.release = nil
 	}
 	o.emitEnd(n, e)
+	if e.leave != nil {
+		o.leaving = append(o.leaving, e.leave)
+	}
 	o.settled(n)
 }
 
@@ -698,6 +705,10 @@ func (o *owner) flush() {
 		o.lost(err)
 		return
 	}
+	for _, leave := range o.leaving {
+		leave()
+	}
+	o.leaving = nil
 	for _, e := range events {
 		o.req.Observer.Event(e)
 	}
