@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,6 +36,9 @@ alone leave it at 0.`,
 		paths, err := insideOf(tree.Root(), files)
 		if err != nil {
 			return err
+		}
+		if some, err := fs.Glob(tree.FS(), ".github/workflows/*.y*ml"); err == nil && len(some) == 0 {
+			return noPipelines(tree.Root())
 		}
 		problems, err := g.Lint(ctx, tree.FS(), paths)
 		if err != nil {
