@@ -46,7 +46,7 @@ func TestFindStep(t *testing.T) {
 		{"test (a/b)/1", "test/a/b", "1", ""},
 		{"build/9", "", "", `no step "9"`},
 		{"nothing", "", "", `no job "nothing"`},
-		{"", "", "", ""},
+		{"", "", "", "no job is named"},
 	} {
 		job, step, err := FindStep(aRun(), tt.name)
 		if job != tt.job || step != tt.step {

@@ -386,6 +386,9 @@ func FindJob(r *record.Run, name string) (*record.JobRun, error) {
 // "JOB": the step by key, number, name or the author's ID; without one, the first that
 // ended badly ("" if none did). Job IDs may hold slashes: the longest one wins.
 func FindStep(r *record.Run, name string) (job, step string, err error) {
+	if name == "" {
+		return "", "", &UsageError{Message: "no job is named"}
+	}
 	for cut := len(name); cut > 0; cut = strings.LastIndexByte(name[:cut], '/') {
 		j, ferr := FindJob(r, name[:cut])
 		if ferr != nil {

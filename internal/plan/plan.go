@@ -4,8 +4,7 @@
 // Every pipeline language compiles to the types of this package, and one
 // engine runs them. A plan is immutable after launch, plain data, and
 // serialisable; results are never written into it (they are events, see
-// package record). Its [Digest] ignores names and positions, so that renaming
-// a step does not make it another step.
+// package record).
 //
 // Two ideas keep the many pipeline languages out of the engine:
 //
