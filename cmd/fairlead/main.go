@@ -44,7 +44,8 @@ func run() int {
 	app := &cli.App{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, Version: version(),
-		Open: open, Lint: lint, Preview: github.New(github.Config{}).Preview, Shell: host.New(host.Options{}).Shell,
+		Files: []string{github.Files},
+		Open:  open, Lint: lint, Preview: github.New(github.Config{}).Preview, Shell: host.New(host.Options{}).Shell,
 	}
 	return app.Main(context.Background(), os.Args[1:])
 }

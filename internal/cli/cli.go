@@ -43,6 +43,9 @@ type App struct {
 	Getenv         func(string) string
 	Version        string
 
+	// Files are the patterns of the files that pipelines are read from.
+	Files []string
+
 	// Open makes a launcher. It is called by verbs that need one, once.
 	Open func(ctx context.Context, w Wiring) (*Tools, error)
 	// Lint finds what is wrong with the pipeline files of a tree: all of them,

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,8 +38,11 @@ alone leave it at 0.`,
 		if err != nil {
 			return err
 		}
-		if some, err := fs.Glob(tree.FS(), ".github/workflows/*.y*ml"); err == nil && len(some) == 0 {
-			return noPipelines(tree.Root())
+		if !slices.ContainsFunc(g.Files, func(pattern string) bool {
+			found, err := fs.Glob(tree.FS(), pattern)
+			return err != nil || len(found) > 0
+		}) {
+			return g.noPipelines(tree.Root())
 		}
 		problems, err := g.Lint(ctx, tree.FS(), paths)
 		if err != nil {

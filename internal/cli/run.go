@@ -532,14 +532,14 @@ func (o *ordering) again(ctx context.Context, g *global, tools *Tools, abort <-c
 }
 
 // noPipelines says that there is nothing to run or to look at.
-func noPipelines(root string) error {
-	return usage("pipelines are read from .github/workflows/*.yml", "no pipeline files were found in %s", root)
+func (g *global) noPipelines(root string) error {
+	return usage("pipelines are read from "+strings.Join(g.Files, ", "), "no pipeline files were found in %s", root)
 }
 
 // nothing says for each pipeline why it did not start, and what to type.
 func (g *global) nothing(p *launch.Prepared) error {
 	if len(p.Pipelines) == 0 {
-		return noPipelines(p.Tree.Root())
+		return g.noPipelines(p.Tree.Root())
 	}
 	st := g.style(g.Stderr)
 	fmt.Fprintf(g.Stderr, "fairlead: nothing answers to %s here\n\n", describe(p.Change))

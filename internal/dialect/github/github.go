@@ -55,6 +55,9 @@ const Name = "github"
 // workflowDir holds a repository's workflows.
 const workflowDir = ".github/workflows"
 
+// Files is the pattern of the files that a repository's workflows are read from.
+const Files = workflowDir + "/*.y*ml"
+
 // Limits of our own; those of the language are where it is read.
 const (
 	maxWorkflows = 2000    // files of workflowDir that are read
