@@ -10,9 +10,14 @@
 // Every store promises, and package blobtest checks:
 //
 //   - a blob is there as a whole or not at all, whenever the writer dies;
-//   - when Put has returned, the blob survives a crash;
+//   - when Put has returned, the blob survives the death of its writer, and a
+//     power cut too unless the store says otherwise;
 //   - what Open yields, read to its end without an error, has the digest;
 //   - all methods may be called from many goroutines and processes at once.
+//
+// A store may lose blobs: one that is bounded removes what was not used for
+// long. So a blob that was there a moment ago may be an ErrNotFound, which is
+// a miss and no failure to whoever can make the bytes again.
 package blob
 
 import (
@@ -23,6 +28,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 )
 
 // Store keeps blobs.
@@ -47,7 +53,46 @@ type Store interface {
 var (
 	ErrNotFound = errors.New("no such blob")
 	ErrCorrupt  = errors.New("the stored bytes are not those that were put in")
+	ErrFull     = errors.New("the file system is full") // nothing was stored
 )
+
+// Keeper looks after a store whose blobs may be evicted: what they come to,
+// which of them go, whether they are whole.
+type Keeper interface {
+	// Usage says what the store holds.
+	Usage(ctx context.Context) (Usage, error)
+	// Collect removes the blobs that were not used for longest, if there are
+	// more than limit bytes, but none for which keep says true; keep may be nil.
+	Collect(ctx context.Context, keep func(Digest) bool, limit int64) (Collected, error)
+	// Verify reads all blobs and sets the damaged ones aside. It calls
+	// progress, unless that is nil, with the bytes read and those there are.
+	Verify(ctx context.Context, progress func(done, total int64)) (Verified, error)
+}
+
+// Usage is what some blobs come to.
+type Usage struct {
+	Blobs int64 `json:"blobs"`
+	Bytes int64 `json:"bytes"` // of space: sizes rounded up to blocks of 4 KiB
+	// Oldest is a time before which none was last used; zero when there are
+	// none. Uses after the blobs were listed may not be in it yet.
+	Oldest time.Time `json:"oldest,omitzero"`
+}
+
+// Collected is what a Collect did.
+type Collected struct {
+	Removed Usage `json:"removed"`
+	Left    Usage `json:"left"`
+	// Held is that part of Left which the limit asked to remove, but which
+	// was used just now or is kept.
+	Held Usage `json:"held"`
+}
+
+// Verified is what a Verify found.
+type Verified struct {
+	Blobs   int64    `json:"blobs"`
+	Bytes   int64    `json:"bytes"`             // read
+	Corrupt []Digest `json:"corrupt,omitempty"` // sorted; they were set aside
+}
 
 // Digest names a blob: "sha256:" and 64 lower-case hexadecimal digits.
 type Digest string
@@ -58,15 +103,23 @@ const algorithm = "sha256:"
 func Parse(s string) (Digest, error) {
 	text := strings.ToLower(s)
 	text = strings.TrimPrefix(text, algorithm)
-	if len(text) != sha256.Size*2 {
+	if !isHex(text) {
 		return "", fmt.Errorf("blob: %.80q is not a SHA-256 digest", s)
+	}
+	return Digest(algorithm + text), nil
+}
+
+// isHex reports whether the text is a digest's digits.
+func isHex(text string) bool {
+	if len(text) != sha256.Size*2 {
+		return false
 	}
 	for i := range len(text) {
 		if c := text[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return "", fmt.Errorf("blob: %.80q is not a SHA-256 digest", s)
+			return false
 		}
 	}
-	return Digest(algorithm + text), nil
+	return true
 }
 
 // FromSum is the digest with the given SHA-256 sum, as hash.Hash.Sum(nil)
@@ -81,8 +134,8 @@ func Of(data []byte) Digest {
 
 // Valid reports whether the digest is written as Parse writes it.
 func (d Digest) Valid() bool {
-	p, err := Parse(string(d))
-	return err == nil && p == d
+	hex, ok := strings.CutPrefix(string(d), algorithm)
+	return ok && isHex(hex)
 }
 
 // Hex is the digest without its algorithm.

@@ -1,6 +1,6 @@
 // Package blobtest is the conformance suite of blob.Store: what every store
 // must do, whatever it keeps its bytes in. A store's own test is a call of
-// [Run] and the cases that only it can have.
+// [Run], of [Lossy] if it may lose blobs, and the cases that only it can have.
 package blobtest
 
 import (
@@ -25,7 +25,7 @@ func Run(t *testing.T, open func() blob.Store) {
 	t.Run("round trip", func(t *testing.T) {
 		t.Parallel()
 		store := open()
-		for _, size := range []int{0, 1, 4095, 4096, 1<<20 + 7} {
+		for _, size := range []int{0, 1, 4095, 4096, 256<<10 - 1, 256 << 10, 256<<10 + 1, 1 << 20, 1<<20 + 7} {
 			data := random(size)
 			d, n, err := store.Put(t.Context(), iotest.HalfReader(bytes.NewReader(data)))
 			if err != nil || n != int64(size) || d != blob.Of(data) {
@@ -138,6 +138,65 @@ func Run(t *testing.T, open func() blob.Store) {
 		}
 		wg.Wait()
 	})
+}
+
+// Lossy tests that a store which loses blobs loses them whole: while lose
+// removes whatever it may, again and again, other goroutines put in, ask and
+// read. How many are lost is not tested.
+func Lossy(t *testing.T, store blob.Store, lose func() error) {
+	const workers, rounds, blobs = 4, 60, 12
+	texts := make([]string, blobs)
+	for i := range texts {
+		texts[i] = strings.Repeat(fmt.Sprintf("blob %d;", i), 1+i*i*500)
+	}
+	stop, lost := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				lost <- nil
+				return
+			default:
+				if err := lose(); err != nil {
+					lost <- err
+					return
+				}
+			}
+		}
+	}()
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := range rounds {
+				text := texts[(w*5+i)%blobs]
+				d, _, err := store.Put(t.Context(), strings.NewReader(text))
+				if err != nil || d != blob.Of([]byte(text)) {
+					t.Errorf("Put = %s, %v", d, err)
+					return
+				}
+				if _, err := store.Missing(t.Context(), []blob.Digest{d}); err != nil {
+					t.Errorf("Missing: %v", err)
+				}
+				r, err := store.Open(t.Context(), d)
+				if errors.Is(err, blob.ErrNotFound) {
+					continue
+				}
+				if err != nil {
+					t.Errorf("Open: %v", err)
+					return
+				}
+				if got, err := io.ReadAll(r); err != nil || string(got) != text {
+					t.Errorf("%d bytes came back as %d bytes, %v", len(text), len(got), err)
+				}
+				r.Close()
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	if err := <-lost; err != nil {
+		t.Errorf("lose: %v", err)
+	}
 }
 
 func read(t *testing.T, store blob.Store, d blob.Digest) []byte {

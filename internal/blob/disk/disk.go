@@ -1,146 +1,131 @@
 // Package disk keeps blobs as files.
 //
 //	DIR/sha256/ab/cdef…   a blob, under the digits of its digest
-//	DIR/tmp/…             bytes on their way in
+//	DIR/tmp/…             bytes on their way in, and on their way out
 //	DIR/corrupt/…         what was found to be damaged, for a person to look at
+//	DIR/usage             how much each of the 256 directories holds
 //
-// A blob is written to tmp, forced to the disk, and only then renamed to its
-// name, so that a name never shows part of a blob; the directory is forced to
-// the disk too, so that the name outlives a crash. As all processes do the
+// A blob is written to tmp and then renamed to its name, so that a name never
+// shows part of a blob, whenever the writer is killed. As all processes do the
 // same and names are digests, none of them needs a lock: who renames second
 // puts the same bytes in the same place.
+//
+// What a power cut leaves is the difference between the two kinds of store:
+//
+//   - [Open] is for bytes that nobody can make again, such as artifacts. Bytes
+//     are forced to the disk before they get their name, and then the name is:
+//     when Put has returned, the blob stays. That is a wait for the disk per blob.
+//   - [OpenRelaxed] is for bytes that can be made again, such as outputs of
+//     steps: thousands of small blobs in a moment. Nothing waits for the disk.
+//     After a power cut a blob may be missing, or torn; a torn one is found out
+//     when it is read, like any other damage, and is missing from then on.
+//
+// The time of a blob's file says when it was last used: put in, put in again,
+// opened, copied, or asked for with Missing. It is written at most every ten
+// minutes, which makes it free. By it [Store.Collect] removes the blobs that
+// were not used for longest, and none that was used just now: a run under way
+// may have been told that it is there. Nothing is removed by itself.
+//
+// Limits: names are those of one directory on one machine, whose clock the
+// times are of. Listing for Collect and Verify holds 48 bytes per blob. The
+// digest of a blob put in again is believed without reading what is there.
 package disk
 
 import (
 	"context"
-	"crypto/sha256"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"hash"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
 )
 
-// abandoned is the age at which a file in tmp belongs to nobody: a writer
-// touches its file with every write.
-const abandoned = 24 * time.Hour
+const (
+	// abandoned is the age at which a file in tmp belongs to nobody: a writer
+	// touches its file with every write.
+	abandoned = 24 * time.Hour
+	// looked is how long damaged blobs are kept for a person to look at.
+	looked = 30 * 24 * time.Hour
+	// touchAfter is the age at which a blob's time is written again.
+	touchAfter = 10 * time.Minute
+	// justUsed is the age up to which a blob is never removed. One whose time
+	// is that old was not used for at least the difference to touchAfter.
+	justUsed = touchAfter + 5*time.Minute
+)
 
-// chunk is how much is copied between two looks at the context.
-const chunk = 256 << 10
+// Store keeps blobs in a directory. It implements blob.Store. It has nothing
+// to close.
+type Store struct {
+	dir     string
+	relaxed bool
+	temps   string       // what names in tmp begin with
+	count   atomic.Int64 // makes them different
+	buffers sync.Pool    // of *[chunk]byte
+	unnamed func() bool  // whether files in tmp need no name
+}
 
-// Store keeps blobs in a directory. It implements blob.Store.
-type Store struct{ dir string }
+// Open returns the durable store in the directory, which is made if need be.
+// What writers that died long ago left in tmp is removed.
+func Open(dir string) (*Store, error) { return open(dir, false) }
 
-// Open returns the store in the directory, which is made if need be. What
-// writers that died long ago left in tmp is removed.
-func Open(dir string) (*Store, error) {
-	s := &Store{dir: dir}
-	for _, d := range []string{s.tmp(), filepath.Join(dir, "sha256")} {
+// OpenRelaxed returns the store in the directory like Open, but one that does
+// not wait for the disk: what was put in may be lost in a power cut, though
+// not when processes are killed.
+func OpenRelaxed(dir string) (*Store, error) { return open(dir, true) }
+
+func open(dir string, relaxed bool) (*Store, error) {
+	s := &Store{dir: dir, relaxed: relaxed, temps: filepath.Join(dir, "tmp", rand.Text()) + "-"}
+	s.unnamed = sync.OnceValue(s.canUnnamed)
+	s.buffers.New = func() any { return new([chunk]byte) }
+	for _, d := range []string{filepath.Join(dir, "tmp"), filepath.Join(dir, "sha256")} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("blob: open the store: %w", err)
 		}
 	}
-	entries, err := os.ReadDir(s.tmp())
-	if err != nil {
+	if err := s.sweep("tmp", abandoned); err != nil {
 		return nil, fmt.Errorf("blob: open the store: %w", err)
-	}
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > abandoned {
-			os.Remove(filepath.Join(s.tmp(), e.Name())) // the next one to open tries again
-		}
 	}
 	return s, nil
 }
 
-func (s *Store) tmp() string { return filepath.Join(s.dir, "tmp") }
+// sweep removes the files of a directory that are older than the age.
+func (s *Store) sweep(name string, age time.Duration) error {
+	dir := filepath.Join(s.dir, name)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > age {
+			os.Remove(filepath.Join(dir, e.Name())) // the next one to sweep tries again
+		}
+	}
+	return nil
+}
 
 func (s *Store) path(d blob.Digest) string {
 	hex := d.Hex()
-	return filepath.Join(s.dir, "sha256", hex[:2], hex[2:])
+	return s.dir + "/sha256/" + hex[:2] + "/" + hex[2:]
 }
 
-// Put implements blob.Store.
-func (s *Store) Put(ctx context.Context, r io.Reader) (d blob.Digest, n int64, err error) {
-	defer func() {
-		if err != nil {
-			d, n, err = "", 0, fmt.Errorf("blob: store %d bytes in %s: %w", n, s.dir, err)
-		}
-	}()
-	f, err := os.CreateTemp(s.tmp(), "put-*")
-	if err != nil {
-		return "", 0, err
-	}
-	defer os.Remove(f.Name()) // it has another name by then, or is not wanted
-	defer f.Close()
+// temp is a new name in tmp.
+func (s *Store) temp() string { return s.temps + strconv.FormatInt(s.count.Add(1), 36) }
 
-	sum := sha256.New()
-	if n, err = copyContext(ctx, io.MultiWriter(f, sum), r); err != nil {
-		return "", n, err
-	}
-	d = blob.FromSum(sum.Sum(nil))
-	path := s.path(d)
-	if info, err := os.Stat(path); err == nil && info.Size() == n {
-		return d, n, nil
-	}
-	if err := f.Chmod(0o444); err != nil {
-		return "", n, err
-	}
-	if err := f.Sync(); err != nil {
-		return "", n, err
-	}
-	if err := f.Close(); err != nil { // some file systems report a full disk here
-		return "", n, err
-	}
-	if err := s.link(f.Name(), path); err != nil {
-		return "", n, err
-	}
-	return d, n, nil
-}
-
-// link gives the finished file its name, for good.
-func (s *Store) link(tmp, path string) error {
-	shard := filepath.Dir(path)
-	err := os.Mkdir(shard, 0o700)
-	if err == nil {
-		err = syncDir(filepath.Dir(shard))
-	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	return syncDir(shard)
-}
-
-// Open implements blob.Store. A blob found to be damaged is moved to corrupt,
-// so that it is missing from then on and can be put in again.
-func (s *Store) Open(_ context.Context, d blob.Digest) (io.ReadCloser, error) {
-	if !d.Valid() {
-		return nil, fmt.Errorf("blob: %.80q is not a SHA-256 digest", string(d))
-	}
-	f, err := os.Open(s.path(d))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("blob: %s in %s: %w", d, s.dir, blob.ErrNotFound)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("blob: open %s: %w", d, err)
-	}
-	return &reader{f: f, sum: sha256.New(), digest: d, store: s}, nil
-}
-
-// Missing implements blob.Store.
+// Missing implements blob.Store. Those that are there count as used.
 func (s *Store) Missing(ctx context.Context, digests []blob.Digest) ([]blob.Digest, error) {
 	var missing []blob.Digest
 	seen := make(map[blob.Digest]bool, len(digests))
 	for _, d := range digests {
-		if !d.Valid() {
-			return nil, fmt.Errorf("blob: %.80q is not a SHA-256 digest", string(d))
+		if err := valid(d); err != nil {
+			return nil, err
 		}
 		if seen[d] {
 			continue
@@ -149,79 +134,60 @@ func (s *Store) Missing(ctx context.Context, digests []blob.Digest) ([]blob.Dige
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		_, err := os.Stat(s.path(d))
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			missing = append(missing, d)
-		case err != nil:
+		_, ok, err := s.use(d)
+		if err != nil {
 			return nil, fmt.Errorf("blob: look for %s: %w", d, err)
+		}
+		if !ok {
+			missing = append(missing, d)
 		}
 	}
 	return missing, nil
 }
 
-// setAside moves a damaged blob out of the way.
-func (s *Store) setAside(d blob.Digest) error {
-	dir := filepath.Join(s.dir, "corrupt")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
+// use finds a blob, touches it and returns its size.
+func (s *Store) use(d blob.Digest) (size int64, ok bool, err error) {
+	var st unix.Stat_t
+	path := s.path(d)
+	err = retry(func() error { return unix.Lstat(path, &st) })
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return 0, false, nil
+	case err != nil:
+		return 0, false, err
 	}
-	err := os.Rename(s.path(d), filepath.Join(dir, d.Hex()))
-	if errors.Is(err, fs.ErrNotExist) { // another reader was faster
-		return nil
-	}
-	return err
+	return st.Size, st.Mode&unix.S_IFMT == unix.S_IFREG && s.touch(path, &st), nil
 }
 
-// reader reads a blob and proves it on the way.
-type reader struct {
-	f      *os.File
-	sum    hash.Hash
-	digest blob.Digest
-	store  *Store
-	end    error // what the end turned out to be
+// touch marks a blob as used. It reports false when the blob is gone: then
+// Collect was faster. A time that cannot be written, as in somebody else's
+// store, is no error: at worst the blob is collected early.
+func (s *Store) touch(path string, st *unix.Stat_t) bool {
+	now := time.Now()
+	if now.Sub(modified(st)).Abs() < touchAfter { // one in the future is a clock gone wrong
+		return true
+	}
+	ts := unix.NsecToTimespec(now.UnixNano())
+	err := retry(func() error {
+		return unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+	})
+	return !errors.Is(err, unix.ENOENT)
 }
 
-func (r *reader) Read(p []byte) (int, error) {
-	if r.end != nil {
-		return 0, r.end
+func modified(st *unix.Stat_t) time.Time { return time.Unix(st.Mtim.Unix()) }
+
+func valid(d blob.Digest) error {
+	if !d.Valid() {
+		return fmt.Errorf("blob: %.80q is not a SHA-256 digest", string(d))
 	}
-	n, err := r.f.Read(p)
-	r.sum.Write(p[:n])
-	if err == io.EOF && blob.FromSum(r.sum.Sum(nil)) != r.digest {
-		err = fmt.Errorf("blob: %s in %s: %w", r.digest, r.store.dir, blob.ErrCorrupt)
-		if aside := r.store.setAside(r.digest); aside != nil {
-			err = errors.Join(err, aside)
-		}
-	}
-	r.end = err
-	return n, err
+	return nil
 }
 
-func (r *reader) Close() error { return r.f.Close() }
-
-func copyContext(ctx context.Context, w io.Writer, r io.Reader) (int64, error) {
-	var n int64
+// retry repeats a system call that a signal interrupted.
+func retry(call func() error) error {
 	for {
-		if err := ctx.Err(); err != nil {
-			return n, err
-		}
-		m, err := io.CopyN(w, r, chunk)
-		n += m
-		if err == io.EOF {
-			return n, ctx.Err()
-		}
-		if err != nil {
-			return n, err
+		if err := call(); err != unix.EINTR {
+			return err
 		}
 	}
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,24 +17,187 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/blob/disk"
 )
 
-func open(t testing.TB, dir string) *disk.Store {
+// kinds are the two kinds of store.
+var kinds = map[string]func(dir string) (*disk.Store, error){"durable": disk.Open, "relaxed": disk.OpenRelaxed}
+
+func open(t testing.TB, dir string) *disk.Store { return openKind(t, "durable", dir) }
+
+func openKind(t testing.TB, kind, dir string) *disk.Store {
 	t.Helper()
-	s, err := disk.Open(dir)
+	s, err := kinds[kind](dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-func TestConformance(t *testing.T) {
+// bothKinds runs a test with a store of each kind.
+func bothKinds(t *testing.T, test func(t *testing.T, dir string, s *disk.Store)) {
 	t.Parallel()
-	blobtest.Run(t, func() blob.Store { return open(t, t.TempDir()) })
+	for kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			test(t, dir, openKind(t, kind, dir))
+		})
+	}
 }
 
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	for kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			blobtest.Run(t, func() blob.Store { return openKind(t, kind, t.TempDir()) })
+		})
+	}
+}
+
+// TestConformanceOfSharedDirectory has stores of both kinds in one directory.
 func TestConformanceOfSharedDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	blobtest.Run(t, func() blob.Store { return open(t, dir) })
+	for kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			blobtest.Run(t, func() blob.Store { return openKind(t, kind, dir) })
+		})
+	}
+}
+
+func TestFilesInAndOut(t *testing.T) {
+	bothKinds(t, func(t *testing.T, dir string, s *disk.Store) {
+		for _, size := range []int{0, 1, 4096, 256<<10 - 1, 256 << 10, 256<<10 + 1, 3<<20 + 5} {
+			data := bytes.Repeat([]byte("abcdefg"), size/7+1)[:size]
+			in := file(t, data)
+			if _, err := in.Seek(int64(size)/2, io.SeekStart); err != nil { // all counts, not the rest
+				t.Fatal(err)
+			}
+			for range 2 { // the second time it is there
+				if d, n, err := s.PutFile(t.Context(), in); err != nil || n != int64(size) || d != blob.Of(data) {
+					t.Fatalf("PutFile of %d bytes = %s, %d, %v", size, d, n, err)
+				}
+			}
+			out := file(t, nil)
+			if n, err := s.CopyTo(t.Context(), blob.Of(data), out); err != nil || n != int64(size) {
+				t.Fatalf("CopyTo of %d bytes = %d, %v", size, n, err)
+			}
+			if got, err := os.ReadFile(out.Name()); err != nil || !bytes.Equal(got, data) {
+				t.Errorf("%d bytes came back as %d other bytes, %v", size, len(got), err)
+			}
+			// What is done to the copy is not done to the blob.
+			if err := os.WriteFile(out.Name(), []byte("changed"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(in.Name(), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if v, err := s.Verify(t.Context(), nil); err != nil || v.Blobs != 7 || len(v.Corrupt) != 0 {
+			t.Errorf("Verify = %+v, %v", v, err)
+		}
+		if _, err := s.CopyTo(t.Context(), blob.Of([]byte("never seen")), file(t, nil)); !errors.Is(err, blob.ErrNotFound) {
+			t.Errorf("CopyTo = %v, want ErrNotFound", err)
+		}
+		if _, err := s.CopyTo(t.Context(), "sha256:../x", file(t, nil)); err == nil {
+			t.Error("CopyTo takes what is no digest")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, _, err := s.PutFile(ctx, file(t, []byte("late"))); !errors.Is(err, context.Canceled) {
+			t.Errorf("PutFile = %v, want context.Canceled", err)
+		}
+	})
+}
+
+func file(t testing.TB, data []byte) *os.File {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	if _, err := f.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestCopyOfDamagedBlob(t *testing.T) {
+	bothKinds(t, func(t *testing.T, dir string, s *disk.Store) {
+		for _, size := range []int{10, 1 << 20} {
+			d, _, err := s.Put(t.Context(), bytes.NewReader(make([]byte, size)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := pathOf(dir, d)
+			if err := os.Chmod(path, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, bytes.Repeat([]byte{1}, size), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out := file(t, nil)
+			if _, err := s.CopyTo(t.Context(), d, out); !errors.Is(err, blob.ErrCorrupt) {
+				t.Errorf("CopyTo = %v, want ErrCorrupt", err)
+			}
+			if info, err := out.Stat(); err != nil || info.Size() != 0 {
+				t.Errorf("bad bytes were left in the copy: %v, %v", info, err)
+			}
+			if gone, err := s.Missing(t.Context(), []blob.Digest{d}); err != nil || len(gone) != 1 {
+				t.Errorf("Missing = %v, %v", gone, err)
+			}
+		}
+	})
+}
+
+// TestTornBlobIsPutInAgain has what a power cut leaves of a relaxed store:
+// names of files that are empty or too short.
+func TestTornBlobIsPutInAgain(t *testing.T) {
+	bothKinds(t, func(t *testing.T, dir string, s *disk.Store) {
+		for _, size := range []int{10, 1 << 20} {
+			data := bytes.Repeat([]byte("x"), size)
+			d := blob.Of(data)
+			for range 2 {
+				if _, _, err := s.Put(t.Context(), bytes.NewReader(data)); err != nil {
+					t.Fatal(err)
+				}
+				out := file(t, nil)
+				if n, err := s.CopyTo(t.Context(), d, out); err != nil || n != int64(size) {
+					t.Fatalf("CopyTo = %d, %v", n, err)
+				}
+				if err := os.Chmod(pathOf(dir, d), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Truncate(pathOf(dir, d), int64(size/2)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) != 0 {
+			t.Errorf("left in tmp: %v, %v", left, err)
+		}
+	})
+}
+
+func TestWhatIsNoFileIsNoBlob(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	d := blob.Of([]byte("x"))
+	if err := os.MkdirAll(pathOf(dir, d), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Open(t.Context(), d); !errors.Is(err, blob.ErrCorrupt) {
+		t.Errorf("Open of a directory = %v, want ErrCorrupt", err)
+	}
+	if _, err := s.Open(t.Context(), d); !errors.Is(err, blob.ErrNotFound) {
+		t.Errorf("Open again = %v, want ErrNotFound", err)
+	}
+}
+
+func pathOf(dir string, d blob.Digest) string {
+	return filepath.Join(dir, "sha256", d.Hex()[:2], d.Hex()[2:])
 }
 
 // blobs lists the files of finished blobs.
@@ -118,7 +280,7 @@ func TestUnwritable(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _, err := s.Put(t.Context(), strings.NewReader("x"))
-	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "store 0 bytes in "+dir) {
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "store in "+dir) {
 		t.Errorf("Put = %v; want an error that names the store and the cause", err)
 	}
 }
@@ -143,94 +305,5 @@ func TestAbandonedFilesAreRemoved(t *testing.T) {
 	}
 	if _, err := os.Stat(fresh); err != nil {
 		t.Errorf("what a writer is writing is gone: %v", err)
-	}
-}
-
-// TestKilledWriter kills processes in the middle of their writing: whatever
-// is visible under a digest afterwards must have it.
-func TestKilledWriter(t *testing.T) {
-	t.Parallel()
-	if dir := os.Getenv("BLOB_WRITER"); dir != "" {
-		write(dir)
-	}
-	dir := t.TempDir()
-	open(t, dir)
-	for range 4 {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestKilledWriter$")
-		cmd.Env = append(os.Environ(), "BLOB_WRITER="+dir)
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		// One byte comes for every blob that is finished.
-		if _, err := io.ReadFull(out, make([]byte, 3)); err != nil {
-			t.Error(err)
-		}
-		if err := cmd.Process.Kill(); err != nil {
-			t.Error(err)
-		}
-		cmd.Wait() // it was killed
-	}
-	paths := blobs(t, dir)
-	if len(paths) < 3 {
-		t.Errorf("%d blobs were stored, want at least 3", len(paths))
-	}
-	for _, path := range paths {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if name := filepath.Base(filepath.Dir(path)) + filepath.Base(path); blob.Of(data).Hex() != name {
-			t.Errorf("%s holds bytes with another digest", name)
-		}
-	}
-}
-
-func write(dir string) {
-	s, err := disk.Open(dir)
-	if err != nil {
-		panic(err)
-	}
-	for i := 0; ; i++ {
-		data := bytes.Repeat([]byte{byte(i), byte(i >> 8), byte(os.Getpid()), byte(os.Getpid() >> 8)}, 64<<10)
-		if _, _, err := s.Put(context.Background(), bytes.NewReader(data)); err != nil {
-			panic(err)
-		}
-		os.Stdout.WriteString("x")
-	}
-}
-
-func BenchmarkPut(b *testing.B) {
-	s := open(b, b.TempDir())
-	data := make([]byte, 1<<20)
-	b.SetBytes(int64(len(data)))
-	for i := 0; b.Loop(); i++ {
-		data[0], data[1], data[2] = byte(i), byte(i>>8), byte(i>>16)
-		if _, _, err := s.Put(b.Context(), bytes.NewReader(data)); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkOpen(b *testing.B) {
-	s := open(b, b.TempDir())
-	data := make([]byte, 1<<20)
-	d, _, err := s.Put(b.Context(), bytes.NewReader(data))
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.SetBytes(int64(len(data)))
-	for b.Loop() {
-		r, err := s.Open(b.Context(), d)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if _, err := io.Copy(io.Discard, r); err != nil {
-			b.Fatal(err)
-		}
-		r.Close()
 	}
 }
