@@ -32,11 +32,14 @@ var floors = map[string]int{
 	"logs":      1, // what steps printed
 	"secret":    1, // removes values from whatever is shown
 	"fault":     1, // whose fault a failure is
+	"trace":     1, // watches a process tree
+	"project":   1, // what fairlead.yaml says
 
 	"dialect":  2, // pipeline language -> plan
 	"executor": 2, // a place where steps run
 	"store":    2, // append events, read after, leases
 	"harvest":  2, // reads what tools leave behind
+	"cache":    2, // have we done this before?
 
 	"engine": 3, // runs a plan
 	"launch": 4, // from an event to a running plan
@@ -51,10 +54,10 @@ var guests = map[string]map[string]string{
 	"github.com/rhysd/actionlint":      {"dialect/github/opinion": "a second opinion for lint, by the linter that the field uses"},
 	"github.com/dlclark/regexp2":       {"dialect/github/protocol": "problem matchers are written for JavaScript's regular expressions"},
 	"github.com/bmatcuk/doublestar/v4": {"dialect/github": "hashFiles globs", "dialect/github/builtin": "artifact and cache globs"},
-	"go.yaml.in/yaml/v4":               {"dialect/github/workflow": "YAML with positions; the maintained successor of yaml.v3, at the version that actionlint builds with"},
+	"go.yaml.in/yaml/v4":               {"dialect/github/workflow": "YAML with positions; the maintained successor of yaml.v3, at the version that actionlint builds with", "project": "the same for fairlead.yaml"},
 	"github.com/klauspost/compress":    {"logs": "zstd for logs", "store/sqlite": "zstd for plans", "dialect/github/builtin": "zstd for caches"},
 	"modernc.org/sqlite":               {"store/sqlite": "SQLite without cgo: the binary stays one static file"},
-	"golang.org/x/sys":                 {"workspace": "reflinks, locks, stat without garbage", "executor/host": "process groups, cgroups, subreapers", "store/sqlite": "file locks", "logs": "file locks", "blob/disk": "directory fsync"},
+	"golang.org/x/sys":                 {"workspace": "reflinks, locks, stat without garbage", "executor/host": "process groups, cgroups, subreapers", "store/sqlite": "file locks", "logs": "file locks", "blob/disk": "reflinks and times of files", "trace": "seccomp, ptrace, reading other processes", "cache": "stat without garbage, directories kept open"},
 	"golang.org/x/term":                {"cli": "terminal size"},
 	"github.com/creack/pty":            {"cli": "a terminal in tests of the terminal"},
 	"github.com/rogpeppe/go-internal":  {"cli": "testscript: command lines as little texts (tests only)", "cmd/fairlead": "testscript (tests only)"},
