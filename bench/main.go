@@ -6,9 +6,12 @@
 //	go run ./bench                 all workloads, five rounds
 //	go run ./bench -only t1 -runs 20
 //	go run ./bench -act ""         without the peer
+//	go run ./bench -mono DIR       only make the monorepo, to look at
 //
-// Act is built from its module (about two minutes, once). The workloads are
-// made on the spot; -files names a directory of real workflows for lint.
+// Act is built from its module (about two minutes, once). The peer of the
+// monorepo is Ninja, when it is on PATH. The workloads are made on the spot, in
+// TMPDIR: one in memory (TMPDIR=/dev/shm) leaves the disk out. -files names a
+// directory of real workflows for lint.
 package main
 
 import (
@@ -33,7 +36,9 @@ type workload struct {
 	bar   string // what we promise
 	make  func(dir string) error
 	ours  []string
-	peer  bool // act can do it too
+	peer  bool     // act can do it too
+	rival []string // the command of another tool that does the same, if it is on PATH
+	warm  int      // rounds that are not counted, beside the first
 	bytes int64
 	runs  int // 0: as asked
 	exit  int // the exit code that is expected
@@ -44,14 +49,25 @@ func main() {
 	only := flag.String("only", "", "only workloads whose names have this prefix")
 	peer := flag.String("act", "build", "path of act; empty: leave it out")
 	files := flag.String("files", os.Getenv("FAIRLEAD_CORPUS"), "directory with real workflows in github/, for lint")
+	tree := flag.String("mono", "", "only make the monorepo, in this directory")
+	packages := flag.Int("packages", 1000, "packages of the monorepo")
+	sources := flag.Int("sources", 20, "source files of each of its packages")
 	flag.Parse()
-	if err := bench(*runs, *only, *peer, *files); err != nil {
+	mono := monorepo{packages: *packages, files: *sources}
+	if *tree != "" {
+		if err := repository(*tree, mono.write); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if err := bench(*runs, *only, *peer, *files, mono); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(runs int, only, peer, files string) error {
+func bench(runs int, only, peer, files string, mono monorepo) error {
 	tmp, err := os.MkdirTemp("", "fairlead-bench-")
 	if err != nil {
 		return err
@@ -66,8 +82,8 @@ func bench(runs int, only, peer, files string) error {
 			return err
 		}
 	}
-	fmt.Printf("%-12s %-46s %10s %10s %8s %8s  %s\n", "workload", "what", "fairlead", "act", "ratio", "memory", "bar")
-	for _, w := range workloads(files) {
+	fmt.Printf("%-14s %-46s %10s %14s %8s %8s  %s\n", "workload", "what", "fairlead", "peer", "ratio", "memory", "bar")
+	for _, w := range workloads(files, mono) {
 		if !strings.HasPrefix(w.name, only) {
 			continue
 		}
@@ -78,14 +94,24 @@ func bench(runs int, only, peer, files string) error {
 		mine := command{exit: w.exit, argv: append([]string{ours}, w.ours...), dir: dir, env: append(os.Environ(), "XDG_STATE_HOME="+tmp+"/state", "XDG_CACHE_HOME="+tmp+"/cache")}
 		theirs := command{argv: []string{peer, "push", "-P", "ubuntu-latest=-self-hosted", "--no-cache-server", "--action-cache-path", tmp + "/act"}, dir: dir,
 			env: append(os.Environ(), "ACT_DISABLE_VERSION_CHECK=1", "XDG_CACHE_HOME="+tmp+"/actcache")}
-		both := w.peer && peer != ""
+		name, both := "act", w.peer && peer != ""
+		if len(w.rival) > 0 {
+			if path, err := exec.LookPath(w.rival[0]); err == nil {
+				name, both = w.rival[0], true
+				// What it leaves in its tree is not to be in ours.
+				theirs = command{argv: append([]string{path}, w.rival[1:]...), dir: dir + "-" + name, env: os.Environ()}
+				if err := repository(theirs.dir, w.make); err != nil {
+					return fmt.Errorf("%s: %w", w.name, err)
+				}
+			}
+		}
 		rounds := runs
 		if w.runs > 0 {
 			rounds = w.runs
 		}
 		var a, b []time.Duration
 		var memory int64
-		for i := range rounds + 1 { // the first round warms up
+		for i := range 1 + w.warm + rounds { // the first round warms up
 			took, rss, err := mine.time()
 			if err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)
@@ -97,11 +123,11 @@ func bench(runs int, only, peer, files string) error {
 					return fmt.Errorf("%s: %w", w.name, err)
 				}
 			}
-			if i > 0 || rounds == 1 {
+			if i > w.warm || rounds == 1 {
 				a, b = append(a, took), append(b, other)
 			}
 		}
-		fmt.Printf("%-12s %-46s %10s %10s %8s %6dMB  %s\n", w.name, w.what, show(w, median(a)), showIf(both, w, median(b)), ratio(both, a, b), memory>>20, w.bar)
+		fmt.Printf("%-14s %-46s %10s %14s %8s %6dMB  %s\n", w.name, w.what, show(w, median(a)), showIf(both, w, name, median(b)), ratio(both, a, b), memory>>20, w.bar)
 	}
 	return nil
 }
@@ -146,11 +172,11 @@ func show(w workload, d time.Duration) string {
 	return fmt.Sprintf("%.0f ms", float64(d.Microseconds())/1e3)
 }
 
-func showIf(ok bool, w workload, d time.Duration) string {
+func showIf(ok bool, w workload, name string, d time.Duration) string {
 	if !ok {
 		return "-"
 	}
-	return show(w, d)
+	return name + " " + show(w, d)
 }
 
 // ratio is how many times faster we are.
@@ -224,7 +250,7 @@ func repeat(n int, f func(i int) string) string {
 	return b.String()
 }
 
-func workloads(files string) []workload {
+func workloads(files string, mono monorepo) []workload {
 	run := []string{"run", "--progress", "quiet"}
 	list := []workload{
 		{name: "t1", what: "1 trivial step", bar: "40 ms", peer: true, ours: run, make: workflow(job("a", "", `"true"`))},
@@ -268,6 +294,8 @@ func workloads(files string) []workload {
 				return job(fmt.Sprint("j", i), "    strategy:\n      matrix:\n        n: ["+strings.Join(cells, ", ")+"]\n", `echo ${{ matrix.n }}`)
 			}))},
 	}
+	list = append(list, workload{name: "mono-unchanged", what: fmt.Sprintf("%d packages × %d files, a job each, unchanged", mono.packages, mono.files),
+		bar: "250 ms", ours: run, rival: []string{"ninja", "--quiet"}, warm: 1, make: mono.write})
 	if real, _ := filepath.Glob(filepath.Join(files, "github", "*.y*ml")); len(real) > 0 {
 		list = append(list, workload{name: "lint338", what: "lint of 338 real files", bar: "300 ms", ours: []string{"lint"}, exit: 3,
 			make: func(dir string) error {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob/disk"
+	"github.com/fairlead-dev/fairlead/internal/cache"
 	"github.com/fairlead-dev/fairlead/internal/cli"
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/dialect/github"
@@ -90,7 +91,7 @@ func open(ctx context.Context, w cli.Wiring) (*cli.Tools, error) {
 	if err != nil {
 		return nil, err
 	}
-	cache, err := directory(w.Cache, "XDG_CACHE_HOME", ".cache")
+	caches, err := directory(w.Cache, "XDG_CACHE_HOME", ".cache")
 	if err != nil {
 		return nil, err
 	}
@@ -102,8 +103,16 @@ func open(ctx context.Context, w cli.Wiring) (*cli.Tools, error) {
 	if err != nil {
 		return nil, errors.Join(err, record.Close())
 	}
+	outputs, err := disk.OpenRelaxed(filepath.Join(caches, "steps", "blobs"))
+	if err != nil {
+		return nil, errors.Join(err, record.Close())
+	}
+	steps, err := cache.Open(cache.Options{Dir: filepath.Join(caches, "steps"), Blobs: outputs})
+	if err != nil {
+		return nil, errors.Join(err, record.Close())
+	}
 	sources := &workspace.Sources{
-		Dir: filepath.Join(cache, "sources"), Mirror: w.Mirror, Offline: w.Offline,
+		Dir: filepath.Join(caches, "sources"), Mirror: w.Mirror, Offline: w.Offline,
 		Local: w.Actions, Token: os.Getenv("GITHUB_TOKEN"),
 	}
 	trees := &trees{sources: sources}
@@ -118,11 +127,15 @@ func open(ctx context.Context, w cli.Wiring) (*cli.Tools, error) {
 		})},
 		Executor: here,
 		Store:    record,
-		Slots:    &workspace.Slots{Dir: filepath.Join(cache, "workspaces")},
+		Cache:    steps,
+		Outputs:  outputs,
+		Slots:    &workspace.Slots{Dir: filepath.Join(caches, "workspaces")},
 		Data:     data, Idle: here.Idle, Version: version(),
 		Actions: w.Actions, Grace: cancelledGrace,
 	}
-	shut := func() error { return errors.Join(here.Close(), actions.Close(), trees.Close(), record.Close()) }
+	shut := func() error {
+		return errors.Join(here.Close(), actions.Close(), trees.Close(), steps.Close(), record.Close())
+	}
 	return &cli.Tools{Launcher: launcher, Runs: record, Close: shut}, nil
 }
 

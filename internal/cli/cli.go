@@ -3,8 +3,9 @@
 // A verb asks, shows and returns; rules live below. It is made of three
 // layers, each of which can be read alone:
 //
-//	verbs     run.go, runs.go, show.go, logs.go, again.go, lint.go …
+//	verbs     run.go, runs.go, show.go, logs.go, why.go, cache.go, lint.go …
 //	displays  progress.go, tty.go (while a run goes on), report.go (after it)
+//	words     reused.go (what reuse came to), values.go, suggest.go
 //	drawing   text.go (widths, colours, hostile text), graph.go
 //
 // The contract with those who type, and with those who write scripts: results
@@ -88,7 +89,7 @@ const (
 	ExitOK          = 0
 	ExitFailed      = 1   // the pipeline or its tests failed: your code
 	ExitUsage       = 2   // the command line cannot be understood or fulfilled
-	ExitInvalid     = 3   // a pipeline file has errors
+	ExitInvalid     = 3   // a pipeline file or fairlead.yaml has errors
 	ExitError       = 4   // Fairlead, the machine, the network or a tool failed
 	ExitTimeout     = 124 // a time limit was reached
 	ExitInterrupted = 130 // cancelled
@@ -98,7 +99,7 @@ const (
 const ExitCodes = `  0    all went well
   1    the pipeline or its tests failed: your code
   2    the command line cannot be understood or fulfilled
-  3    a pipeline file has errors
+  3    a pipeline file or fairlead.yaml has errors
   4    Fairlead, this machine, the network or a tool failed
   124  a time limit was reached
   130  cancelled`
@@ -207,7 +208,8 @@ func (g *global) root() *cobra.Command {
 
   fairlead run          runs what a push would start
   fairlead run --list   says what there is
-  fairlead runs         says what was run, with its results`,
+  fairlead runs         says what was run, with its results
+  fairlead why          says what was reused of the last run, and why the rest ran`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(c *cobra.Command, args []string) error {
@@ -246,7 +248,7 @@ func (g *global) root() *cobra.Command {
 		}
 	}
 	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand())
-	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.lintCommand())
+	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.whyCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand())
 	add(groupHelp, g.completionCommand(), g.versionCommand())
 	root.AddCommand(exitCodesTopic(), environmentTopic(), g.manCommand(), g.docsCommand())
 	return root
@@ -264,6 +266,7 @@ var environment = []struct{ flag, name string }{
 	{"retry", "FAIRLEAD_RETRY"},
 	{"mirror", "FAIRLEAD_MIRROR"},
 	{"offline", "FAIRLEAD_OFFLINE"},
+	{"no-reuse", "FAIRLEAD_NO_REUSE"},
 }
 
 // settle fills the flags that were not given from the environment, and checks
@@ -397,7 +400,7 @@ func countedBack(args []string) []string {
 			continue
 		}
 		switch verb {
-		case "logs", "show", "rerun", "cancel", "shell":
+		case "logs", "show", "why", "rerun", "cancel", "shell", "cache":
 			args = append([]string(nil), args...)
 			args[i] = "last~" + arg[1:]
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/project"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
 
@@ -21,9 +22,9 @@ func (g *global) lintCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "lint [FILES...]",
 		Short: "Find what is wrong with the pipeline files",
-		Long: `Find every problem of every pipeline file of the repository, or of the FILES
-named, without running anything. The exit code is 3 when there are errors; warnings
-alone leave it at 0.`,
+		Long: `Find every problem of every pipeline file of the repository and of fairlead.yaml,
+or of the FILES named, without running anything. The exit code is 3 when there are
+errors; warnings alone leave it at 0.`,
 		Example: "  fairlead lint\n  fairlead lint .github/workflows/ci.yml --output json",
 	}
 	c.Flags().StringVarP(&dir, "dir", "C", ".", "`directory` of the repository")
@@ -38,16 +39,24 @@ alone leave it at 0.`,
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(g.Files, func(pattern string) bool {
+		_, problems, err := project.Read(tree.FS())
+		if err != nil {
+			return err
+		}
+		if paths != nil {
+			problems = slices.DeleteFunc(problems, func(p plan.Problem) bool { return !slices.Contains(paths, p.File) })
+		}
+		if len(problems) == 0 && !slices.Contains(paths, project.Name) && !slices.ContainsFunc(g.Files, func(pattern string) bool {
 			found, err := fs.Glob(tree.FS(), pattern)
 			return err != nil || len(found) > 0
 		}) {
 			return g.noPipelines(tree.Root())
 		}
-		problems, err := g.Lint(ctx, tree.FS(), paths)
+		found, err := g.Lint(ctx, tree.FS(), paths)
 		if err != nil {
 			return err
 		}
+		problems = append(problems, found...)
 		if g.json() {
 			if problems == nil {
 				problems = []plan.Problem{}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -101,10 +102,12 @@ func (g *global) list(p *launch.Prepared) error {
 		return g.nothing(p)
 	}
 	st, cols := g.style(g.Stdout), columns(g.Stdout)
-	put := func(text string) { fmt.Fprintln(g.Stdout, clip(text, cols, st.ellipsis())) }
+	out := bufio.NewWriterSize(g.Stdout, flushAt)
+	defer out.Flush()
+	put := func(text string) { fmt.Fprintln(out, clip(text, cols, st.ellipsis())) }
 	for i, l := range all {
 		if i > 0 {
-			fmt.Fprintln(g.Stdout)
+			fmt.Fprintln(out)
 		}
 		head := st.bold(shown(l.Name))
 		if l.Name != l.File {
@@ -246,17 +249,19 @@ func (g *global) dryRun(p *launch.Prepared) error {
 
 func (g *global) dryPipeline(p *launch.Prepared, pl *plan.Pipeline) {
 	st := g.style(g.Stdout)
+	out := bufio.NewWriterSize(g.Stdout, flushAt)
+	defer out.Flush()
 	put := func(indent int, text string, from plan.Source) {
 		if !from.IsZero() {
 			text += "  " + st.dim(path.Base(from.File)+strings.TrimPrefix(from.String(), from.File))
 		}
-		fmt.Fprintln(g.Stdout, strings.Repeat(" ", indent)+text)
+		fmt.Fprintln(out, strings.Repeat(" ", indent)+text)
 	}
 	head := st.bold(shown(pl.Name))
 	if pl.Name != pl.File {
 		head += "  " + st.dim(pl.File)
 	}
-	fmt.Fprintf(g.Stdout, "%s\n%s\n", head, st.dim("  starts: "+shown(pl.Start.Why)+at(pl.Start.At)))
+	fmt.Fprintf(out, "%s\n%s\n", head, st.dim("  starts: "+shown(pl.Start.Why)+at(pl.Start.At)))
 	var job func(j *plan.Job, indent, depth int)
 	job = func(j *plan.Job, indent, depth int) {
 		x, known := g.preview(p, pl, j)
@@ -295,7 +300,7 @@ func (g *global) dryPipeline(p *launch.Prepared, pl *plan.Pipeline) {
 		drySteps(j.Steps, indent, st, put)
 	}
 	for _, j := range inOrder(pl.Jobs) {
-		fmt.Fprintln(g.Stdout)
+		fmt.Fprintln(out)
 		job(j, 2, 0)
 	}
 }

@@ -53,7 +53,7 @@ A STEP is named by its number, its id or its name.`,
 		defer run.Close()
 		var only string
 		if len(a) > 1 {
-			if only, o.step, err = o.find(run.run, a[1]); err != nil {
+			if only, o.step, err = findIn(run.run, a[1]); err != nil {
 				return err
 			}
 		}
@@ -71,7 +71,7 @@ A STEP is named by its number, its id or its name.`,
 		case o.search != "":
 			err = o.searching(cmd.Context(), g, run, only)
 		default:
-			err = o.printing(g, run, only)
+			err = o.printing(cmd.Context(), g, run, only)
 		}
 		return err
 	}
@@ -91,14 +91,16 @@ type logging struct {
 	buf []byte
 }
 
-// find finds the job, and the step if one is named.
-func (o *logging) find(r *record.Run, name string) (job, step string, err error) {
-	if j, err := launch.FindJob(r, name); err == nil {
-		return j.ID, "", nil
+// findIn finds the job, and the step if one is named; "" names neither.
+func findIn(r *record.Run, name string) (job, step string, err error) {
+	if name == "" {
+		return "", "", nil
 	}
-	if !strings.Contains(name, "/") {
-		_, err := launch.FindJob(r, name)
-		return "", "", suggestJob(r, name, err)
+	if j, err := launch.FindJob(r, name); err == nil || !strings.Contains(name, "/") {
+		if err != nil {
+			return "", "", suggestJob(r, name, err)
+		}
+		return j.ID, "", nil
 	}
 	job, step, err = launch.FindStep(r, name)
 	return job, step, suggestJob(r, name, err)
@@ -164,8 +166,8 @@ func jobsOf(r *record.Run, only string) (list []string) {
 }
 
 // reader opens the log of a job; nil, if it has none.
-func reader(o *opened, job string) (*logs.Reader, error) {
-	r, err := logs.Open(o.LogPath(o.id, job))
+func reader(ctx context.Context, o *opened, job string) (*logs.Reader, error) {
+	r, err := o.OpenLog(ctx, o.id, o.run.Jobs[job])
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -173,11 +175,11 @@ func reader(o *opened, job string) (*logs.Reader, error) {
 }
 
 // each opens one log after another.
-func each(run *opened, only string, fn func(job string, alone bool, r *logs.Reader) error) (printed int, err error) {
+func each(ctx context.Context, run *opened, only string, fn func(job string, alone bool, r *logs.Reader) error) (printed int, err error) {
 	jobs := jobsOf(run.run, only)
 	var damage error
 	for _, job := range jobs {
-		r, err := reader(run, job)
+		r, err := reader(ctx, run, job)
 		if err != nil {
 			return printed, err
 		}
@@ -197,8 +199,8 @@ func each(run *opened, only string, fn func(job string, alone bool, r *logs.Read
 	return printed, damage
 }
 
-func (o *logging) printing(g *global, run *opened, only string) error {
-	n, err := each(run, only, func(job string, alone bool, r *logs.Reader) error {
+func (o *logging) printing(ctx context.Context, g *global, run *opened, only string) error {
+	n, err := each(ctx, run, only, func(job string, alone bool, r *logs.Reader) error {
 		prefix := o.prefix(job, alone)
 		put := func(l logs.Line) bool {
 			if o.wanted(l.Step) {
@@ -228,7 +230,7 @@ func (o *logging) printing(g *global, run *opened, only string) error {
 func (o *logging) searching(ctx context.Context, g *global, run *opened, only string) error {
 	var lines, matches int64
 	jobs := 0
-	_, err := each(run, only, func(job string, alone bool, r *logs.Reader) error {
+	_, err := each(ctx, run, only, func(job string, alone bool, r *logs.Reader) error {
 		prefix := o.prefix(job, alone)
 		found, err := r.Search(ctx, logs.Query{Text: o.search, Fold: o.fold, Step: o.step}, func(l logs.Line) bool {
 			o.line(prefix, l)
@@ -275,7 +277,7 @@ func (o *logging) following(ctx context.Context, run *opened, only string) error
 			if following[job] {
 				continue
 			}
-			r, err := reader(run, job)
+			r, err := reader(ctx, run, job)
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -145,6 +146,9 @@ func (s *stage) ended(j *record.JobRun, st style) string {
 	if j.Verdict.Bad() && !j.Result.Bad() {
 		text += "  " + st.dim("(allowed to fail)")
 	}
+	if x := sumsOf(j); x.Reused > 0 {
+		text += "  " + st.dim(x.jobText())
+	}
 	return text
 }
 
@@ -165,6 +169,10 @@ func passing(j *record.JobRun) bool { return len(j.Children) > 0 }
 // that system's folds, one for a step. As these cannot be interleaved, one job at
 // a time then has the floor; those that run beside it are shown from their
 // logs when they have ended.
+//
+// That a step begins is shown a moment later: by then it is known whether it was
+// reused, and whether all of its job was, which then is one line, or a part of
+// one.
 type plain struct {
 	out     io.Writer
 	style   style
@@ -180,8 +188,20 @@ type plain struct {
 	floor    lineKey   // the job that has it, when there are folds
 	open     string    // the step whose fold is open, its key
 	waiting  []lineKey // jobs that have ended without having had the floor
-	flushing func()    // stops the goroutine that flushes
+	held     []*held   // jobs whose next steps are not shown yet, oldest first
+	streak   streak
+	flushing func() // stops the goroutine that flushes
 }
+
+// held are the beginnings and ends of steps of a job that are not shown yet.
+type held struct {
+	lineKey
+	events []record.Event
+	since  time.Time
+}
+
+// heldFor is how long the beginning of a step is held back.
+const heldFor = 100 * time.Millisecond
 
 type lineKey struct {
 	s   *stage
@@ -235,6 +255,7 @@ func (p *plain) start(lock sync.Locker) {
 			case <-tick.C:
 				lock.Lock()
 				p.tick()
+				p.age(p.now())
 				p.flush()
 				lock.Unlock()
 			}
@@ -254,10 +275,72 @@ func (p *plain) close() {
 	if p.flushing != nil {
 		p.flushing()
 	}
+	for len(p.held) > 0 {
+		p.release(p.held[0])
+	}
 	for _, k := range p.waiting { // only if the job with the floor never ended
 		p.again(k)
 	}
+	p.endStreak()
 	p.flush()
+}
+
+// age shows what has been held back for long enough.
+func (p *plain) age(now time.Time) {
+	for len(p.held) > 0 && now.Sub(p.held[0].since) >= heldFor {
+		p.release(p.held[0])
+	}
+	if p.streak.old(now) {
+		p.endStreak()
+	}
+}
+
+// holds is what is held back of a job, if anything is.
+func (p *plain) holds(k lineKey) *held {
+	for _, h := range p.held {
+		if h.lineKey == k {
+			return h
+		}
+	}
+	return nil
+}
+
+// hold holds an event of a step back.
+func (p *plain) hold(k lineKey, e record.Event) {
+	h := p.holds(k)
+	if h == nil {
+		h = &held{lineKey: k, since: p.now()}
+		p.held = append(p.held, h)
+	}
+	h.events = append(h.events, e)
+}
+
+// drop forgets what is held back of a job.
+func (p *plain) drop(h *held) {
+	p.held = slices.DeleteFunc(p.held, func(x *held) bool { return x == h })
+}
+
+// release shows what is held back of a job.
+func (p *plain) release(h *held) {
+	if h == nil {
+		return
+	}
+	p.drop(h)
+	for _, e := range h.events {
+		switch b := e.Body.(type) {
+		case *record.StepStarted:
+			p.started(h.s, e, b)
+		case *record.StepFinished:
+			p.finished(h.s, e, b)
+		}
+	}
+}
+
+// endStreak shows the jobs that were reused one after the other.
+func (p *plain) endStreak() {
+	for _, l := range p.streak.take(p.style) {
+		p.buf = append(append(p.buf, l...), '\n')
+	}
 }
 
 // elapsed appends the time since the beginning, in a column of its own.
@@ -285,8 +368,15 @@ func (p *plain) head(s *stage, job string) []byte {
 }
 
 func (p *plain) line(s *stage, job, step string, _ int64, text []byte) {
-	if p.folds != nil && p.floor != (lineKey{s, job}) {
+	k := lineKey{s, job}
+	if len(p.held) > 0 {
+		p.release(p.holds(k))
+	}
+	if p.folds != nil && p.floor != k {
 		return // it is read from the log when the job has ended
+	}
+	if len(p.streak.jobs) > 0 {
+		p.endStreak()
 	}
 	if len(p.stamp) == 0 {
 		p.tick()
@@ -319,6 +409,7 @@ func (p *plain) text(s *stage, job string, text []byte) {
 
 // row is a line of ours about a job.
 func (p *plain) row(s *stage, job, text string) {
+	p.endStreak()
 	p.elapsed(p.now())
 	p.buf = append(p.buf, p.head(s, job)...)
 	p.buf = append(p.buf, text...)
@@ -327,13 +418,24 @@ func (p *plain) row(s *stage, job, text string) {
 
 func (p *plain) event(s *stage, e record.Event) {
 	p.tick()
+	k := lineKey{s, e.Job}
 	switch b := e.Body.(type) {
 	case *record.StepStarted:
-		p.started(s, e, b)
+		p.hold(k, e)
 	case *record.StepFinished:
-		p.finished(s, e, b)
+		if h := p.holds(k); h != nil && !b.Outcome.Bad() {
+			p.hold(k, e)
+		} else {
+			p.release(h)
+			p.finished(s, e, b)
+		}
 	case *record.JobFinished:
 		if j := s.run.Job(e.Job); !passing(j) {
+			if h := p.holds(k); h != nil && whole(j) && p.verbose == 0 {
+				p.drop(h)
+			} else {
+				p.release(h)
+			}
 			p.jobFinished(s, j)
 		}
 	case *record.JobQueued:
@@ -341,6 +443,7 @@ func (p *plain) event(s *stage, e record.Event) {
 			p.row(s, e.Job, p.style.dim("waits: "+shown(b.Why)))
 		}
 	case *record.CancelRequested:
+		p.endStreak()
 		p.buf = append(p.buf, p.style.yellow(cancelText(e.Job, b))+"\n"...)
 	}
 }
@@ -357,10 +460,16 @@ func cancelText(job string, b *record.CancelRequested) string {
 
 func (p *plain) started(s *stage, e record.Event, b *record.StepStarted) {
 	k := lineKey{s, e.Job}
-	if p.folds != nil && p.floor.s == nil && len(s.run.Job(e.Job).Steps) == 1 {
+	j := s.run.Job(e.Job)
+	if p.folds != nil && p.floor.s == nil && len(j.Steps) > 0 && j.Steps[0].Key == e.Step {
 		p.floor = k
 	}
-	switch {
+	switch step := j.Step(e.Step); {
+	case step != nil && reused(step.Finished):
+		if p.folds == nil || p.floor == k {
+			p.reused(s, e.Job, step)
+		}
+		return
 	case p.folds == nil, p.floor == k && p.open != "": // inside a step, or beside it
 		p.row(s, e.Job, p.style.bold(p.style.pick("▸ ", "> ")+shown(b.Name)))
 	case p.floor == k:
@@ -369,6 +478,11 @@ func (p *plain) started(s *stage, e record.Event, b *record.StepStarted) {
 		return
 	}
 	p.script(s, e.Job, b)
+}
+
+// reused shows a step that was reused: there is nothing else to show of it.
+func (p *plain) reused(s *stage, job string, step *record.StepRun) {
+	p.row(s, job, p.style.bold(p.style.pick("▸ ", "> ")+shown(step.Start.Name))+p.style.dim("  ("+savedText(step.Finished.Reuse.Saved)+")"))
 }
 
 // script shows what a step runs, to those who asked for more.
@@ -383,6 +497,7 @@ func (p *plain) script(s *stage, job string, b *record.StepStarted) {
 
 // begin opens the fold of a step.
 func (p *plain) begin(k lineKey, step, name string) {
+	p.endStreak()
 	p.open = step
 	p.buf = append(p.buf, p.folds.begin(k.fold(step), k.s.label(k.job)+" "+p.style.into()+" "+shown(name), p.now())...)
 }
@@ -418,7 +533,7 @@ func (p *plain) finished(s *stage, e record.Event, b *record.StepFinished) {
 // jobFinished says how a job ended. The floor goes to those that wait for it.
 func (p *plain) jobFinished(s *stage, j *record.JobRun) {
 	k := lineKey{s, j.ID}
-	if p.folds == nil || p.floor == k || p.floor.s == nil && len(j.Steps) == 0 {
+	if p.folds == nil || p.floor == k || p.floor.s == nil && (len(j.Steps) == 0 || whole(j)) {
 		p.jobEnded(k)
 		if p.floor != k {
 			return
@@ -439,15 +554,29 @@ func (p *plain) jobFinished(s *stage, j *record.JobRun) {
 
 func (p *plain) jobEnded(k lineKey) {
 	delete(p.prefix, k)
-	p.buf = append(p.buf, k.s.ended(k.s.run.Job(k.job), p.style)...)
+	j := k.s.run.Job(k.job)
+	if whole(j) {
+		p.streak.add(k.s, j, p.now())
+		return
+	}
+	p.endStreak()
+	p.buf = append(p.buf, k.s.ended(j, p.style)...)
 	p.buf = append(p.buf, '\n')
 }
 
 // again shows a job that has ended, from its log.
 func (p *plain) again(k lineKey) {
 	j := k.s.run.Job(k.job)
+	if whole(j) && p.verbose == 0 {
+		p.jobEnded(k)
+		return
+	}
 	for _, step := range j.Steps {
 		if step.Finished == nil {
+			continue
+		}
+		if reused(step.Finished) {
+			p.reused(k.s, k.job, step)
 			continue
 		}
 		if strings.Contains(step.Key, ".") && step.Start.Phase == plan.Main || step.Finished.Outcome == plan.Skipped {
@@ -469,7 +598,10 @@ func (p *plain) again(k lineKey) {
 func (p *plain) outcome(s *stage, j *record.JobRun, step *record.StepRun, b *record.StepFinished) {
 	name := shown(b.Name)
 	switch {
+	case differs(b):
+		p.row(s, j.ID, p.style.red(p.style.pick("≠ ", "!= ")+name+": "+differsText(b)))
 	case b.Conclusion.Bad() && !inner(j, step.Key):
+		p.endStreak()
 		p.buf = append(p.buf, s.failed(j.ID, step, p.style, plainColumns, 0)...)
 	case b.Outcome.Bad() && !b.Conclusion.Bad():
 		p.row(s, j.ID, p.style.yellow("! "+name+": "+shown(b.Why))+p.style.dim(" (continue-on-error)"))

@@ -279,6 +279,8 @@ func report(w io.Writer, r *record.Run, list []failure, st style, cols int) {
 		field("why", shown(r.Why))
 	}
 	field("jobs", t.text(st))
+	x := runSums(r)
+	x.fields(r, st, field)
 	if t.Tests > 0 {
 		field("tests", t.testText(st))
 	}

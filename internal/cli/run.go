@@ -17,6 +17,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/engine"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/project"
 	"github.com/fairlead-dev/fairlead/internal/record"
 )
 
@@ -106,7 +107,10 @@ uncommitted changes) would start; where nothing answers to a push, what a pull
 request would start. A WORKFLOW is named by its file, the file's name with or
 without its ending, or its display name.
 
-Each job works in a copy of the tree of its own, unless --in-place is given.
+Each job works in a copy of the tree of its own, unless --in-place is given. Steps
+are watched while they run; one that would read again what it read before is not
+run: what it left and said then stands for it. ` + "`fairlead why`" + ` tells of each.
+
 Progress goes to standard error, the results to standard output. The first
 interrupt cancels the run: steps that always run still do. The second one ends
 it at once.`,
@@ -117,6 +121,7 @@ it at once.`,
   fairlead run --event pull_request          as if a pull request had been opened
   fairlead run --dry-run                     what would be done, and where it is written
   fairlead run --watch '**/*.go'             again, whenever a file changes
+  fairlead run --verify                      check that steps do the same again
   fairlead run --resume 12                   go on with a run that was interrupted`,
 		ValidArgsFunction: g.completeWorkflows,
 	}
@@ -135,6 +140,9 @@ it at once.`,
 	f.IntVarP(&o.order.Parallel, "parallel", "j", 0, "`jobs` at a time (default as many as the machine can bear)")
 	f.IntVar(&o.order.Retry, "retry", 0, "try a job that failed again, up to so many `times`")
 	f.BoolVar(&o.order.InPlace, "in-place", false, "work in the tree itself, not in copies")
+	f.BoolVar(&o.order.NoReuse, "no-reuse", false, "reuse no step, and watch none")
+	f.IntVar(&o.order.Verify, "verify", 0, "run steps that could be reused, so many of a hundred (`PERCENT`), and compare")
+	f.Lookup("verify").NoOptDefVal = "100"
 	f.StringArrayVar(&o.actions, "action", nil, "use a local directory for an action (`owner/name=DIR`)")
 	f.StringVar(&g.wiring.Mirror, "mirror", "", "fetch actions from this base `URL` instead of their code host")
 	f.BoolVar(&g.wiring.Offline, "offline", false, "fetch nothing")
@@ -172,6 +180,12 @@ func (o *ordering) fill(g *global) (err error) {
 	}
 	if o.order.Parallel < 0 || o.order.Retry < 0 {
 		return usage("", "--parallel and --retry count from 0")
+	}
+	if o.order.Verify < 0 || o.order.Verify > 100 {
+		return usage("--verify alone means all of them", "--verify=%d is not a percentage", o.order.Verify)
+	}
+	if o.order.NoReuse && o.order.Verify > 0 {
+		return usage("leave one of them out", "--no-reuse leaves nothing to --verify")
 	}
 	g.wiring.InPlace = o.order.InPlace
 	return nil
@@ -257,6 +271,9 @@ func (o *ordering) once(ctx context.Context, g *global, tools *Tools, abort <-ch
 	case o.dry:
 		return g.dryRun(p)
 	}
+	if err := g.declared(p); err != nil {
+		return err
+	}
 	var starts []start
 	invalid := g.unreadable(p)
 	for _, pl := range p.Chosen {
@@ -278,6 +295,23 @@ func (o *ordering) once(ctx context.Context, g *global, tools *Tools, abort <-ch
 		return exit(ExitInvalid)
 	}
 	return err
+}
+
+// declared tells of problems of fairlead.yaml. Nothing runs while it has errors:
+// what was declared could be missing.
+func (g *global) declared(p *launch.Prepared) error {
+	_, problems, err := project.Read(p.Tree.FS())
+	if err != nil {
+		return err
+	}
+	g.problems(problems, maxWarnings)
+	if !plan.Errors(problems) {
+		return nil
+	}
+	if !g.lines {
+		fmt.Fprintf(g.Stderr, "fairlead: nothing is run because of the errors above\n")
+	}
+	return exit(ExitInvalid)
 }
 
 // unreadable tells of the pipelines of which it cannot even be said what would

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"slices"
@@ -47,8 +48,9 @@ RUN is a number, or counted back: last or -1, -2 …`,
 			return err
 		}
 		st, cols := g.style(g.Stdout), columns(g.Stdout)
-		showRun(g.Stdout, o.run, head, failures(o.run, tail), st, cols)
-		return nil
+		out := bufio.NewWriterSize(g.Stdout, flushAt)
+		showRun(out, o.run, head, failures(o.run, tail), st, cols)
+		return out.Flush()
 	}
 	return c
 }
@@ -97,6 +99,8 @@ func showRun(w io.Writer, r *record.Run, h store.RunHead, list []failure, st sty
 	}
 	t := tallyOf(r)
 	field("jobs", t.text(st))
+	x := runSums(r)
+	x.fields(r, st, field)
 	if t.Tests > 0 {
 		field("tests", t.testText(st))
 	}
@@ -149,6 +153,9 @@ func showJobs(w io.Writer, r *record.Run, st style, cols int) {
 		if j.Name != id && j.Why == "" {
 			line += " " + st.dim(shown(j.Name))
 		}
+		if x := sumsOf(j); x.Reused > 0 {
+			line += " " + st.dim(x.jobText())
+		}
 		fmt.Fprintln(w, clip(strings.TrimRight(line, " "), cols, st.ellipsis()))
 		for _, s := range j.Steps {
 			v := plan.Verdict("")
@@ -158,7 +165,10 @@ func showJobs(w io.Writer, r *record.Run, st style, cols int) {
 				if s.Finished.Outcome.Bad() && !v.Bad() {
 					v, why = s.Finished.Outcome, why+" (continue-on-error)"
 				}
-				if v != plan.Skipped {
+				switch {
+				case reused(s.Finished):
+					took = savedText(s.Finished.Reuse.Saved) + " (run " + s.Finished.Reuse.From.Run + ")"
+				case v != plan.Skipped:
 					took = duration(s.Duration())
 				}
 			}
@@ -169,6 +179,9 @@ func showJobs(w io.Writer, r *record.Run, st style, cols int) {
 			}
 			if why != "" {
 				line += "  " + st.dim(shown(why))
+			}
+			if differs(s.Finished) {
+				line += "  " + st.red(differsText(s.Finished))
 			}
 			fmt.Fprintln(w, clip(line, cols, st.ellipsis()))
 		}
@@ -333,6 +346,7 @@ type runDocument struct {
 	Ended    *time.Time    `json:"ended,omitempty"`
 	Seconds  float64       `json:"seconds"`
 	Count    tally         `json:"count"`
+	Reuse    *sumsJSON     `json:"reuse,omitempty"`
 	Tests    *testCount    `json:"tests,omitempty"`
 	Jobs     []jobDocument `json:"jobs"`
 	Failures []failure     `json:"failures,omitempty"`
@@ -380,12 +394,14 @@ type stepDocument struct {
 	EndLine    int64             `json:"end_line"`   // after its last
 	Notes      []plan.Annotation `json:"annotations,omitempty"`
 	Summary    string            `json:"summary,omitempty"`
+	Reuse      *reuseJSON        `json:"reuse,omitempty"`
+	Watched    *watchedJSON      `json:"watched,omitempty"`
 }
 
 func seconds(d time.Duration) float64 { return float64(d.Milliseconds()) / 1000 }
 
 func runJSON(r *record.Run, tail func(run, job string, from, to int64, n int) []string) runDocument {
-	d := runDocument{Schema: jsonSchema, ID: r.ID, Verdict: r.Verdict, Why: r.Why, Begun: r.Begun, Count: tallyOf(r), Failures: failures(r, tail), Jobs: []jobDocument{}}
+	d := runDocument{Schema: jsonSchema, ID: r.ID, Verdict: r.Verdict, Why: r.Why, Begun: r.Begun, Count: tallyOf(r), Reuse: sumsJSONOf(r), Failures: failures(r, tail), Jobs: []jobDocument{}}
 	if !r.Ended.IsZero() {
 		d.Ended, d.Seconds = &r.Ended, seconds(r.Ended.Sub(r.Begun))
 	}
@@ -414,6 +430,7 @@ func runJSON(r *record.Run, tail func(run, job string, from, to int64, n int) []
 			y := stepDocument{Key: s.Key, ID: s.Start.ID, Name: s.Start.Name, Phase: s.Start.Phase, At: s.Start.At, Seconds: seconds(s.Duration()), FirstLine: s.Start.Line, Summary: string(s.Summary)}
 			if f := s.Finished; f != nil {
 				y.Outcome, y.Conclusion, y.Exit, y.Signal, y.Why, y.EndLine, y.Notes = f.Outcome, f.Conclusion, f.Exit, f.Signal, f.Why, f.Line, f.Effects.Notes
+				y.Reuse, y.Watched = reuseOf(f), watchedOf(f)
 			}
 			x.Steps = append(x.Steps, y)
 		}

@@ -386,6 +386,14 @@ func duration(d time.Duration) string {
 	return strconv.Itoa(m/60) + "h" + two(m%60) + "m"
 }
 
+// span is [duration], and tells milliseconds of what is short.
+func span(d time.Duration) string {
+	if ms := d.Round(time.Millisecond).Milliseconds(); ms < 100 {
+		return strconv.FormatInt(max(ms, 0), 10) + "ms"
+	}
+	return duration(d)
+}
+
 func two(n int) string {
 	if n < 10 {
 		return "0" + strconv.Itoa(n)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -36,6 +37,8 @@ type tty struct {
 	done    int
 	bad     int
 	skipped int
+	reused  int // of the done ones, as a whole
+	streak  streak
 	note    string // what is going on beside the jobs: "cancelling"
 	drawn   []int  // widths of the rows on the screen
 	frame   int
@@ -76,6 +79,9 @@ func (t *tty) start(lock sync.Locker) {
 				return
 			case <-tick.C:
 				lock.Lock()
+				if t.streak.old(t.now()) {
+					t.endStreak()
+				}
 				t.draw()
 				lock.Unlock()
 			}
@@ -88,7 +94,15 @@ func (t *tty) close() {
 	if t.stop != nil {
 		t.stop()
 	}
+	t.endStreak()
 	t.finish()
+}
+
+// endStreak lets the jobs that were reused one after the other stand above.
+func (t *tty) endStreak() {
+	for _, l := range t.streak.take(t.style) {
+		t.put(l)
+	}
 }
 
 func (t *tty) row(s *stage, job string) *row {
@@ -132,6 +146,7 @@ func (t *tty) event(s *stage, e record.Event) {
 		if e.Job == "" {
 			t.note = "cancelling"
 		}
+		t.endStreak()
 		text := t.style.yellow(cancelText(e.Job, b)) + "\n" // as long as it is: it says what to do
 		t.above.WriteString(text)
 		t.total++
@@ -150,7 +165,10 @@ func (t *tty) stepFinished(s *stage, e record.Event, b *record.StepFinished) {
 	step := j.Step(e.Step)
 	cols, _ := t.size()
 	switch {
+	case differs(b):
+		t.write(t.style.red(t.style.pick("≠ ", "!= ")) + s.label(e.Job) + t.style.dim(" "+t.style.into()+" ") + shown(b.Name) + "  " + t.style.red(differsText(b)))
 	case b.Conclusion.Bad() && !inner(j, e.Step):
+		t.endStreak()
 		text := s.failed(e.Job, step, t.style, cols-1, 0)
 		t.above.WriteString(text)
 		t.total += strings.Count(text, "\n")
@@ -161,7 +179,11 @@ func (t *tty) stepFinished(s *stage, e record.Event, b *record.StepFinished) {
 	case b.Outcome.Bad() && !b.Conclusion.Bad():
 		t.write(t.style.yellow("! ") + s.label(e.Job) + t.style.dim(" "+t.style.into()+" ") + shown(b.Name) + t.style.dim("  "+shown(b.Why)+" (continue-on-error)"))
 	case t.verbose > 0 && b.Outcome != plan.Skipped:
-		t.write("  " + t.style.cyan(s.label(e.Job)) + t.style.dim(" | ") + t.style.glyph(b.Conclusion) + " " + shown(b.Name) + t.style.dim("  "+duration(step.Duration())))
+		took := duration(step.Duration())
+		if reused(b) {
+			took = savedText(b.Reuse.Saved)
+		}
+		t.write("  " + t.style.cyan(s.label(e.Job)) + t.style.dim(" | ") + t.style.glyph(b.Conclusion) + " " + shown(b.Name) + t.style.dim("  "+took))
 	}
 }
 
@@ -201,11 +223,21 @@ func (t *tty) jobFinished(s *stage, e record.Event) {
 	default:
 		t.done++
 	}
+	if whole(j) {
+		t.reused++
+		t.streak.add(s, j, t.now())
+		return
+	}
 	t.write(s.ended(j, t.style))
 }
 
 // write lets a line stand above the rows for ever.
 func (t *tty) write(line string) {
+	t.endStreak()
+	t.put(line)
+}
+
+func (t *tty) put(line string) {
 	cols, _ := t.size()
 	t.above.WriteString(clip(line, cols-1, t.style.ellipsis()))
 	t.above.WriteByte('\n')
@@ -357,7 +389,11 @@ func (t *tty) sum(cols int) string {
 	}
 	add(len(t.rows), "running", plainly)
 	add(t.known-len(t.rows), "waiting", plainly)
-	add(t.done, "ok", t.style.green)
+	ok := "ok"
+	if t.reused > 0 {
+		ok = fmt.Sprintf("ok (%d reused)", t.reused)
+	}
+	add(t.done, ok, t.style.green)
 	add(t.bad, "failed", t.style.red)
 	add(t.skipped, "skipped", t.style.dim)
 	return clip(text, cols, t.style.ellipsis())

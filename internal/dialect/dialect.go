@@ -18,6 +18,7 @@ package dialect
 
 import (
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 
@@ -74,7 +75,8 @@ type Session interface {
 	Setup(ctx context.Context, s *plan.Scope) (Setup, error)
 
 	// Resolve says what a step comes to, now that its turn has come and its
-	// condition holds.
+	// condition holds. It may be asked of the same step again, on paper and
+	// in earnest.
 	Resolve(ctx context.Context, step *plan.Step, s *plan.Scope) (*plan.Act, error)
 
 	// Listen begins to listen to a step.
@@ -92,13 +94,16 @@ type Session interface {
 type Setup struct {
 	Before    []plan.Step // pre steps of the actions used
 	Materials []record.Material
-	Masks     []string // secrets' values in all their forms need not be listed; only what the dialect adds
+	// Files are to be there before the first step.
+	Files []plan.File
+	Masks []string // secrets' values in all their forms need not be listed; only what the dialect adds
 }
 
 // Listener listens to one step: it reads the commands in its output and the
 // files it leaves behind. It is used by one goroutine at a time.
 type Listener interface {
-	// Env is what the step needs in its environment to talk back.
+	// Env is what the step needs in its environment to talk back. Values that
+	// are absolute paths name files that are nobody's input or output.
 	Env() map[string]string
 
 	// Line takes one line of output, without its end and with at most
@@ -113,6 +118,10 @@ type Listener interface {
 
 // MaxLine is the length of the longest line that a Listener is given.
 const MaxLine = 1 << 20
+
+// ErrPaper is wrapped by the errors of those who were asked on paper
+// (plan.Scope.Paper) and have to look into the workspace.
+var ErrPaper = errors.New("the workspace is not there yet")
 
 // ProblemError is a Problem found while something was already running, on its
 // way up as a Go error.

@@ -17,6 +17,12 @@
 // and asking the dialect the same questions, to which it gives the same
 // answers.
 //
+// With [Reuse], a job is first gone through on paper: as long as each step was
+// done before and nothing that it saw then has changed, it needs no workspace
+// and no room, and its events are held back. At the first step that has to be
+// done in earnest the workspace is filled, what the steps before it would
+// have left there is restored, and the job goes on as any other.
+//
 // The engine knows no pipeline language. Conditions, deferred jobs and what a
 // step comes to are the dialect's; places are the executor's; what a failure
 // means is package fault's.
@@ -25,9 +31,11 @@ package engine
 import (
 	"context"
 	"errors"
+	"io"
 	"sync/atomic"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/cache"
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/executor"
 	"github.com/fairlead-dev/fairlead/internal/plan"
@@ -73,10 +81,19 @@ type Observer interface {
 // Opening says for what a workspace is wanted.
 type Opening struct {
 	Job string
+	// At is the workspace's directory, when it has to be that one, and Tree
+	// what has to be in it; "" and nil for any, and the tree as it is now.
+	// The error is an ErrElsewhere when that cannot be had.
+	At   string
+	Tree cache.Tree
 	// Reclaim is the run whose kept workspace of this job is wanted, exactly
 	// as it was left; "" for a fresh one.
 	Reclaim string
 }
+
+// ErrElsewhere is wrapped by the error of an Opening whose place is taken, or
+// whose tree has changed.
+var ErrElsewhere = errors.New("not there, not like that")
 
 // Workspace is a job's own view of the tree.
 type Workspace interface {
@@ -98,6 +115,8 @@ type Log interface {
 	// Flush makes what was written readable, and safe from the end of this
 	// process.
 	Flush() error
+	// Text is the lines [from, to) of a step that were flushed, each with LF.
+	Text(step string, from, to int64) (io.ReadCloser, error)
 	Close() error
 }
 
@@ -111,6 +130,8 @@ type Request struct {
 	Open func(ctx context.Context, o Opening) (Workspace, error)
 	// Log opens the log of a job; an interrupted one is continued.
 	Log func(job string) (Log, error)
+	// Reuse lets steps be reused; nil runs all, and watches none.
+	Reuse *Reuse
 
 	Parallel int // jobs at a time; 0: as many as the machine can bear
 	Retry    int // how often a job that failed is tried again

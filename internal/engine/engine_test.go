@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/secret"
 	"github.com/fairlead-dev/fairlead/internal/store"
+	"github.com/fairlead-dev/fairlead/internal/trace"
 )
 
 // toy is a dialect of a few words: enough to say what the engine must do.
@@ -179,7 +180,9 @@ type toyExecutor struct {
 	hook    func(script string)
 }
 
-func (x *toyExecutor) Name() string { return "toy" }
+func (x *toyExecutor) Name() string                     { return "toy" }
+func (x *toyExecutor) Class(*plan.Place) executor.Class { return executor.Class{Name: "toy"} }
+
 func (x *toyExecutor) Fits(p *plan.Place) *plan.Problem {
 	if slices.Contains(p.Labels, "windows") {
 		return &plan.Problem{Severity: plan.Warning, Rule: "runs-on", Message: "this is not windows"}
@@ -192,7 +195,7 @@ func (x *toyExecutor) Open(_ context.Context, s executor.Spec) (executor.Room, e
 func (toyRoom) Dirs() plan.Dirs { return plan.Dirs{} }
 func (toyRoom) Close() error    { return nil }
 
-func (r toyRoom) Run(ctx context.Context, c *plan.Command, out io.Writer) (executor.Result, error) {
+func (r toyRoom) Run(ctx context.Context, c *plan.Command, _ *trace.Spec, out io.Writer) (executor.Result, error) {
 	x := r.x
 	script := strings.Join(c.Argv, " ")
 	x.mu.Lock()
@@ -306,6 +309,15 @@ func (l *memoryLog) Line(_ string, _ time.Time, text []byte) (int64, error) {
 func (l *memoryLog) Lines() int64 { l.mu.Lock(); defer l.mu.Unlock(); return int64(len(l.lines)) }
 func (l *memoryLog) Flush() error { return nil }
 func (l *memoryLog) Close() error { return nil }
+func (l *memoryLog) Text(_ string, from, to int64) (io.ReadCloser, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var text strings.Builder
+	for _, line := range l.lines[from:to] {
+		text.WriteString(line + "\n")
+	}
+	return io.NopCloser(strings.NewReader(text.String())), nil
+}
 
 type nowhere struct{}
 

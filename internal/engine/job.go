@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -39,11 +40,16 @@ type job struct {
 	prior *record.JobRun
 
 	stop    context.CancelCauseFunc // of soft
+	number  int                     // of the attempt, from 1
+	ws      Workspace               // nil while the job is on paper, as room and log
 	room    executor.Room
 	session dialect.Session
 	log     Log
 	began   time.Time
-	replay  *replay // while steps of an earlier run stand for ours
+	files   []plan.File // to be there before the first step
+	replay  *replay     // while steps of an earlier run stand for ours
+	reuse   *reusing    // nil when nothing is reused
+	earnest func()      // returns when what the job rests on is a fact; to be called before it does anything
 
 	places chan struct{} // for background steps
 	inside atomic.Int64  // commands that run
@@ -54,7 +60,9 @@ type job struct {
 	posts    []post
 	state    map[string]map[string]string // by the main step's key
 	commands map[string]*plan.Command
-	lost     error // an event could not be recorded
+	reported map[string]bool // test reports that were read, below the workspace
+	unseen   bool            // a command ran of which nobody knows what it wrote
+	lost     error           // an event could not be recorded
 }
 
 // post is a step to run at the end of the job, in the scope it was met in.
@@ -63,21 +71,28 @@ type post struct {
 	frame *frame
 }
 
+// job makes an attempt at a job.
+func (o *owner) job(soft context.Context, n *node, r *reusing) *job {
+	return &job{
+		Engine: o.Engine, req: &o.req, plan: n.job, base: n.scope, prior: o.prior(n), reuse: r,
+		soft: soft, hard: o.ctx, began: time.Now(), verdict: plan.Success,
+		state: map[string]map[string]string{}, commands: map[string]*plan.Command{}, reported: map[string]bool{},
+		places: make(chan struct{}, maxBackground),
+		earnest: func() {
+			if done := make(chan struct{}); n.paper {
+				o.reports <- report{node: n, earnest: done}
+				<-done
+			}
+		},
+	}
+}
+
 // runJob runs a job to its end, several times if it may be retried.
 func (o *owner) runJob(soft context.Context, n *node) end {
-	prior := o.prior(n)
 	for attempt := 1; ; attempt++ {
-		ctx, stop := context.WithCancelCause(soft)
-		j := &job{
-			Engine: o.Engine, req: &o.req, plan: n.job, base: n.scope, prior: prior,
-			soft: ctx, stop: stop, hard: o.ctx, began: time.Now(), verdict: plan.Success,
-			state: map[string]map[string]string{}, commands: map[string]*plan.Command{},
-			places: make(chan struct{}, maxBackground),
-		}
 		again := attempt <= o.req.Retry
-		e := j.run(attempt, again)
-		stop(nil)
-		if !e.verdict.Bad() || !again || soft.Err() != nil || j.lost != nil {
+		e := o.attempt(soft, n, attempt, again)
+		if !e.verdict.Bad() || !again || soft.Err() != nil || e.lost {
 			return e
 		}
 		if e.leave != nil {
@@ -89,36 +104,50 @@ func (o *owner) runJob(soft context.Context, n *node) end {
 // run is one attempt at the job. What it leaves is kept when it ended badly
 // and is not tried again.
 func (j *job) run(n int, again bool) (e end) {
-	ws, err := j.workspace(n)
-	if err != nil {
-		return j.fault("no workspace for the job", err)
-	}
+	j.number = n
+	soft, stop := context.WithCancelCause(j.soft)
+	j.soft, j.stop = soft, stop
+	defer stop(nil)
 	defer func() {
-		keep := e.verdict == plan.Cancelled || e.verdict.Bad() && !again
-		e.leave = func() { j.leave(ws, keep) }
+		j.close()
+		if j.onPaper() {
+			e.events = j.reuse.events
+		}
+		if ws := j.ws; ws != nil && j.over() {
+			_ = ws.Release() // as when the job ends well
+		} else if ws != nil {
+			keep := e.verdict == plan.Cancelled || e.verdict.Bad() && !again
+			e.leave = func() { j.leave(ws, keep) }
+		}
+		e.lost = j.lost != nil
 	}()
-	if j.log, err = j.req.Log(j.plan.ID); err != nil {
-		return j.fault("no log for the job", err)
-	}
-	defer j.log.Close()
-	for _, note := range ws.Notes() {
-		if _, err := j.log.Line("", j.began, []byte("workspace: "+note)); err != nil {
+	scope := *j.base
+	scope.Started = j.began
+	if j.onPaper() {
+		scope.Dirs, scope.Paper = j.reuse.dirs, true
+	} else {
+		j.earnest()
+		if err := j.openWorkspace(n); err != nil {
+			return j.fault("no workspace for the job", err)
+		}
+		if err := j.furnish(); err != nil {
+			return j.fault("no room for the job", err)
+		}
+		if err := j.remark(); err != nil {
 			return j.fault("the job's log cannot be written", err)
 		}
+		scope.Dirs = j.room.Dirs()
+		if j.reuse != nil {
+			j.reuse.view = j.reuse.Cache.NewView(scope.Dirs, nil)
+		}
 	}
-	if j.room, err = j.Executor.Open(j.hard, executor.Spec{Run: j.base.RunID, Job: j.plan.ID, Place: j.plan.Place, Dirs: ws.Dirs()}); err != nil {
-		return j.fault("no room for the job", err)
-	}
-	defer j.room.Close()
-	scope := *j.base
-	scope.Dirs, scope.Started = j.room.Dirs(), j.began
 	j.base = &scope
 	j.note("", &record.JobStarted{Attempt: n, Workspace: scope.Dirs.Workspace, Place: j.Executor.Name(), GoesOn: j.replay != nil})
 
+	var err error
 	if j.session, err = j.Dialect.Open(j.soft, &scope); err != nil {
 		return j.problem(err)
 	}
-	defer j.session.Close()
 	limit := j.plan.Timeout
 	if limit == 0 {
 		limit = defaultTimeout
@@ -135,6 +164,12 @@ func (j *job) run(n int, again bool) (e end) {
 	for i := range setup.Materials {
 		j.note("", &setup.Materials[i])
 	}
+	j.files = setup.Files
+	if !j.onPaper() {
+		if err := j.place(); err != nil {
+			return j.fault("the job's files cannot be written", err)
+		}
+	}
 
 	t := &thread{job: j, ctx: j.hard}
 	f := &frame{outcomes: map[string]plan.StepOutcome{}, status: plan.Success}
@@ -147,14 +182,61 @@ func (j *job) run(n int, again bool) (e end) {
 		j.posts = j.posts[:len(j.posts)-1]
 		t.step(p.step, p.frame)
 	}
-	j.harvest(scope.Dirs.Workspace)
+	if !j.onPaper() {
+		j.harvest(scope.Dirs.Workspace)
+	}
 	return j.conclude(t, f)
+}
+
+// furnish gives a job that has its workspace a log and a room.
+func (j *job) furnish() (err error) {
+	if j.log, err = j.req.Log(j.plan.ID); err != nil {
+		return fmt.Errorf("open the log: %w", err)
+	}
+	j.room, err = j.Executor.Open(j.hard, executor.Spec{Run: j.base.RunID, Job: j.plan.ID, Place: j.plan.Place, Dirs: j.ws.Dirs()})
+	return err
+}
+
+// remark notes in the log what could not be part of the workspace.
+func (j *job) remark() error {
+	for _, note := range j.ws.Notes() {
+		if _, err := j.log.Line("", j.began, []byte("workspace: "+note)); err != nil {
+			return fmt.Errorf("write the log: %w", err)
+		}
+	}
+	return nil
+}
+
+// place writes the files that are to be there before the first step.
+func (j *job) place() error {
+	for _, f := range j.files {
+		if err := os.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(f.Path, f.Body, os.FileMode(f.Mode)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close ends what the job has opened, but for its workspace.
+func (j *job) close() {
+	if j.session != nil {
+		j.session.Close()
+	}
+	if j.room != nil {
+		j.room.Close()
+	}
+	if j.log != nil {
+		j.log.Close()
+	}
 }
 
 // harvest reads the test reports that the job has written. A report that
 // cannot be read is said to be so, and changes nothing.
 func (j *job) harvest(workspace string) {
-	if workspace == "" || len(j.commands) == 0 {
+	if workspace == "" || !j.unseen {
 		return
 	}
 	root, err := os.OpenRoot(workspace)
@@ -163,6 +245,9 @@ func (j *job) harvest(workspace string) {
 	}
 	defer root.Close()
 	for _, name := range harvest.Find(os.DirFS(workspace), j.began) {
+		if j.reported[name] {
+			continue
+		}
 		report, err := readReport(root, name)
 		if err != nil {
 			report = record.TestsReported{Source: name, Unread: err.Error()}
@@ -180,23 +265,24 @@ func readReport(root *os.Root, name string) (record.TestsReported, error) {
 	return harvest.JUnit(file, name)
 }
 
-// workspace opens the job's directories: those that an earlier run left, when
-// it goes on from there, or fresh ones.
-func (j *job) workspace(attempt int) (Workspace, error) {
+// openWorkspace opens the job's directories: those that an earlier run left,
+// when it goes on from there, or fresh ones.
+func (j *job) openWorkspace(attempt int) (err error) {
 	if attempt == 1 && j.prior != nil {
 		from, asked := j.req.From[j.plan.ID]
 		if asked || j.req.Prior.ID == j.base.RunID && Resumable(j.prior) {
-			ws, err := j.req.Open(j.soft, Opening{Job: j.plan.ID, Reclaim: j.req.Prior.ID})
+			j.ws, err = j.req.Open(j.soft, Opening{Job: j.plan.ID, Reclaim: j.req.Prior.ID})
 			if err == nil {
 				j.replay = &replay{prior: j.prior, from: from}
-				return ws, nil
+				return nil
 			}
 			if asked {
-				return nil, fmt.Errorf("run %s left no workspace to go on from: %w", j.req.Prior.ID, err)
+				return fmt.Errorf("run %s left no workspace to go on from: %w", j.req.Prior.ID, err)
 			}
 		}
 	}
-	return j.req.Open(j.soft, Opening{Job: j.plan.ID})
+	j.ws, err = j.req.Open(j.soft, Opening{Job: j.plan.ID})
+	return err
 }
 
 // leave keeps what a job that did not end well has left behind, for a shell
@@ -242,6 +328,12 @@ func (j *job) conclude(t *thread, f *frame) end {
 		return end{verdict: plan.Fault, why: "the record cannot be written: " + j.lost.Error()}
 	}
 	outputs, withheld, err := j.outputs(j.req, j.plan.Outputs, t.scope(nil, f))
+	if errors.Is(err, dialect.ErrPaper) {
+		if t.realise(); t.over() {
+			return end{}
+		}
+		outputs, withheld, err = j.outputs(j.req, j.plan.Outputs, t.scope(nil, f))
+	}
 	e.outputs, e.withheld = outputs, withheld
 	if err != nil && !e.verdict.Bad() {
 		bad := problemEnd(err, j.plan.Source)
@@ -267,12 +359,21 @@ func (j *job) fault(what string, err error) end {
 	return end{verdict: plan.Fault, why: fmt.Sprintf("%s: %v", what, err), at: j.plan.Source}
 }
 
-// note records events of the job. A record that cannot be written ends the job.
+// note records events of the job. A record that cannot be written ends the
+// job. On paper they are held back.
 func (j *job) note(step string, bodies ...record.Body) {
 	events := make([]record.Event, len(bodies))
 	for i, b := range bodies {
 		events[i] = record.Event{Run: j.base.RunID, Job: j.plan.ID, Step: step, Body: b}
 	}
+	if j.onPaper() {
+		j.reuse.events = append(j.reuse.events, events...)
+		return
+	}
+	j.append(events)
+}
+
+func (j *job) append(events []record.Event) {
 	events, err := j.Record.Append(context.WithoutCancel(j.hard), events...)
 	if err != nil {
 		j.mu.Lock()

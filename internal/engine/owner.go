@@ -26,6 +26,10 @@ const (
 	// admitEvery is how often the machine's load is looked at while jobs
 	// wait for a place.
 	admitEvery = 20 * time.Millisecond
+	// maxPending events, and none for longer than flushWithin, wait to become
+	// facts while jobs are on paper.
+	maxPending  = 400
+	flushWithin = 10 * time.Millisecond
 )
 
 // owner is one run. Everything in it is used by the goroutine in Engine.Run
@@ -38,12 +42,13 @@ type owner struct {
 	soft   context.Context // ends when the run is cancelled; conditions decide what still runs
 	cancel context.CancelCauseFunc
 
-	nodes  map[string]*node
-	top    []*node
-	queue  []*node       // their turn has come; they wait for a place
-	active int           // job goroutines of this run
-	waits  int           // goroutines waiting for a concurrency group
-	unfit  *plan.Problem // why a job cannot run on this kind of machine
+	nodes   map[string]*node
+	top     []*node
+	queue   []*node       // their turn has come; they wait for a place
+	active  int           // job goroutines of this run
+	onPaper int           // those of them that have done nothing in earnest yet
+	waits   int           // goroutines waiting for a concurrency group
+	unfit   *plan.Problem // why a job cannot run on this kind of machine
 
 	verdict plan.Verdict
 	why     string
@@ -70,6 +75,8 @@ type node struct {
 	started   int  // jobs at or below this one that run or ran
 	stopped   bool // fail-fast has cancelled the rest of it
 
+	ancestry plan.Verdict // of all jobs before it, once that is settled
+
 	state   record.State
 	verdict plan.Verdict
 	result  plan.Verdict
@@ -77,13 +84,15 @@ type node struct {
 	cancel  context.CancelCauseFunc
 	release func() // of its concurrency group
 	scope   *plan.Scope
+	paper   bool // it has started, and done nothing in earnest yet
 }
 
 // report is what a goroutine tells the owner.
 type report struct {
 	node    *node
-	grouped bool   // it waited for its concurrency group; otherwise it has ended
-	release func() // of the group; nil when waiting was in vain
+	earnest chan<- struct{} // it begins in earnest: to be closed when what it rests on is a fact
+	grouped bool            // it waited for its concurrency group; otherwise it has ended
+	release func()          // of the group; nil when waiting was in vain
 	end     end
 }
 
@@ -94,6 +103,9 @@ type end struct {
 	at       plan.Source
 	outputs  map[string]string
 	withheld []string
+	// events are those of a job that was done on paper: facts only now.
+	events []record.Event
+	lost   bool // an event could not be recorded
 	// leave gives up the workspace. It waits until the end is a fact: whoever
 	// resumes the run must find either the one or the other.
 	leave func()
@@ -144,7 +156,14 @@ func (o *owner) loop(kill func()) {
 			o.finish()
 			return
 		}
-		o.flush()
+		// Jobs on paper come to an end in no time: what they have to say
+		// becomes a fact together.
+		var late <-chan time.Time
+		if o.onPaper == 0 || len(o.pending) >= maxPending {
+			o.flush()
+		} else if len(o.pending) > 0 {
+			late = time.After(flushWithin)
+		}
 		var ticks <-chan time.Time
 		if len(o.queue) > 0 {
 			ticks = tick.C
@@ -152,7 +171,10 @@ func (o *owner) loop(kill func()) {
 		select {
 		case r := <-o.reports:
 			o.take(r)
+			o.takeMore()
 		case <-ticks:
+		case <-late:
+			o.flush()
 		case <-cancelled:
 			cancelled = nil
 			c := causeOf(o.soft)
@@ -356,7 +378,8 @@ func (o *owner) start(n *node) {
 	}
 	o.active++
 	o.Engine.active.Add(1)
-	o.flush() // what the job's start rests on is a fact before it starts
+	n.paper = true
+	o.onPaper++
 	n.scope.Status = plan.Success
 	go func() {
 		defer cancel(nil)
@@ -365,12 +388,37 @@ func (o *owner) start(n *node) {
 	}()
 }
 
+// takeMore receives what has been reported meanwhile, so that many jobs that
+// end together become facts together.
+func (o *owner) takeMore() {
+	for {
+		select {
+		case r := <-o.reports:
+			o.take(r)
+		default:
+			return
+		}
+	}
+}
+
 // take receives a goroutine's report.
 func (o *owner) take(r report) {
 	n := r.node
+	if r.earnest != nil {
+		n.paper = false
+		o.onPaper--
+		o.flush()
+		close(r.earnest)
+		return
+	}
 	if !r.grouped {
+		if n.paper {
+			n.paper = false
+			o.onPaper--
+		}
 		o.active--
 		o.Engine.active.Add(-1)
+		o.pending = append(o.pending, r.end.events...)
 		o.end(n, r.end)
 		return
 	}
@@ -599,25 +647,25 @@ func (o *owner) status(n *node) plan.Verdict {
 	if o.soft.Err() != nil {
 		return plan.Cancelled
 	}
-	status := plan.Success
-	seen := map[*node]bool{}
-	var walk func(*node)
-	walk = func(n *node) {
-		for _, need := range n.needs {
-			if seen[need] {
-				continue
-			}
-			seen[need] = true
+	if n.ancestry != "" {
+		return n.ancestry
+	}
+	status, sure := plan.Success, true
+	for _, need := range n.needs {
+		for _, v := range []plan.Verdict{need.result, o.status(need)} {
 			switch {
-			case need.result.Bad():
+			case v.Bad():
 				status = plan.Failure
-			case need.result != plan.Success && status == plan.Success:
+			case v != plan.Success && status == plan.Success:
 				status = plan.Skipped
 			}
-			walk(need)
 		}
+		// A job that was stopped ends before those that it needs.
+		sure = sure && need.state == record.Finished && (need.ancestry != "" || len(need.needs) == 0)
 	}
-	walk(n)
+	if sure {
+		n.ancestry = status
+	}
 	return status
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/trace"
 )
 
 // background is a step that runs beside those that follow it.
@@ -48,6 +49,12 @@ func (t *thread) steps(steps []plan.Step, f *frame) {
 
 // step runs one step, or what it asks of others, and lets the frame know.
 func (t *thread) step(s *plan.Step, f *frame) {
+	if (len(s.Parallel) > 0 || s.Background) && t.onPaper() {
+		t.realise()
+	}
+	if t.over() {
+		return
+	}
 	switch {
 	case s.Wait != nil, s.Cancel != "":
 		t.control(s, f)
@@ -140,7 +147,7 @@ func (t *thread) control(s *plan.Step, f *frame) {
 		t.skip(s)
 		return
 	}
-	t.note(s.Key, &record.StepStarted{Name: s.Name, At: s.Source, Line: t.log.Lines()})
+	t.note(s.Key, &record.StepStarted{Name: s.Name, At: s.Source, Line: t.lines()})
 	before := f.status
 	switch {
 	case s.Cancel != "":
@@ -162,7 +169,7 @@ func (t *thread) control(s *plan.Step, f *frame) {
 	if before == plan.Success && f.status != plan.Success {
 		e.outcome, e.conclusion = plan.Failure, plan.Failure
 	}
-	e.finished = &record.StepFinished{Name: s.Name, Outcome: e.outcome, Conclusion: e.conclusion, Line: t.log.Lines()}
+	e.finished = &record.StepFinished{Name: s.Name, Outcome: e.outcome, Conclusion: e.conclusion, Line: t.lines()}
 	t.note(s.Key, e.finished)
 }
 
@@ -177,33 +184,72 @@ func (t *thread) named(id string) *background {
 }
 
 func (t *thread) skip(s *plan.Step) stepEnd {
-	fin := &record.StepFinished{Name: s.Name, Outcome: plan.Skipped, Conclusion: plan.Skipped, Line: t.log.Lines()}
+	fin := &record.StepFinished{Name: s.Name, Outcome: plan.Skipped, Conclusion: plan.Skipped, Line: t.lines()}
 	t.note(s.Key, fin)
 	return stepEnd{outcome: plan.Skipped, conclusion: plan.Skipped, finished: fin}
 }
 
-// execute runs one step to its end and records it.
+// execute takes one step to its end and records it. On paper that is tried
+// first without a workspace.
 func (t *thread) execute(s *plan.Step, f *frame) stepEnd {
 	if fin, said, ok := t.replay.take(s.Key); ok {
 		return t.repeat(s, f, fin, said)
 	}
+	e, done := t.try(s, f)
+	if !done {
+		if t.realise(); t.over() {
+			return stepEnd{}
+		}
+		e, _ = t.try(s, f)
+	}
+	return e
+}
+
+// try takes a step to its end. It reports false when the workspace is needed
+// and is not there.
+func (t *thread) try(s *plan.Step, f *frame) (e stepEnd, done bool) {
 	scope := t.scope(s, f)
 	holds, err := t.holds(s.If, scope)
-	if err != nil {
-		t.note(s.Key, &record.StepStarted{Name: s.Name, ID: s.ID, Phase: s.Phase, At: s.Source, Line: t.log.Lines()})
-		return t.finish(s, &plan.Act{Name: s.Name}, stepWork{err: err})
+	if err == nil && !holds {
+		return t.skip(s), true
 	}
-	if !holds {
-		return t.skip(s)
+	var act *plan.Act
+	if err == nil {
+		act, err = t.session.Resolve(t.ctx, s, scope)
 	}
-	act, err := t.session.Resolve(t.ctx, s, scope)
+	if errors.Is(err, dialect.ErrPaper) {
+		return stepEnd{}, false
+	}
 	if err != nil {
-		t.note(s.Key, &record.StepStarted{Name: s.Name, ID: s.ID, Phase: s.Phase, At: s.Source, Line: t.log.Lines()})
-		return t.finish(s, &plan.Act{Name: s.Name}, stepWork{err: err})
+		t.note(s.Key, &record.StepStarted{Name: s.Name, ID: s.ID, Phase: s.Phase, At: s.Source, Line: t.lines()})
+		return t.finish(s, &plan.Act{Name: s.Name}, stepWork{err: err}), true
+	}
+	if t.onPaper() && act.Builtin != nil && !act.Builtin.Aloof {
+		return stepEnd{}, false
+	}
+	var a *asked
+	if act.Command != nil && t.reuse != nil {
+		t.req.Masker.Add(act.Masks...)
+		a = t.ask(s, act)
+		if a.found != nil {
+			if e, done := t.reuseStep(s, act, a); done {
+				t.register(act, f)
+				return e, true
+			}
+		}
+		if t.onPaper() {
+			t.reuse.missed[s.Key] = a
+			return stepEnd{}, false
+		}
 	}
 	t.register(act, f)
+	return t.do(s, f, act, a, scope), true
+}
+
+// do does what a step comes to.
+func (t *thread) do(s *plan.Step, f *frame, act *plan.Act, a *asked, scope *plan.Scope) stepEnd {
 	t.req.Masker.Add(act.Masks...)
-	started := &record.StepStarted{Name: t.req.Masker.String(act.Name), ID: s.ID, Phase: s.Phase, At: s.Source, Line: t.log.Lines()}
+	started := &record.StepStarted{Name: t.req.Masker.String(act.Name), ID: s.ID, Phase: s.Phase, At: s.Source, Line: t.lines()}
 	if act.Command != nil {
 		started.Script = t.req.Masker.String(act.Command.Script)
 	}
@@ -234,12 +280,15 @@ func (t *thread) execute(s *plan.Step, f *frame) stepEnd {
 		w.err = &dialect.ProblemError{Problem: *act.Problem, Lacking: true}
 	case act.Group != nil:
 		w = t.group(ctx, s, act.Group, f)
+	case t.onPaper():
+		w = t.aloof(ctx, s, act, scope)
 	default:
-		w = t.work(ctx, s, act, scope)
+		w = t.work(ctx, s, act, a, scope)
 	}
 	if ctx.Err() != nil {
 		w.cause = causeOf(ctx)
 	}
+	w.asked, w.begun = a, started.Line
 	return t.finish(s, act, w)
 }
 
@@ -277,10 +326,17 @@ type stepWork struct {
 	inner  *stepEnd // of a group: the worst of its steps
 	err    error
 	cause  *cause
+
+	asked  *asked        // of a command that may be reused
+	told   *record.Reuse // of a built-in on paper
+	beside *besides
+	begun  int64         // line of the log
+	lines  int64         // that it printed
+	took   time.Duration // to run
 }
 
 // work runs a command or a built-in and listens to it.
-func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, scope *plan.Scope) (w stepWork) {
+func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, a *asked, scope *plan.Scope) (w stepWork) {
 	listener, err := t.session.Listen(s, act, scope)
 	if err != nil {
 		return stepWork{err: fmt.Errorf("listen to the step: %w", err)}
@@ -288,22 +344,25 @@ func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, scope *p
 	out := &sink{thread: t, key: s.Key, listener: listener}
 	split := logs.NewSplitter(out.line)
 	writer := stamped{out, split}
+	w.beside = t.enter()
 	if act.Builtin != nil {
 		w.fx, w.err = t.session.Do(ctx, act.Builtin, scope, writer)
 	} else {
 		command := *act.Command
-		command.Env = maps.Clone(command.Env)
-		if command.Env == nil {
-			command.Env = map[string]string{}
+		command.Env = environment(command.Env, listener.Env())
+		var watch *trace.Spec
+		if a != nil && !a.off {
+			watch = t.watch(a, &command, listener.Env())
 		}
-		maps.Copy(command.Env, listener.Env())
 		t.mu.Lock()
 		t.commands[s.Key] = &command
 		t.mu.Unlock()
 		if t.inside.Add(1) == 1 {
 			t.within.Add(1)
 		}
-		w.result, w.err = t.room.Run(ctx, &command, writer)
+		start := time.Now()
+		w.result, w.err = t.room.Run(ctx, &command, watch, writer)
+		w.took = time.Since(start)
 		if t.inside.Add(-1) == 0 {
 			t.within.Add(-1)
 		}
@@ -318,9 +377,12 @@ func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, scope *p
 	t.req.Masker.Add(left.Masks...)
 	w.fx.Merge(&out.said)
 	w.fx.Merge(&left)
-	w.tail = &out.tail
+	w.tail, w.lines = &out.tail, out.lines
 	if report, ok := out.tests.Report(); ok {
 		w.tests = append(w.tests, report)
+	}
+	if act.Command != nil {
+		w.tests = append(w.tests, t.reports(w.result.Observation)...)
 	}
 	return w
 }
@@ -344,6 +406,13 @@ func (t *thread) group(ctx context.Context, s *plan.Step, g *plan.Group, f *fram
 	scope := t.scope(s, inner)
 	for _, b := range g.Outputs {
 		v, err := t.Dialect.Eval(b.Value, dialect.Text, scope)
+		if errors.Is(err, dialect.ErrPaper) {
+			if t.realise(); t.over() {
+				break
+			}
+			scope = t.scope(s, inner)
+			v, err = t.Dialect.Eval(b.Value, dialect.Text, scope)
+		}
 		if err != nil {
 			w.err = err
 			break
@@ -356,9 +425,14 @@ func (t *thread) group(ctx context.Context, s *plan.Step, g *plan.Group, f *fram
 
 // finish judges what came of a step, records it and lets later steps see it.
 func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
-	fin := &record.StepFinished{Name: t.req.Masker.String(act.Name), Exit: w.result.Exit, Signal: w.result.Signal, Observation: w.result.Observation, Line: t.log.Lines()}
-	if err := t.log.Flush(); err != nil && w.err == nil {
-		w.err = fmt.Errorf("write the log: %w", err)
+	if t.over() {
+		return stepEnd{}
+	}
+	fin := &record.StepFinished{Name: t.req.Masker.String(act.Name), Exit: w.result.Exit, Signal: w.result.Signal, Line: t.lines(), Reuse: w.told}
+	if !t.onPaper() {
+		if err := t.log.Flush(); err != nil && w.err == nil {
+			w.err = fmt.Errorf("write the log: %w", err)
+		}
 	}
 	t.judge(fin, w)
 	fin.Conclusion = fin.Outcome
@@ -369,6 +443,10 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 	t.heed(&w.fx)
 	t.save(s, w.fx.State)
 	fin.Effects, fin.Masked = t.masked(w.fx)
+	if w.asked != nil {
+		t.keep(s, act, &w, fin)
+	}
+	t.exit(w.beside, w.result.Observation)
 	bodies := make([]record.Body, 0, 1+len(w.tests)+len(w.fx.Artifacts))
 	for i := range w.tests {
 		bodies = append(bodies, &w.tests[i])
@@ -500,6 +578,7 @@ type sink struct {
 	listener dialect.Listener
 	said     plan.Effects
 	tail     tail
+	lines    int64
 	tests    harvest.GoTest
 	now      time.Time
 }
@@ -543,6 +622,7 @@ func (s *sink) show(shown []byte) error {
 	if err != nil {
 		return fmt.Errorf("write the log: %w", err)
 	}
+	s.lines++
 	s.tests.Line(shown)
 	s.tail.add(n, shown)
 	s.req.Observer.Line(s.plan.ID, s.key, n, shown)

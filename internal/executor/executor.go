@@ -19,6 +19,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/trace"
 )
 
 // Executor is a kind of place.
@@ -32,8 +33,18 @@ type Executor interface {
 	// missing here, and the job ends in error.
 	Fits(place *plan.Place) *plan.Problem
 
+	// Class is the kind of place: what steps find there whoever they are.
+	Class(place *plan.Place) Class
+
 	// Open makes a room ready. The caller closes it.
 	Open(ctx context.Context, spec Spec) (Room, error)
+}
+
+// Class is what holds for all steps in places of a kind.
+type Class struct {
+	// Name tells machines apart that may come to other results: "linux/amd64 6, 2 cores".
+	Name    string
+	Environ []string // NAME=value, what steps have beside what they are given
 }
 
 // Spec is what a room is made for.
@@ -51,8 +62,10 @@ type Room interface {
 	// Run runs a command to its end. Output (standard output and error,
 	// joined as they come) goes to out, whole writes in order; a slow out
 	// slows the command. When ctx ends, the command and its descendants get
-	// TERM, then KILL after a grace period, and Result.Stopped is true.
-	Run(ctx context.Context, c *plan.Command, out io.Writer) (Result, error)
+	// TERM, then KILL after a grace period, and Result.Stopped is true. With
+	// watch, what the command touches is observed; where that is impossible
+	// the command runs all the same, and the observation says why.
+	Run(ctx context.Context, c *plan.Command, watch *trace.Spec, out io.Writer) (Result, error)
 
 	// Close ends everything that still runs in the room.
 	Close() error
@@ -60,10 +73,10 @@ type Room interface {
 
 // Result is how a command ended.
 type Result struct {
-	Exit        int    // exit code; 128+n when signal n ended it
-	Signal      string // name of the signal that ended it, "" for none
-	Stopped     bool   // it ended because ctx did, the room was closed, or out could not be written
-	LeftOver    int    // processes that outlive the step; Close ends them
-	OOM         bool   // the kernel killed something for want of memory
-	Observation *record.Observation
+	Exit        int                 // exit code; 128+n when signal n ended it
+	Signal      string              // name of the signal that ended it, "" for none
+	Stopped     bool                // it ended because ctx did, the room was closed, or out could not be written
+	LeftOver    int                 // processes that outlive the step; Close ends them
+	OOM         bool                // the kernel killed something for want of memory
+	Observation *record.Observation // nil when it was not to be watched
 }

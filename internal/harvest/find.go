@@ -139,3 +139,18 @@ func isJUnit(tree fs.FS, name string) bool {
 	}
 	return strings.Contains(string(head[:n]), "<testsuite")
 }
+
+// Among returns those of the files that are reports: slash paths, in the
+// order given. It is Find for who knows which files were written.
+func Among(tree fs.FS, names []string) (found []string) {
+	for _, name := range names {
+		dir, base := path.Split(name)
+		away := slices.ContainsFunc(strings.Split(dir, "/"), func(d string) bool {
+			return strings.HasPrefix(d, ".") || slices.Contains(notReports, d)
+		})
+		if len(found) < findFiles && !away && likely(base) && isJUnit(tree, name) {
+			found = append(found, name)
+		}
+	}
+	return found
+}

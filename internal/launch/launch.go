@@ -32,10 +32,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/blob"
+	"github.com/fairlead-dev/fairlead/internal/cache"
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/engine"
 	"github.com/fairlead-dev/fairlead/internal/executor"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/project"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
@@ -47,7 +50,9 @@ type Launcher struct {
 	Executor executor.Executor
 	Store    Store
 	Slots    *workspace.Slots
-	Data     string // directory of logs and kept jobs
+	Cache    *cache.Cache // of what steps have done before; nil: nothing is reused
+	Outputs  blob.Keeper  // of the blobs that Cache refers to
+	Data     string       // directory of logs and kept jobs
 	Idle     func() float64
 	Version  string // Fairlead's own
 	// Actions are local overrides, recorded with a run: owner/name -> directory.
@@ -84,6 +89,8 @@ type Order struct {
 	Parallel  int
 	Retry     int
 	InPlace   bool
+	NoReuse   bool // run all, and watch none
+	Verify    int  // of a hundred steps that could be reused, how many are run all the same
 }
 
 // Prepared is an order, understood.
@@ -190,7 +197,11 @@ func readLimited(name string, limit int64) ([]byte, error) {
 
 // compile lets every dialect read the tree.
 func (l *Launcher) compile(ctx context.Context, p *Prepared, facts workspace.Facts) error {
-	p.Pipelines, p.Problems = nil, nil
+	_, problems, err := project.Read(p.Tree.FS())
+	if err != nil {
+		return fmt.Errorf("read the project's file: %w", err)
+	}
+	p.Pipelines, p.Problems = nil, problems
 	for _, d := range l.Dialects {
 		d.Describe(p.Change)
 		pipelines, problems, err := d.Compile(ctx, p.Tree.FS(), p.Change)
@@ -341,7 +352,7 @@ func (l *Launcher) settings(o Order, inputs map[string]any) record.Settings {
 	return record.Settings{
 		Jobs: o.Jobs, Matrix: o.Matrix, Inputs: inputs, Vars: o.Vars, Env: o.Env,
 		Secrets: slices.Sorted(maps.Keys(o.Secrets)), Parallel: o.Parallel, Retry: o.Retry,
-		InPlace: o.InPlace, Actions: l.Actions,
+		InPlace: o.InPlace, NoReuse: o.NoReuse, Verify: o.Verify, Actions: l.Actions,
 	}
 }
 

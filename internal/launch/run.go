@@ -59,6 +59,7 @@ func (l *Launcher) Run(ctx context.Context, p *Prepared, pl *plan.Pipeline, w Wa
 type Again struct {
 	Failed  bool   // only jobs that did not succeed
 	From    string // "JOB" or "JOB/STEP": that job goes on from that step, or from the one that failed
+	NoReuse bool   // run all, and watch none
 	Secrets map[string]string
 }
 
@@ -73,6 +74,7 @@ func (l *Launcher) Rerun(ctx context.Context, id string, a Again, w Watcher) (Re
 		return Result{}, err
 	}
 	s.of, s.attempt = id, old.Planned.Attempt+1
+	s.settings.NoReuse = a.NoReuse
 	if a.Failed || a.From != "" {
 		s.prior = old
 	}
@@ -177,8 +179,12 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 			if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 				return nil, err
 			}
-			return logs.Create(name)
+			w, err := logs.Create(name)
+			return jobLog{w, name}, err
 		},
+	}
+	if req.Reuse, err = l.reuse(&s); err != nil {
+		return res, err
 	}
 	dirs := &opener{Launcher: l, of: s, slots: map[string]*workspace.Slot{}}
 	req.Open, req.Kept = dirs.open, dirs.kept
@@ -195,6 +201,9 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 		w.Begun(s.id, s.pipeline)
 	}
 	verdict, why, err := l.engine(s.dialect).Run(ctx, req)
+	if req.Reuse != nil {
+		l.settleCache(ctx, s.tree.FS())
+	}
 	l.tidy(ctx)
 	return Result{Run: s.id, Pipeline: s.pipeline, Verdict: verdict, Why: why}, err
 }
@@ -319,10 +328,10 @@ func (o *opener) open(ctx context.Context, want engine.Opening) (engine.Workspac
 	case o.of.settings.InPlace:
 		slot, err = o.Slots.InPlace(ctx, o.of.tree, want.Job, o.of.id)
 	default:
-		slot, err = o.Slots.Acquire(ctx, o.of.tree, want.Job, o.of.id)
+		slot, err = o.Slots.Acquire(ctx, o.of.tree, claim(want, o.of.id))
 	}
 	if err != nil {
-		return nil, err
+		return nil, elsewhere(err)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()

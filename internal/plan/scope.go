@@ -96,6 +96,9 @@ type Scope struct {
 	Path  []string               // put in front of PATH by earlier steps, newest first
 	State map[string]string      // saved by the other phases of the same step
 	Dirs  Dirs
+	// Paper says that Dirs are not there yet: the job is gone through to see
+	// whether it has to be done at all. Whoever would look into them cannot.
+	Paper bool
 	Group *GroupScope // inside a composite action
 	// Exit-independent facts about this machine for expressions: "Linux", "X64".
 	OS, Arch string

@@ -99,6 +99,9 @@ type Command struct {
 	Files []File            `json:"-"`              // written before the start: a script
 	// Script is the text for people: what Argv runs, without secrets' values.
 	Script string `json:"script,omitempty"`
+	// Volatile names the variables of Env that tell one run from another
+	// (its number, its commit, a token) and not what the command is to do.
+	Volatile []string `json:"volatile,omitempty"`
 }
 
 // File is written before a command starts.
@@ -113,6 +116,9 @@ type Builtin struct {
 	Name   string            `json:"name"` // "checkout"
 	Inputs map[string]string `json:"inputs,omitempty"`
 	Env    map[string]string `json:"env,omitempty"`
+	// Aloof says that it neither reads nor changes the workspace and the
+	// temporary directory, and may be done before there are any.
+	Aloof bool `json:"aloof,omitempty"`
 }
 
 // Group is a step that is made of steps: a composite action. Its steps have

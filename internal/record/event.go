@@ -63,6 +63,8 @@ type Settings struct {
 	Parallel int                 `json:"parallel,omitempty"`
 	Retry    int                 `json:"retry,omitempty"`
 	InPlace  bool                `json:"in_place,omitempty"`
+	NoReuse  bool                `json:"no_reuse,omitempty"`
+	Verify   int                 `json:"verify,omitempty"`
 	Actions  map[string]string   `json:"actions,omitempty"` // local overrides: owner/name -> directory
 }
 
@@ -157,8 +159,8 @@ type StepFinished struct {
 	Effects    plan.Effects `json:"effects,omitzero"` // masked
 	Masked     bool         `json:"masked,omitempty"` // an effect held a secret: it cannot be replayed
 	Line       int64        `json:"line"`             // of the job's log, after its last
-	// Observation, when somebody watched.
-	Observation *Observation `json:"observation,omitempty"`
+	Watched    *Watched     `json:"watched,omitempty"`
+	Reuse      *Reuse       `json:"reuse,omitempty"` // nil when reuse was not asked for
 }
 
 // Diagnosis is whose fault a failure is, and the way out of it.
@@ -172,10 +174,52 @@ type Diagnosis struct {
 	Line    int64        `json:"line,omitempty"`  // of the job's log, the first of them
 }
 
-// Observation is what a step and its descendants touched. It is filled by
-// package trace; an empty Observation is an incomplete one.
-type Observation struct {
-	Complete bool `json:"complete"`
+// Watched sums up the Observation of a step; the whole of it is with package
+// cache.
+type Watched struct {
+	Mechanism string        `json:"mechanism,omitempty"` // "seccomp", "ptrace"; "" when nobody watched
+	Inputs    int           `json:"inputs,omitempty"`
+	Outputs   int           `json:"outputs,omitempty"`
+	Peers     []string      `json:"peers,omitempty"` // the first few
+	Calls     int64         `json:"calls,omitempty"`
+	Overhead  time.Duration `json:"overhead,omitempty"`
+}
+
+// Reuse says whether a step was reused, and why or why not.
+type Reuse struct {
+	// From is the step whose results stand for this one's; nil when it ran.
+	From  *StepRef      `json:"from,omitempty"`
+	Saved time.Duration `json:"saved,omitempty"` // what it took then
+	// Log is the digest of the lines it printed then, Lines their number.
+	Log   string `json:"log,omitempty"`
+	Lines int64  `json:"lines,omitempty"`
+
+	// Miss says why it ran although something like it had run before.
+	Miss *Miss `json:"miss,omitempty"`
+	// Barred says why what it did now cannot be reused. Empty: it can be.
+	Barred []Bar `json:"barred,omitempty"`
+	// Key is the digest of what the step means: the first level of look-up.
+	Key string `json:"key,omitempty"`
+	// Verified is set when the step could have been reused and was run to
+	// see whether it does the same; Differs names what was different.
+	Verified bool     `json:"verified,omitempty"`
+	Differs  []string `json:"differs,omitempty"`
+}
+
+// StepRef names a step of a run.
+type StepRef struct {
+	Run    string `json:"run"`
+	Job    string `json:"job"`
+	Step   string `json:"step"`
+	Commit string `json:"commit,omitempty"`
+}
+
+// Miss is why a look-up found nothing.
+type Miss struct {
+	Why  string `json:"why"`            // one line: "go.sum has changed"
+	Path string `json:"path,omitempty"` // what decided: a path, or a variable
+	Old  string `json:"old,omitempty"`  // what it held then: a short digest, "nothing", a mode
+	New  string `json:"new,omitempty"`
 }
 
 // TestsReported sums up the test results that a step left behind.

@@ -1,7 +1,10 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha1"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,44 +17,99 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Difference is a file in which a tree differs from a commit. One that is
+// neither added nor removed holds something else, or has become something else.
+type Difference struct {
+	Path           string // slash path below the root; for a submodule its directory
+	Added, Removed bool
+}
+
 // Changed lists the files in which the tree differs from base: committed,
 // uncommitted, and untracked but not ignored; slash paths, sorted. The
 // comparison is with the commit where the histories of base and HEAD parted.
 // base is a commit or a branch, here or at the remote. known is false when
 // there is nothing to compare with: no git, no base, no such commit.
 func (t *Tree) Changed(ctx context.Context, base string) (files []string, known bool, err error) {
-	if t.repo == nil || base == "" || strings.Trim(base, "0") == "" {
+	if base == "" {
 		return nil, false, nil
 	}
-	at, err := t.resolveHere(ctx, base)
+	all, known, err := t.Differences(ctx, base)
+	for _, d := range all {
+		files = append(files, d.Path)
+	}
+	return files, known, err
+}
+
+// Differences is [Tree.Changed] with what became of each file. An empty base
+// is HEAD: what is not committed.
+func (t *Tree) Differences(ctx context.Context, base string) (all []Difference, known bool, err error) {
+	if t.repo == nil || base != "" && strings.Trim(base, "0") == "" {
+		return nil, false, nil
+	}
+	all, err = t.differences(ctx, base)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("changes since %s: %w", base, err)
+		return nil, false, fmt.Errorf("changes since %s: %w", cmp.Or(base, "HEAD"), err)
 	}
+	return all, true, nil
+}
+
+func (t *Tree) differences(ctx context.Context, base string) ([]Difference, error) {
 	g := git{dir: t.root}
-	if out, err := g.output(ctx, "merge-base", at, "HEAD"); err == nil {
-		at = strings.TrimSpace(string(out))
-	} else if ctx.Err() != nil {
-		return nil, false, ctx.Err()
-	}
-	out, err := g.output(ctx, "diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", at, "--")
-	if err != nil {
-		return nil, false, fmt.Errorf("changes since %s: %w", base, err)
-	}
-	for name := range strings.SplitSeq(string(out), "\x00") {
-		if name != "" {
-			files = append(files, name)
+	var at string
+	var err error
+	if base == "" {
+		if _, at, err = t.repo.head(ctx); err != nil {
+			return nil, err
+		}
+		at = cmp.Or(at, t.repo.emptyTree()) // no commit yet
+	} else {
+		if at, err = t.resolveHere(ctx, base); err != nil {
+			return nil, err
+		}
+		if out, err := g.output(ctx, "merge-base", at, "HEAD"); err == nil {
+			at = strings.TrimSpace(string(out))
+		} else if ctx.Err() != nil {
+			return nil, ctx.Err()
 		}
 	}
-	snap, err := t.snapshot(ctx, factsRun, fileID{})
+	out, err := g.output(ctx, "diff", "--name-status", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", at, "--")
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	files = append(files, snap.strange...)
-	slices.Sort(files)
-	return slices.Compact(files), true, nil
+	var all []Difference
+	for words := strings.Split(string(out), "\x00"); len(words) >= 2; words = words[2:] {
+		all = append(all, Difference{Path: words[1], Added: words[0] == "A", Removed: words[0] == "D"})
+	}
+	snap, err := t.snapshot(ctx, factsRun)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range snap.strange {
+		all = append(all, Difference{Path: path, Added: true})
+	}
+	slices.SortFunc(all, func(a, b Difference) int { return strings.Compare(a.Path, b.Path) })
+	// A path that git says is gone and that is there untracked is neither.
+	merged := all[:0]
+	for _, d := range all {
+		if last := len(merged) - 1; last >= 0 && merged[last].Path == d.Path {
+			merged[last].Added = merged[last].Added && d.Added
+			merged[last].Removed = merged[last].Removed && d.Removed
+			continue
+		}
+		merged = append(merged, d)
+	}
+	return merged, nil
+}
+
+// emptyTree is the name of the tree without files, which git always knows.
+func (r *repository) emptyTree() string {
+	if r.hash == sha256.Size {
+		return fmt.Sprintf("%x", sha256.Sum256([]byte("tree 0\x00")))
+	}
+	return fmt.Sprintf("%x", sha1.Sum([]byte("tree 0\x00")))
 }
 
 // Resolve is the commit that a branch, a tag or a (short) commit means: in the

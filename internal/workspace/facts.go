@@ -130,7 +130,7 @@ func (r *repository) defaultBranch(cfg settings, remote, current string) string 
 
 // dirty reports whether the tree is other than the commit.
 func (t *Tree) dirty(ctx context.Context, sha string) (bool, error) {
-	snap, err := t.snapshot(ctx, factsRun, fileID{})
+	snap, err := t.snapshot(ctx, factsRun)
 	if err != nil {
 		return false, err
 	}

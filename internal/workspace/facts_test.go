@@ -111,7 +111,7 @@ func TestWorktreesAndSubmodules(t *testing.T) {
 	}
 	for _, at := range []string{dir, other} {
 		tree := open(t, at)
-		l, err := s.Acquire(ctx, tree, "j", "1")
+		l, err := s.Acquire(ctx, tree, Claim{Job: "j", Run: "1"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -217,6 +217,43 @@ func TestChanged(t *testing.T) {
 		}
 	}
 	if _, known, err := open(t, t.TempDir()).Changed(ctx, "main"); err != nil || known {
+		t.Errorf("plain directory: %v, %v", known, err)
+	}
+}
+
+func TestDifferences(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	dir := newRepo(t, nil)
+	check := func(base string, want ...Difference) {
+		t.Helper()
+		got, known, err := open(t, dir).Differences(ctx, base)
+		if err != nil || !known || !slices.Equal(got, want) {
+			t.Errorf("since %q: %+v, %v, %v\nwant %+v", base, got, known, err, want)
+		}
+	}
+	write(t, dir, map[string]string{"a": "a", "b": "b", "out": "o", "old": "old", ".gitignore": "*.log\n"})
+	check("", Difference{Path: ".gitignore", Added: true}, Difference{Path: "a", Added: true}, Difference{Path: "b", Added: true},
+		Difference{Path: "old", Added: true}, Difference{Path: "out", Added: true})
+	run(t, dir, "add", "-A")
+	run(t, dir, "commit", "-qm", "first")
+	check("")
+	base := run(t, dir, "rev-parse", "HEAD")
+	run(t, dir, "mv", "old", "new")
+	run(t, dir, "rm", "-q", "--cached", "out") // untracked now, and still there
+	run(t, dir, "commit", "-qm", "renamed")
+	write(t, dir, map[string]string{"a": "other", "u": "u", "x.log": "ignored"})
+	os.Remove(filepath.Join(dir, "b"))
+	os.Symlink("a", filepath.Join(dir, "b")) // another kind
+	os.Remove(filepath.Join(dir, "new"))
+	check("", Difference{Path: "a"}, Difference{Path: "b"}, Difference{Path: "new", Removed: true}, Difference{Path: "out", Added: true}, Difference{Path: "u", Added: true})
+	check(base, Difference{Path: "a"}, Difference{Path: "b"}, Difference{Path: "old", Removed: true}, Difference{Path: "out"}, Difference{Path: "u", Added: true})
+	for _, b := range []string{strings.Repeat("0", 40), "nope", "--output=/tmp/x"} {
+		if all, known, err := open(t, dir).Differences(ctx, b); err != nil || known {
+			t.Errorf("since %q: %v, %v, %v", b, all, known, err)
+		}
+	}
+	if _, known, err := open(t, t.TempDir()).Differences(ctx, ""); err != nil || known {
 		t.Errorf("plain directory: %v, %v", known, err)
 	}
 }
@@ -438,18 +475,21 @@ func TestParseConfig(t *testing.T) {
 func TestManifest(t *testing.T) {
 	t.Parallel()
 	m := manifest{"": {{"a", look{1, -2, 3, 4, 5}, look{6, 7, 8, 9, 10}}}, "d/e": {{"b\xff", look{}, look{size: 1}}, {"c", look{}, look{}}}}
-	data := m.encode("boot")
-	got, err := decodeManifest(data, "boot")
+	data := m.encode("boot", "/tree")
+	got, err := decodeManifest(data, "boot", "/tree")
 	if err != nil || fmt.Sprint(got) != fmt.Sprint(m) {
 		t.Errorf("%v, %v", got, err)
 	}
-	if got, err := decodeManifest(data, "other"); err != nil || len(got) > 0 {
+	if got, err := decodeManifest(data, "other", "/tree"); err != nil || len(got) > 0 {
 		t.Errorf("after a reboot: %v, %v", got, err)
+	}
+	if got, err := decodeManifest(data, "boot", "/clone"); err != nil || len(got) > 0 {
+		t.Errorf("for another tree: %v, %v", got, err)
 	}
 	for i := range data {
 		bad := bytes.Clone(data)
 		bad[i] ^= 1
-		if _, err := decodeManifest(bad, "boot"); err == nil {
+		if _, err := decodeManifest(bad, "boot", "/tree"); err == nil {
 			t.Fatalf("byte %d flipped and accepted", i)
 		}
 	}
@@ -546,6 +586,6 @@ func FuzzIgnore(f *testing.F) {
 }
 
 func FuzzManifest(f *testing.F) {
-	f.Add(manifest{"d": {{"a", look{size: 1}, look{size: 2}}}}.encode("b"))
-	f.Fuzz(func(t *testing.T, b []byte) { decodeManifest(b, "b") })
+	f.Add(manifest{"d": {{"a", look{size: 1}, look{size: 2}}}}.encode("b", "/t"))
+	f.Fuzz(func(t *testing.T, b []byte) { decodeManifest(b, "b", "/t") })
 }

@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -63,6 +64,41 @@ func (r *repository) readIndex() (*index, error) {
 	idx, err := parseIndex(data, r.hash)
 	if err != nil {
 		return nil, fmt.Errorf("read index %s: %w", path, err)
+	}
+	return idx, nil
+}
+
+// askIndex lets git list the tracked files. How they looked is not told, so
+// that their standing is unsure.
+func askIndex(ctx context.Context, r *repository) (*index, error) {
+	out, err := git{dir: r.work}.output(ctx, "ls-files", "-z", "--cached", "--stage", "-t")
+	if err != nil {
+		return nil, fmt.Errorf("list tracked files: %w", err)
+	}
+	idx := &index{}
+	for line := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
+		// H 100644 <object> 0<tab>path
+		head, path, ok := strings.Cut(line, "\t")
+		word := strings.Fields(head)
+		if !ok || len(word) != 4 {
+			continue
+		}
+		mode, err := strconv.ParseUint(word[1], 8, 32)
+		if err != nil {
+			return nil, fmt.Errorf("list tracked files: mode %q", word[1])
+		}
+		oid, err := hex.DecodeString(word[2])
+		if err != nil {
+			return nil, fmt.Errorf("list tracked files: object %q", word[2])
+		}
+		e := tracked{path: path, mode: uint32(mode), oid: string(oid)}
+		if word[3] != "0" {
+			e.flags |= flagStage
+		}
+		if word[0] == "S" {
+			e.extended |= extSkipWorktree
+		}
+		idx.entries = append(idx.entries, e)
 	}
 	return idx, nil
 }

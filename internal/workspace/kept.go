@@ -35,29 +35,27 @@ func (s *Slots) Kept(run, job string) (Kept, bool) { return s.find(run, job, "")
 // find looks for a kept workspace. The lock file ours is locked by the caller.
 func (s *Slots) find(run, job, ours string) (Kept, bool) {
 	aside := s.asidePath(run, job)
-	if h, ok := readHoldingAt(filepath.Join(aside, "_slot", "holding")); ok && h.Run == run && h.Job == job {
+	if h, ok := readHoldingAt(filepath.Join(aside, "_slot", "holding")); ok && h.is(run, job) {
 		return s.keptAside(aside, h), true
 	}
-	// In its place still: its lock file tells. Twins have a number.
-	for _, name := range []string{slug(job), slug(job) + "~*", slug(job) + "@tree", slug(job) + "@tree~*"} {
-		found, err := filepath.Glob(filepath.Join(globQuote(s.Dir), "*", "_locks", name))
-		if err != nil {
+	// In its place still: a lock file tells.
+	found, err := filepath.Glob(filepath.Join(globQuote(s.Dir), "*", "_locks", "*"))
+	if err != nil {
+		return Kept{}, false
+	}
+	for _, path := range found {
+		h, ok := readHoldingAt(path)
+		if !ok || !h.is(run, job) || !h.left() {
 			continue
 		}
-		for _, path := range found {
-			h, ok := readHoldingAt(path)
-			if !ok || h.Run != run || h.Job != job || h.State != kept && h.State != busy {
-				continue
+		if h.State == busy && path != ours {
+			f, err := lockFile(path, false)
+			if err != nil {
+				continue // its job is running
 			}
-			if h.State == busy && path != ours {
-				f, err := lockFile(path, false)
-				if err != nil {
-					continue // its job is running
-				}
-				unlockFile(f)
-			}
-			return Kept{Run: h.Run, Job: h.Job, Dirs: s.dirs(&h), Since: h.Since, Crashed: h.State == busy, hold: h}, true
+			unlockFile(f)
 		}
+		return Kept{Run: h.Run, Job: h.Job, Dirs: s.dirs(&h), Since: h.Since, Crashed: h.State == busy, hold: h}, true
 	}
 	return Kept{}, false
 }
@@ -122,7 +120,7 @@ func (s *Slots) reclaim(ctx context.Context, t *Tree, run, job, newRun string) (
 	}
 	l := &Slot{slots: s, lock: f}
 	if k.at != "" {
-		if now, ok := readHolding(f); ok && (now.State == kept || now.State == busy) {
+		if now, ok := readHolding(f); ok && now.left() {
 			l.hold = now
 			if err := s.setAside(ctx, l); err != nil {
 				return nil, err
@@ -152,7 +150,7 @@ func (s *Slots) spare(h *holding) string { return s.place(h) + "~spare" }
 func (s *Slots) setAside(ctx context.Context, l *Slot) error {
 	h := &l.hold
 	place, aside := s.place(h), s.asidePath(h.Run, h.Job)
-	if was, ok := readHoldingAt(filepath.Join(aside, "_slot", "holding")); ok && was.Run == h.Run && was.Job == h.Job && was.Since.Equal(h.Since) {
+	if was, ok := readHoldingAt(filepath.Join(aside, "_slot", "holding")); ok && was.is(h.Run, h.Job) && was.Since.Equal(h.Since) {
 		return nil // a crash after it was moved, before the lock file told
 	}
 	note, err := json.Marshal(h)
@@ -187,7 +185,7 @@ func (s *Slots) setAside(ctx context.Context, l *Slot) error {
 	}
 	// The oldest of this job beyond what is kept of one serves again.
 	mine := slices.DeleteFunc(s.allKept(), func(k Kept) bool {
-		return k.hold.Repo != h.Repo || k.hold.Place != h.Place
+		return k.hold.Repo != h.Repo || k.Job != h.Job || k.hold.InPlace != h.InPlace
 	})
 	if len(mine) > keepPerJob && os.Rename(mine[0].at, place) == nil {
 		os.Remove(filepath.Dir(mine[0].at)) // the run's directory, if that was its last

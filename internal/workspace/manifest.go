@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 )
 
-// record is what a manifest remembers of one file: how the source looked when it
+// copied is what a manifest remembers of one file: how the source looked when it
 // was copied, and how the copy looked right after.
-type record struct {
+type copied struct {
 	name         string
 	source, copy look
 }
@@ -19,10 +19,10 @@ type record struct {
 // manifest is what is known of a slot's files, by directory; the records of a
 // directory are in order of name. It says only "this copy has the content of
 // that source, if both still look so", which stays true whatever happens.
-type manifest map[string][]record
+type manifest map[string][]copied
 
 const (
-	manifestMagic = "fairlead slot 1\n"
+	manifestMagic = "fairlead slot 2\n"
 	lookBytes     = 8 + 8 + 8 + 8 + 4
 	maxManifest   = 1 << 30
 )
@@ -43,9 +43,9 @@ func readLook(b []byte) look {
 	}
 }
 
-// encode writes: magic, boot, then for each directory its path, the number of
+// encode writes: magic, boot, the tree's root, then for each directory its path, the number of
 // its records and the records, then a checksum of all.
-func (m manifest) encode(boot string) []byte {
+func (m manifest) encode(boot, root string) []byte {
 	size := 0
 	for dir, records := range m {
 		size += len(dir) + 16
@@ -53,9 +53,10 @@ func (m manifest) encode(boot string) []byte {
 			size += len(records[i].name) + 2*lookBytes + 2
 		}
 	}
-	b := make([]byte, 0, size+len(manifestMagic)+len(boot)+16)
+	b := make([]byte, 0, size+len(manifestMagic)+len(boot)+len(root)+24)
 	b = append(b, manifestMagic...)
 	b = appendText(b, boot)
+	b = appendText(b, root)
 	for dir, records := range m {
 		b = appendText(b, dir)
 		b = binary.AppendUvarint(b, uint64(len(records)))
@@ -79,8 +80,9 @@ var errManifest = errors.New("malformed manifest")
 
 // decodeManifest reads what encode wrote. A manifest of before the machine's
 // last start holds nothing: it may speak of writes that never reached the
-// disk.
-func decodeManifest(data []byte, boot string) (manifest, error) {
+// disk. One of another tree holds nothing either: a look tells files apart
+// within one file system only.
+func decodeManifest(data []byte, boot, root string) (manifest, error) {
 	if len(data) < len(manifestMagic)+4 || string(data[:len(manifestMagic)]) != manifestMagic {
 		return nil, errManifest
 	}
@@ -111,7 +113,11 @@ func decodeManifest(data []byte, boot string) (manifest, error) {
 	if !ok {
 		return nil, errManifest
 	}
-	if was != boot {
+	of, ok := text()
+	if !ok {
+		return nil, errManifest
+	}
+	if was != boot || of != root {
 		return m, nil
 	}
 	for at < len(body) {
@@ -123,7 +129,7 @@ func decodeManifest(data []byte, boot string) (manifest, error) {
 		if !ok || count > (len(body)-at)/(2*lookBytes) {
 			return nil, errManifest
 		}
-		records := make([]record, count)
+		records := make([]copied, count)
 		for i := range records {
 			r := &records[i]
 			if r.name, ok = text(); !ok || len(body)-at < 2*lookBytes {
@@ -140,12 +146,12 @@ func decodeManifest(data []byte, boot string) (manifest, error) {
 
 // readManifest reads a slot's manifest. One that is missing or damaged knows
 // nothing, and then everything is copied.
-func readManifest(path, boot string) manifest {
+func readManifest(path, boot, root string) manifest {
 	data, err := readLimited(path, maxManifest)
 	if err != nil {
 		return manifest{}
 	}
-	m, err := decodeManifest(data, boot)
+	m, err := decodeManifest(data, boot, root)
 	if err != nil {
 		return manifest{}
 	}
@@ -153,8 +159,8 @@ func readManifest(path, boot string) manifest {
 }
 
 // write replaces the manifest in one step.
-func (m manifest) write(path, boot string) error {
-	if err := replaceFile(path, m.encode(boot)); err != nil {
+func (m manifest) write(path, boot, root string) error {
+	if err := replaceFile(path, m.encode(boot, root)); err != nil {
 		return fmt.Errorf("write manifest: %w", err)
 	}
 	return nil

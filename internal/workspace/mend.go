@@ -19,7 +19,12 @@ import (
 type mender struct {
 	pool
 	source int // the tree's root, open
+	cut    int // bytes of the paths above it
 	old    manifest
+	// With exact set nothing is copied but what looks as it did in the
+	// snapshot. What does not is missing afterwards.
+	exact   bool
+	missing atomic.Pointer[file] // one of them
 
 	mu      sync.Mutex
 	new     manifest
@@ -40,10 +45,6 @@ const (
 	removeWait  = 5 * time.Millisecond
 	removeTries = 5
 )
-
-func newMender(ctx context.Context, source int, old manifest) *mender {
-	return &mender{pool: newPool(ctx), source: source, old: old, new: make(manifest, len(old))}
-}
 
 // mend makes the open directory hold n.
 func (m *mender) mend(fd int, n *node) error {
@@ -66,9 +67,9 @@ func (m *mender) dir(fd int, n *node, empty bool) {
 	if m.stopped() {
 		return
 	}
-	perm := n.perm | 0o700
+	perm := n.mode()
 	l, err := lookFd(fd)
-	if err == nil && l.perm()&0o700 != 0o700 { // made unwritable by a step
+	if err == nil && l.mode&0o700 != 0o700 { // made unwritable by a step
 		err = unix.Fchmod(fd, perm)
 		l.mode = unix.S_IFDIR | perm
 	}
@@ -100,7 +101,7 @@ func (m *mender) dir(fd int, n *node, empty bool) {
 		})
 	}
 	m.files(fd, n, names)
-	if l.perm() != perm {
+	if l.mode&0o7777 != perm {
 		if err := unix.Fchmod(fd, perm); err != nil {
 			m.fail(fmt.Errorf("%s: %w", n.show(), err))
 		}
@@ -144,14 +145,14 @@ func (m *mender) clear(fd int, n *node, names []string) ([]string, error) {
 func (m *mender) files(fd int, n *node, names []string) {
 	old := m.old[n.path]
 	changed := len(old) != len(n.files)
-	var out []record // not made while it would be the same as old
+	var out []copied // not made while it would be the same as old
 	if changed {
-		out = make([]record, 0, len(n.files))
+		out = make([]copied, 0, len(n.files))
 	}
 	differs := func(from int) { // so far, file by file, the same as old
 		if !changed {
 			changed = true
-			out = append(make([]record, 0, len(n.files)), old[:from]...)
+			out = append(make([]copied, 0, len(n.files)), old[:from]...)
 		}
 	}
 	at, was := 0, 0
@@ -168,7 +169,7 @@ func (m *mender) files(fd int, n *node, names []string) {
 		}
 		if at < len(names) && names[at] == f.name {
 			l, err := lookAt(fd, f.name)
-			if err == nil && was < len(old) && old[was] == (record{f.name, f.look, l}) && (f.made || l.mtime == f.mtime()) {
+			if err == nil && was < len(old) && old[was] == (copied{f.name, f.look, l}) && (f.made || l.mtime == f.mtime()) {
 				if changed {
 					out = append(out, old[was])
 				}
@@ -183,12 +184,14 @@ func (m *mender) files(fd int, n *node, names []string) {
 			return
 		}
 		differs(i)
-		r, err := m.copy(fd, n, f)
+		r, err := m.copy(fd, f)
 		switch {
 		case err == nil:
 			r.name = f.name
 			out = append(out, r)
 			m.stats.copied.Add(1)
+		case m.exact && (errors.Is(err, errGone) || errors.Is(err, errUnreadable)):
+			m.missing.Store(f) // the rest is good for the next try
 		case errors.Is(err, errGone):
 			// It went away, or became something else, after the look.
 		case errors.Is(err, errUnreadable):
@@ -216,109 +219,112 @@ var (
 )
 
 // copy makes one file or link anew where there is none.
-func (m *mender) copy(fd int, n *node, f *file) (record, error) {
+func (m *mender) copy(fd int, f *file) (copied, error) {
 	switch {
 	case f.made:
 		return m.write(fd, f)
 	case f.look.is(unix.S_IFLNK):
-		return m.link(fd, n, f)
+		return m.link(fd, f)
 	}
-	return m.content(fd, n, f)
+	return m.content(fd, f)
 }
 
 // from is where a file's source is found: a directory and a path in it.
-func (m *mender) from(n *node, f *file) (dir int, path string) {
-	if f.from != "" {
+func (m *mender) from(f *file) (dir int, path string) {
+	if f.git {
 		return unix.AT_FDCWD, f.from
 	}
-	return m.source, join(n.path, f.name)
+	return m.source, f.from[m.cut:]
 }
 
-func (m *mender) write(fd int, f *file) (record, error) {
+func (m *mender) write(fd int, f *file) (copied, error) {
 	to, err := openAt(fd, f.name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, f.look.perm())
 	if err != nil {
-		return record{}, err
+		return copied{}, err
 	}
 	defer unix.Close(to)
 	if err := writeAll(to, f.body); err != nil {
-		return record{}, err
+		return copied{}, err
 	}
 	l, err := m.finish(to, f.look.perm())
-	return record{source: f.look, copy: l}, err
+	return copied{source: f.look, copy: l}, err
 }
 
-func (m *mender) link(fd int, n *node, f *file) (record, error) {
-	dir, path := m.from(n, f)
+func (m *mender) link(fd int, f *file) (copied, error) {
+	dir, path := m.from(f)
 	target, err := readLink(dir, path)
 	if err != nil {
-		return record{}, sourceError(err)
+		return copied{}, sourceError(err)
+	}
+	// Only a look after reading the target vouches for it.
+	source, err := lookAt(dir, path)
+	switch steady := err == nil && source == f.look; {
+	case m.exact && !steady:
+		return copied{}, errGone
+	case !steady || fresh(source, time.Now()):
+		source = look{}
 	}
 	if err := unix.Symlinkat(target, fd, f.name); err != nil {
-		return record{}, err
+		return copied{}, err
 	}
 	if err := setTime(fd, f.name, f.mtime()); err != nil {
-		return record{}, err
+		return copied{}, err
 	}
 	l, err := lookAt(fd, f.name)
 	m.sawCopy(l)
-	source := f.look
-	// Only a look after reading the target vouches for it.
-	if after, e := lookAt(dir, path); e != nil || after != f.look || fresh(after, time.Now()) {
-		source = look{}
-	}
-	return record{source: source, copy: l}, err
+	return copied{source: source, copy: l}, err
 }
 
 // content copies a regular file; one that changes meanwhile is copied again.
-func (m *mender) content(fd int, n *node, f *file) (record, error) {
-	dir, path := m.from(n, f)
+func (m *mender) content(fd int, f *file) (copied, error) {
+	dir, path := m.from(f)
 	from, err := openSource(dir, path)
 	if err != nil {
-		return record{}, sourceError(err)
+		return copied{}, sourceError(err)
 	}
 	defer unix.Close(from)
 	before, err := lookFd(from)
 	if err != nil {
-		return record{}, err
+		return copied{}, err
 	}
-	if !before.is(unix.S_IFREG) {
-		return record{}, errGone
+	if !before.is(unix.S_IFREG) || m.exact && before != f.look {
+		return copied{}, errGone
 	}
-	to, err := openAt(fd, f.name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, before.perm()|f.look.perm()&0o600)
+	to, err := openAt(fd, f.name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, f.permOf(before))
 	if err != nil {
-		return record{}, err
+		return copied{}, err
 	}
 	defer unix.Close(to)
 	steady := false
 	for try := 0; try < copyTries && !steady; try++ {
 		if try > 0 {
 			if err := rewind(from, to); err != nil {
-				return record{}, err
+				return copied{}, err
 			}
 		}
 		if err := m.bytes(to, from, before.size); err != nil {
-			return record{}, err
+			return copied{}, err
 		}
 		after, err := lookFd(from)
 		if err != nil {
-			return record{}, err
+			return copied{}, err
 		}
 		steady = after == before
 		before = after
 	}
-	if err := setTime(fd, f.name, before.mtime+f.mtime()-f.look.mtime); err != nil {
-		return record{}, err
+	if m.exact && (!steady || before != f.look) {
+		return copied{}, errGone
 	}
-	// What the caller asked of the permissions stays: the .git of a slot is
-	// writable even when the user's is not.
+	if err := setTime(fd, f.name, before.mtime+f.mtime()-f.look.mtime); err != nil {
+		return copied{}, err
+	}
 	source := before
-	source.mode |= f.look.mode & 0o600
-	l, err := m.finish(to, source.perm())
+	l, err := m.finish(to, f.permOf(source))
 	m.stats.bytes.Add(before.size)
 	if !steady || fresh(before, time.Now()) {
 		source = look{} // never to be taken for unchanged
 	}
-	return record{source: source, copy: l}, err
+	return copied{source: source, copy: l}, err
 }
 
 // finish sets the permissions that the umask may have taken, and looks.

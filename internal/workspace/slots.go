@@ -2,8 +2,6 @@ package workspace
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,16 +19,20 @@ import (
 // Slots are the places where jobs see their own copies of trees. All of them
 // lie in one directory, which several processes may use at once:
 //
-//	DIR/<repository>-<hash>/<job>/<name>     the workspace
-//	DIR/<repository>-<hash>/<job>/_temp      emptied for every job
-//	DIR/<repository>-<hash>/<job>/_slot      the manifest
-//	DIR/<repository>-<hash>/_locks/<job>     who has it
-//	DIR/<repository>-<hash>/<job>~spare      a copy not needed just now
-//	DIR/kept/<run>/<job>                     moved aside for a later run
-//	DIR/tools                                kept for ever
+//	DIR/<repository>/<n>/<name>     a workspace
+//	DIR/<repository>/<n>/_temp      emptied for every job
+//	DIR/<repository>/<n>/_slot      the manifest
+//	DIR/<repository>/_locks/<n>     who has it, or had it last
+//	DIR/<repository>/<n>~spare      a copy not needed just now
+//	DIR/<repository>/tree-<n>       of a job that works in the user's tree
+//	DIR/kept/<run>/<job>            moved aside for a later run
+//	DIR/tools                       kept for ever
 //
-// The hash is of the tree's path. A job that runs twice at the same time has
-// its second copy in <job>~2, and so on.
+// A repository's slots are numbered from 1; there are as many as its jobs ever
+// needed at the same time. Any job may get any of them, and so may another
+// clone of the repository, since what a step writes down of its place shall
+// fit wherever the same is done again. Repositories are told apart by the
+// address of their remote, or else by the path of the tree.
 type Slots struct {
 	Dir string // absolute; made when needed
 
@@ -46,8 +48,8 @@ const (
 	defaultKeepAtMost = 10
 	defaultKeepFor    = 7 * 24 * time.Hour
 	keepPerJob        = 2
-	maxTwins          = 256 // copies of one job at the same time
-	maxSlug           = 80  // bytes
+	maxPlaces         = 1024 // of a repository, in use at the same time
+	maxSlug           = 80   // bytes
 )
 
 // Errors of slots.
@@ -57,6 +59,12 @@ var (
 	// ErrInUse says that another job is in the place where a kept workspace
 	// belongs.
 	ErrInUse = errors.New("the job's workspace is in use by another run")
+
+	// ErrTaken says that the place that was asked for is not free.
+	ErrTaken = errors.New("the place is taken")
+	// ErrMoved says that a file has changed since the look at the tree that was
+	// to be copied.
+	ErrMoved = errors.New("the tree has changed meanwhile")
 
 	errBusy = errors.New("locked by another")
 )
@@ -100,24 +108,42 @@ const (
 	kept    state = "kept"
 )
 
-// Acquire gives a job of a run its own copy of the tree: exactly the tree's
-// files, whatever the last job has left there. Jobs of one run that start
-// together see the tree at the same moment; a job that starts later sees it as
-// it is then.
-func (s *Slots) Acquire(ctx context.Context, t *Tree, job, run string) (*Slot, error) {
-	slot, err := s.acquire(ctx, t, job, run)
+// Claim asks for a slot.
+type Claim struct {
+	Job, Run string
+	// At is the workspace that is wanted, one that [Slots.Places] named; "" for
+	// any.
+	At string
+	// Paper says what the slot shall hold, and the tree is not looked at again;
+	// nil for the tree as it is.
+	Paper *Paper
+}
+
+// Acquire gives a job its own copy of the tree: exactly the tree's files,
+// whatever the last job has left there.
+//
+// Jobs of one run that start together see the tree at the same moment; a job
+// that starts later sees it as it is then. With a paper the slot holds what the
+// paper says, or the error wraps [ErrMoved]: a file that had to be copied is not
+// any more what it was. An error that wraps [ErrTaken] says that another has
+// the place that was asked for.
+func (s *Slots) Acquire(ctx context.Context, t *Tree, c Claim) (*Slot, error) {
+	slot, err := s.acquire(ctx, t, c)
 	if err != nil {
-		return nil, fmt.Errorf("workspace of job %s: %w", job, err)
+		return nil, fmt.Errorf("workspace of job %s: %w", c.Job, err)
 	}
 	return slot, nil
 }
 
-func (s *Slots) acquire(ctx context.Context, t *Tree, job, run string) (*Slot, error) {
-	l, err := s.take(ctx, t, job, run, false)
+func (s *Slots) acquire(ctx context.Context, t *Tree, c Claim) (*Slot, error) {
+	if c.Paper != nil && c.Paper.root != t.root {
+		return nil, fmt.Errorf("the paper is of another tree, %s", c.Paper.root)
+	}
+	l, err := s.take(ctx, t, c, false)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.fill(ctx, t, l); err != nil {
+	if err := s.fill(ctx, t, l, c.Paper); err != nil {
 		unlockFile(l.lock)
 		return nil, err
 	}
@@ -132,7 +158,7 @@ func (s *Slots) acquire(ctx context.Context, t *Tree, job, run string) (*Slot, e
 // InPlace gives a job the tree itself: its steps work on the user's files.
 // The temporary directory is a slot's all the same.
 func (s *Slots) InPlace(ctx context.Context, t *Tree, job, run string) (*Slot, error) {
-	l, err := s.take(ctx, t, job, run, true)
+	l, err := s.take(ctx, t, Claim{Job: job, Run: run}, true)
 	if err == nil {
 		var fd int
 		if fd, err = s.openPlace(l); err == nil {
@@ -204,54 +230,6 @@ func readHolding(f *os.File) (holding, bool) {
 	return h, true
 }
 
-// take locks the first place of a job that nobody has.
-func (s *Slots) take(ctx context.Context, t *Tree, job, run string, inPlace bool) (*Slot, error) {
-	repo, name := s.repoDir(t), t.name()
-	locks := filepath.Join(repo, "_locks")
-	if err := os.MkdirAll(locks, 0o755); err != nil {
-		return nil, err
-	}
-	if err := s.mark(); err != nil {
-		return nil, err
-	}
-	place := slug(job)
-	if inPlace {
-		place += "@tree"
-	}
-	for i := 1; i <= maxTwins; i++ {
-		at := place
-		if i > 1 {
-			at = fmt.Sprintf("%s~%d", place, i)
-		}
-		f, err := lockFile(filepath.Join(locks, at), false)
-		if errors.Is(err, errBusy) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		l := &Slot{slots: s, lock: f}
-		if h, ok := readHolding(f); ok && (h.State == kept || h.State == busy) && h.Run != run {
-			l.hold = h
-			if err := s.setAside(ctx, l); err != nil {
-				unlockFile(f)
-				return nil, err
-			}
-		}
-		l.hold = holding{
-			Run: run, Job: job, State: filling, Root: t.root, Name: name, Place: at,
-			Repo: filepath.Base(repo), InPlace: inPlace, Since: time.Now(),
-		}
-		l.Dirs = s.dirs(&l.hold)
-		if err := l.write(); err != nil {
-			unlockFile(f)
-			return nil, err
-		}
-		return l, nil
-	}
-	return nil, fmt.Errorf("%d copies of the job run already", maxTwins)
-}
-
 func (s *Slots) dirs(h *holding) plan.Dirs {
 	at := filepath.Join(s.Dir, h.Repo, h.Place)
 	d := plan.Dirs{
@@ -265,15 +243,9 @@ func (s *Slots) dirs(h *holding) plan.Dirs {
 	return d
 }
 
-// repoDir is where the slots of a tree are.
-func (s *Slots) repoDir(t *Tree) string {
-	sum := sha256.Sum256([]byte(t.root))
-	return filepath.Join(s.Dir, slug(t.name())+"-"+hex.EncodeToString(sum[:5]))
-}
-
 // mark says, in the ways that tools know, that the directory is a cache.
 func (s *Slots) mark() error {
-	tag := filepath.Join(s.Dir, "CACHEDIR.TAG")
+	tag := filepath.Join(s.Dir, tagName)
 	if _, err := os.Lstat(tag); err == nil {
 		return nil
 	}
@@ -284,43 +256,31 @@ func (s *Slots) mark() error {
 	if err := os.WriteFile(filepath.Join(s.Dir, ".gitignore"), []byte("*\n"), 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(tag, []byte("Signature: 8a477f597d28d172789f06886806bc55\n# Workspaces of fairlead. They can be deleted when no run is under way.\n"), 0o644)
-}
-
-// name is what a workspace's directory is called: the repository's name.
-func (t *Tree) name() string {
-	name := filepath.Base(t.root)
-	if t.repo != nil {
-		if r, ok := t.repo.remote(); ok && r.name() != "" {
-			name = r.name()
+	if err := replaceFile(tag, []byte(tagText)); err != nil {
+		if _, e := os.Lstat(tag); e != nil { // and not done by another at the same time
+			return err
 		}
 	}
-	name = strings.TrimLeft(slug(name), "_")
-	if name == "" {
-		name = "workspace"
-	}
-	return name
+	return nil
 }
 
-// slug makes a name fit for a directory; names that had to be changed get a
-// hash, so that different names stay different.
-func slug(name string) string {
-	out := []byte(name)
-	for i, c := range out {
-		ok := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.'
-		if !ok {
-			out[i] = '-'
-		}
+// A directory with this file in it holds slots. It is no part of a tree that
+// it happens to lie in.
+const (
+	tagName = "CACHEDIR.TAG"
+	tagText = "Signature: 8a477f597d28d172789f06886806bc55\n# Workspaces of fairlead. They can be deleted when no run is under way.\n"
+)
+
+// isOurs reports whether an open directory bears our tag.
+func isOurs(dir int) bool {
+	fd, err := openAt(dir, tagName, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false
 	}
-	s := strings.TrimLeft(string(out), ".-")
-	if len(s) > maxSlug {
-		s = s[:maxSlug]
-	}
-	if s == name && !strings.HasPrefix(s, "_") && s != "kept" && s != "tools" {
-		return s
-	}
-	sum := sha256.Sum256([]byte(name))
-	return strings.TrimLeft(s, "_") + "-" + hex.EncodeToString(sum[:4])
+	defer unix.Close(fd)
+	var b [len(tagText)]byte
+	n, err := retry(func() (int, error) { return unix.Read(fd, b[:]) })
+	return err == nil && string(b[:n]) == tagText
 }
 
 // openPlace opens the directory of a slot, making what is missing. No step of
@@ -356,19 +316,32 @@ func emptyDir(ctx context.Context, dir int, name string) error {
 	return nil
 }
 
-// fill makes the slot hold the tree.
-func (s *Slots) fill(ctx context.Context, t *Tree, l *Slot) error {
-	var self fileID
-	if top, err := unix.Open(s.Dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
-		self, _ = idOf(top)
-		unix.Close(top)
+// clearPlace empties the temporary directory, and takes out what does not belong
+// to a slot: the workspace of a repository of another name.
+func clearPlace(ctx context.Context, fd int, name string) error {
+	names, err := readNames(fd, make([]byte, dirBuffer))
+	if err != nil {
+		return fmt.Errorf("list the slot: %w", err)
 	}
+	for _, n := range names {
+		if n == name || n == "_slot" || n == "_temp" {
+			continue
+		}
+		if err := removeAll(ctx, fd, n); err != nil {
+			return fmt.Errorf("remove %s: %w", n, err)
+		}
+	}
+	return emptyDir(ctx, fd, "_temp")
+}
+
+// fill makes the slot hold the tree, or what the paper says of it.
+func (s *Slots) fill(ctx context.Context, t *Tree, l *Slot, p *Paper) error {
 	place, err := s.openPlace(l)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(place)
-	if err := emptyDir(ctx, place, "_temp"); err != nil {
+	if err := clearPlace(ctx, place, l.hold.Name); err != nil {
 		return err
 	}
 	own, _, err := enterDir(place, "_slot", true)
@@ -381,8 +354,13 @@ func (s *Slots) fill(ctx context.Context, t *Tree, l *Slot) error {
 	boot := bootID()
 	path := filepath.Join(s.Dir, l.hold.Repo, l.hold.Place, "_slot", "manifest")
 	old := make(chan manifest, 1)
-	go func() { old <- readManifest(path, boot) }()
-	snap, err := t.snapshot(ctx, l.hold.Run, self)
+	go func() { old <- readManifest(path, boot, t.root) }()
+	var snap *snapshot
+	if p != nil {
+		snap = p.snap
+	} else {
+		snap, err = t.snapshot(ctx, l.hold.Run)
+	}
 	known := <-old
 	if err != nil {
 		return err
@@ -398,6 +376,7 @@ func (s *Slots) fill(ctx context.Context, t *Tree, l *Slot) error {
 		return err
 	}
 	defer unix.Close(m.source)
+	m.exact = p != nil
 	if err := m.mend(work, snap.top); err != nil {
 		return err
 	}
@@ -408,9 +387,12 @@ func (s *Slots) fill(ctx context.Context, t *Tree, l *Slot) error {
 		if err := settle(ctx, own, m.latest.Load()); err != nil {
 			return err
 		}
-		if err := m.new.write(path, boot); err != nil {
+		if err := m.new.write(path, boot, t.root); err != nil {
 			return err
 		}
+	}
+	if f := m.missing.Load(); f != nil {
+		return fmt.Errorf("%s: %w", f.from, ErrMoved)
 	}
 	return nil
 }
@@ -423,7 +405,7 @@ func (t *Tree) mender(ctx context.Context, old manifest) (*mender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open tree %s: %w", t.root, err)
 	}
-	return newMender(ctx, fd, old), nil
+	return &mender{pool: newPool(ctx), source: fd, cut: len(t.below()), old: old, new: make(manifest, len(old))}, nil
 }
 
 // settle waits until the file system's clock has left the moment of the last

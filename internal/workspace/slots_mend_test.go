@@ -193,7 +193,7 @@ func TestAcquireTogether(t *testing.T) {
 	seen := map[string]*Slot{}
 	for i := range 16 {
 		wg.Go(func() {
-			l, err := s.Acquire(context.Background(), tree, fmt.Sprint("job", i/4), "1")
+			l, err := s.Acquire(context.Background(), tree, Claim{Job: fmt.Sprint("job", i/4), Run: "1"})
 			if err != nil {
 				t.Error(err)
 				return
@@ -386,7 +386,7 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Println("ready")
 		for i := 0; ; i++ {
-			l, err := (&Slots{Dir: slots}).Acquire(context.Background(), tree, "j", fmt.Sprint(os.Getpid(), "-", i))
+			l, err := (&Slots{Dir: slots}).Acquire(context.Background(), tree, Claim{Job: "j", Run: fmt.Sprint(os.Getpid(), "-", i)})
 			if err != nil {
 				panic(err)
 			}
@@ -447,7 +447,7 @@ func TestAcquireAfterKill(t *testing.T) {
 		}
 		cmd.Wait()
 		l := acquire(t, s, tree, "j", fmt.Sprint("after", i))
-		if strings.Contains(l.Dirs.Workspace, "~") {
+		if l.Dirs != s.Places(tree)[0] {
 			t.Fatalf("a dead process still holds the slot: %s", l.Dirs.Workspace)
 		}
 		sameContents(t, contents(t, l.Dirs.Workspace), want)

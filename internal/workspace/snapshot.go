@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,19 +26,37 @@ type node struct {
 	files []file  // by name
 	dirs  []*node // by name
 	stays bool    // even when empty
+	ours  bool    // holds slots: no part of any tree
 }
+
+// mode is the permissions that the directory has in a slot.
+func (n *node) mode() uint32 { return n.perm | 0o700 }
 
 // file is a file or a symbolic link that is wanted.
 type file struct {
-	name string
-	look look
-	// Where the bytes are, when it is not the same path below the tree's
-	// root: another path, or here.
+	name       string
+	look       look // of the source
+	dev, links uint64
+	// Where the bytes are: at an absolute path, or here.
 	from string
 	body []byte
 	made bool // body counts
+	// Taken over from the user's git directory. One that is shared in a group
+	// may be read-only to us: the slot's is not.
+	git bool
 	// The copy shall be a second newer than the source, see [scan.meet].
 	newer bool
+}
+
+// perm is what the copy shall have.
+func (f *file) perm() uint32 { return f.permOf(f.look) }
+
+// permOf is what the copy shall have when the source looks so.
+func (f *file) permOf(source look) uint32 {
+	if f.git && !source.is(unix.S_IFLNK) {
+		return source.perm() | 0o600
+	}
+	return source.perm()
 }
 
 // mtime is what the copy shall have.
@@ -97,7 +115,7 @@ type flight struct {
 // snapshot looks at the tree. Calls for the same run that come together, or
 // within snapshotLife, share one look; the first run after the facts were
 // asked takes over theirs.
-func (t *Tree) snapshot(ctx context.Context, run string, skip fileID) (*snapshot, error) {
+func (t *Tree) snapshot(ctx context.Context, run string) (*snapshot, error) {
 	for {
 		t.shared.mu.Lock()
 		f := t.shared.flight
@@ -125,7 +143,7 @@ func (t *Tree) snapshot(ctx context.Context, run string, skip fileID) (*snapshot
 		f = &flight{run: run, done: make(chan struct{})}
 		t.shared.flight = f
 		t.shared.mu.Unlock()
-		f.snap, f.err = t.look(ctx, skip)
+		f.snap, f.err = t.look(ctx, fileID{})
 		close(f.done)
 		return f.snap, f.err
 	}
@@ -133,7 +151,7 @@ func (t *Tree) snapshot(ctx context.Context, run string, skip fileID) (*snapshot
 
 // look walks the tree. The directory skip is left out.
 func (t *Tree) look(ctx context.Context, skip fileID) (*snapshot, error) {
-	s := &scan{skip: skip, snap: &snapshot{at: time.Now()}}
+	s := &scan{skip: skip, below: t.below(), user: uint32(os.Geteuid()), snap: &snapshot{at: time.Now()}}
 	s.pool = newPool(ctx)
 	top := &node{perm: 0o755}
 	s.snap.top = top
@@ -158,12 +176,21 @@ func (t *Tree) look(ctx context.Context, skip fileID) (*snapshot, error) {
 		s.weigh(changed)
 	}
 	s.snap.stand = standing(s.stand.Load())
+	if s.ours.Load() {
+		top.dirs = slices.DeleteFunc(top.dirs, dropOurs)
+	}
 	if t.repo != nil {
 		prune(top)
 	}
 	slices.Sort(s.snap.notes)
 	slices.Sort(s.snap.strange)
 	return s.snap, nil
+}
+
+// dropOurs takes out directories of Fairlead's own.
+func dropOurs(n *node) bool {
+	n.dirs = slices.DeleteFunc(n.dirs, dropOurs)
+	return n.ours
 }
 
 // prune takes out directories that hold nothing: they mean nothing to git.
@@ -233,9 +260,12 @@ func (p *pool) stopped() bool {
 type scan struct {
 	pool
 	skip  fileID
+	below string // the tree's root, with a slash
+	user  uint32 // who reads
 	snap  *snapshot
 	files atomic.Int64
 	stand atomic.Int32
+	ours  atomic.Bool // some directory is
 	// Tracked files that should be there, and those that are.
 	expected, met atomic.Int64
 
@@ -408,6 +438,11 @@ func (s *scan) walk(p place) {
 		return
 	}
 	slices.Sort(names)
+	if _, found := slices.BinarySearch(names, tagName); found && isOurs(p.fd) {
+		p.ours = true
+		s.ours.Store(true)
+		return
+	}
 
 	var in within
 	cut := 0 // bytes of p.path inside its repository, slash counted
@@ -427,13 +462,14 @@ func (s *scan) walk(p place) {
 		if name == ".git" {
 			continue // the user's own; the slot's is made by hand
 		}
-		l, err := lookAt(p.fd, name)
-		if err != nil {
+		var st unix.Stat_t
+		if err := statAt(p.fd, name, &st); err != nil {
 			if !errors.Is(err, fs.ErrNotExist) { // gone meanwhile
 				s.note("%s: left out: %v", join(p.path, name), err)
 			}
 			continue
 		}
+		l := lookOf(&st)
 		var git *tracked
 		if p.repo != nil {
 			git = in.file(name, cut)
@@ -450,7 +486,11 @@ func (s *scan) walk(p place) {
 					s.untracked(join(p.path, name))
 				}
 			}
-			p.files = append(p.files, file{name: name, look: l, newer: newer})
+			if err := s.readable(p.fd, name, &st); err != nil {
+				s.note("%s: left out: %v", join(p.path, name), err)
+				continue
+			}
+			p.files = append(p.files, file{name: name, look: l, dev: uint64(st.Dev), links: uint64(st.Nlink), newer: newer})
 		case unix.S_IFDIR:
 			if git != nil && git.mode&modeType == modeGitlink {
 				s.meet(p, git, l)
@@ -463,7 +503,45 @@ func (s *scan) walk(p place) {
 		}
 	}
 	s.files.Add(int64(len(p.files)))
+	s.locate(p)
 	slices.SortFunc(p.dirs, func(a, b *node) int { return strings.Compare(a.name, b.name) })
+}
+
+// readable reports why a file cannot be read. Only of one that is not plainly
+// the reader's own the system is asked.
+func (s *scan) readable(dir int, name string, st *unix.Stat_t) error {
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || s.user == 0 || st.Uid == s.user && st.Mode&0o400 != 0 {
+		return nil
+	}
+	err := unix.Faccessat(dir, name, unix.R_OK, unix.AT_EACCESS)
+	if errors.Is(err, fs.ErrPermission) {
+		return errUnreadable
+	}
+	return nil // what else may be wrong, copying tells
+}
+
+// locate writes down where the files of a directory are, with one allocation
+// for all.
+func (s *scan) locate(p place) {
+	above := s.below
+	if p.path != "" {
+		above += p.path + "/"
+	}
+	size := 0
+	for i := range p.files {
+		size += len(above) + len(p.files[i].name)
+	}
+	var b strings.Builder
+	b.Grow(size)
+	for i := range p.files {
+		b.WriteString(above)
+		b.WriteString(p.files[i].name)
+	}
+	text := b.String()
+	for i := range p.files {
+		n := len(above) + len(p.files[i].name)
+		p.files[i].from, text = text[:n], text[n:]
+	}
 }
 
 // directory walks a directory that lies in p, if it is part of the tree.
@@ -486,9 +564,11 @@ func (s *scan) directory(p place, name string, l look, git *tracked, below []tra
 		}
 		return
 	}
-	if id, err := idOf(fd); err == nil && id == s.skip && s.skip != (fileID{}) {
-		unix.Close(fd)
-		return
+	if s.skip != (fileID{}) {
+		if id, err := idOf(fd); err == nil && id == s.skip {
+			unix.Close(fd)
+			return
+		}
 	}
 	child.fd = fd
 	if p.repo != nil {
@@ -546,41 +626,6 @@ func (s *scan) nested(child *place, p place, link bool, git *tracked) (walk bool
 
 // object is the name of the object, in hexadecimal.
 func (e *tracked) object() string { return hex.EncodeToString([]byte(e.oid)) }
-
-// askIndex lets git list the tracked files. How they looked is not told, so
-// that their standing is unsure.
-func askIndex(ctx context.Context, r *repository) (*index, error) {
-	out, err := git{dir: r.work}.output(ctx, "ls-files", "-z", "--cached", "--stage", "-t")
-	if err != nil {
-		return nil, fmt.Errorf("list tracked files: %w", err)
-	}
-	idx := &index{}
-	for line := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
-		// H 100644 <object> 0<tab>path
-		head, path, ok := strings.Cut(line, "\t")
-		word := strings.Fields(head)
-		if !ok || len(word) != 4 {
-			continue
-		}
-		mode, err := strconv.ParseUint(word[1], 8, 32)
-		if err != nil {
-			return nil, fmt.Errorf("list tracked files: mode %q", word[1])
-		}
-		oid, err := hex.DecodeString(word[2])
-		if err != nil {
-			return nil, fmt.Errorf("list tracked files: object %q", word[2])
-		}
-		e := tracked{path: path, mode: uint32(mode), oid: string(oid)}
-		if word[3] != "0" {
-			e.flags |= flagStage
-		}
-		if word[0] == "S" {
-			e.extended |= extSkipWorktree
-		}
-		idx.entries = append(idx.entries, e)
-	}
-	return idx, nil
-}
 
 // join puts a name below a slash path.
 func join(dir, name string) string {

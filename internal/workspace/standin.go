@@ -97,16 +97,16 @@ func (b *standInBuilder) add(path string, f file) {
 
 // copy takes over a file of the user's, if there is one.
 func (b *standInBuilder) copy(path, from string) {
-	l, err := lookPath(from)
+	var st unix.Stat_t
+	err := statAt(unix.AT_FDCWD, from, &st)
+	l := lookOf(&st)
 	if err != nil || !l.is(unix.S_IFREG) && !l.is(unix.S_IFLNK) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) && b.err == nil {
 			b.err = err
 		}
 		return
 	}
-	// A repository shared in a group may be read-only to us: the slot's is not.
-	l.mode |= 0o600
-	b.add(path, file{look: l, from: from})
+	b.add(path, file{look: l, dev: uint64(st.Dev), links: uint64(st.Nlink), from: from, git: true})
 }
 
 // all takes over a directory of the user's.

@@ -31,8 +31,14 @@ func lookOf(st *unix.Stat_t) look {
 // lookAt looks at a name in an open directory; links are not followed.
 func lookAt(dir int, name string) (look, error) {
 	var st unix.Stat_t
-	_, err := retry(func() (int, error) { return 0, unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+	err := statAt(dir, name, &st)
 	return lookOf(&st), err
+}
+
+// statAt is lookAt with all that there is to know.
+func statAt(dir int, name string, st *unix.Stat_t) error {
+	_, err := retry(func() (int, error) { return 0, unix.Fstatat(dir, name, st, unix.AT_SYMLINK_NOFOLLOW) })
+	return err
 }
 
 // lookFd looks at an open file.

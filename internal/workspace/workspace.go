@@ -1,7 +1,7 @@
 // Package workspace knows checked-out trees: what files they hold, what git
 // knows of them, and how to give every job a view of its own.
 //
-// Four ideas carry it.
+// Five ideas carry it.
 //
 // A [Tree] is what the user sees in the editor: tracked files as they are now,
 // with uncommitted changes, and untracked files that no ignore rule names.
@@ -14,8 +14,9 @@
 // inode. Jobs that start together share one.
 //
 // A [Slot] is where a job sees its own copy, at a path that is the same in
-// every run of that repository, because compilers and caches write absolute
-// paths down. A slot stays filled between runs. Its manifest remembers, for
+// every run and for every clone of that repository, because compilers and
+// caches write absolute paths down. There are as many as jobs run at once, and
+// any job may get any of them. A slot stays filled between runs. Its manifest remembers, for
 // each file, how the source looked when it was copied and how the copy looked
 // right after; when both still look so, the copy is still good. So a job's start
 // costs two stats a file, and the job's leftovers (build outputs, edits,
@@ -23,8 +24,11 @@
 // further than the stats it names, so that a crash at any moment leaves at
 // worst a slot with more to mend.
 //
-//	Tree ──► snapshot ─┐
-//	                   ├─► wanted tree ──► mend ──► slot ──► job ──► Release
+// A [Paper] is a snapshot read as a slot: what a job would see in one, without
+// one being made.
+//
+//	Tree ──► snapshot ─┬──────────────────────────► Paper
+//	                   ├─► wanted tree ──► mend ──► Slot ──► job ──► Release
 //	.git (by hand) ────┘      manifest ──┘  └──► manifest     └───► Keep ─► Reclaim
 //
 // The .git directory of a slot is made by hand: the user's HEAD, refs and index,
@@ -43,6 +47,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 )
 
@@ -99,6 +104,9 @@ func Open(ctx context.Context, dir string) (*Tree, error) {
 
 // Root is the tree's directory, absolute and free of symbolic links.
 func (t *Tree) Root() string { return t.root }
+
+// below is the root with a slash: what all paths of the tree begin with.
+func (t *Tree) below() string { return strings.TrimSuffix(t.root, "/") + "/" }
 
 // HasGit reports whether the tree is a git working tree.
 func (t *Tree) HasGit() bool { return t.repo != nil }

@@ -84,7 +84,7 @@ func open(t testing.TB, dir string) *Tree {
 
 func acquire(t testing.TB, s *Slots, tree *Tree, job, run string) *Slot {
 	t.Helper()
-	l, err := s.Acquire(context.Background(), tree, job, run)
+	l, err := s.Acquire(context.Background(), tree, Claim{Job: job, Run: run})
 	if err != nil {
 		t.Fatal(err)
 	}

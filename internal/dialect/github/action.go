@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/dialect/github/expression"
 	"github.com/fairlead-dev/fairlead/internal/dialect/github/workflow"
 	"github.com/fairlead-dev/fairlead/internal/plan"
@@ -55,6 +56,9 @@ func (n *session) load(ctx context.Context, ref reference, s *plan.Scope, at pla
 		if a != nil {
 			return a, nil
 		}
+	}
+	if ref.repository == "" && s.Paper {
+		return nil, fmt.Errorf("load action %s: %w", key, dialect.ErrPaper)
 	}
 	a := &action{ref: ref, root: s.Dirs.Workspace}
 	rest := ref.path

@@ -265,42 +265,57 @@ func workflowPath(file string) string {
 }
 
 func (e *evaluator) runner() *expression.Object {
-	s := e.s
 	out := expression.NewObject()
-	set := func(k, v string) {
-		if v != "" {
-			out.Set(k, v)
+	e.machine(func(name, value string) { out.Set(name, value) })
+	return out
+}
+
+// machine says what is known of the machine, the properties of the runner
+// context.
+func (e *evaluator) machine(set func(name, value string)) {
+	s := e.s
+	for _, p := range [...]struct{ name, value string }{
+		{"os", s.OS}, {"arch", s.Arch}, {"name", runnerName}, {"environment", "self-hosted"},
+		{"tool_cache", s.Dirs.Tools}, {"temp", s.Dirs.Temp},
+	} {
+		if p.value != "" {
+			set(p.name, p.value)
 		}
 	}
-	set("os", s.OS)
-	set("arch", s.Arch)
-	set("name", runnerName)
-	set("environment", "self-hosted")
-	set("tool_cache", s.Dirs.Tools)
-	set("temp", s.Dirs.Temp)
 	if s.Dirs.Workspace != "" {
 		set("workspace", path.Dir(s.Dirs.Workspace))
 	}
 	if s.Context != nil && s.Debug {
-		out.Set("debug", "1")
+		set("debug", "1")
 	}
-	return out
 }
 
 const runnerName = "fairlead"
 
-// github makes the github context. Its scalar properties, but for those that
-// are also secret or only of use inside expressions, are the GITHUB_ variables
-// of steps too: see environment.
+// github makes the github context.
 func (e *evaluator) github() *expression.Object {
 	if e.made != nil {
 		return e.made
 	}
-	s := e.s
 	out := expression.NewObject()
 	e.made = out
-	set := func(k, v string) { out.Set(k, v) }
-	if s.Context != nil && s.Change != nil {
+	e.properties(func(name, value string) { out.Set(name, value) })
+	if e.hasChange() {
+		out.Set("ref_protected", false)
+		out.Set("event", payload(e.s.Context))
+	}
+	return out
+}
+
+// hasChange reports whether it is known what the run is about.
+func (e *evaluator) hasChange() bool { return e.s.Context != nil && e.s.Change != nil }
+
+// properties says the properties of the github context that are texts. But for
+// those that are also secret or only of use inside expressions, they are the
+// GITHUB_ variables of steps too: see environment.
+func (e *evaluator) properties(set func(name, value string)) {
+	s := e.s
+	if e.hasChange() {
 		c := s.Change
 		owner, _, _ := strings.Cut(c.Repository, "/")
 		server, api, graphql := servers(c.Server)
@@ -328,22 +343,8 @@ func (e *evaluator) github() *expression.Object {
 		name, kind := shortRef(c.Ref)
 		set("ref_name", name)
 		set("ref_type", kind)
-		out.Set("ref_protected", false)
 		set("secret_source", "Actions")
-		event := payload(s.Context)
-		out.Set("event", event)
-		if repository, ok := event["repository"].(map[string]any); ok {
-			set("repository_id", idText(repository["id"]))
-			if owner, ok := repository["owner"].(map[string]any); ok {
-				set("repository_owner_id", idText(owner["id"]))
-			}
-			if v, ok := repository["visibility"].(string); ok {
-				set("repository_visibility", v)
-			}
-		}
-		if sender, ok := event["sender"].(map[string]any); ok {
-			set("actor_id", idText(sender["id"]))
-		}
+		identities(c.Payload, set)
 		if p := s.Pipeline; p != nil {
 			set("workflow", p.Name)
 			set("workflow_ref", c.Repository+"/"+p.File+"@"+c.Ref)
@@ -364,7 +365,31 @@ func (e *evaluator) github() *expression.Object {
 	for _, k := range sortedKeys(e.self) {
 		set(k, e.self[k])
 	}
-	return out
+}
+
+// identities says what the event tells of the repository and of who acted.
+// Where it does not speak of them at all, payload does, and knows no IDs.
+func identities(p event, set func(name, value string)) {
+	object := func(key string) (o event, ok bool) {
+		v, given := p[key]
+		if !given {
+			return nil, true
+		}
+		o, ok = v.(map[string]any)
+		return o, ok
+	}
+	if repository, ok := object("repository"); ok {
+		set("repository_id", idText(repository["id"]))
+		if owner, ok := repository["owner"].(map[string]any); ok || repository == nil {
+			set("repository_owner_id", idText(owner["id"]))
+		}
+		if v, ok := repository["visibility"].(string); ok {
+			set("repository_visibility", v)
+		}
+	}
+	if sender, ok := object("sender"); ok {
+		set("actor_id", idText(sender["id"]))
+	}
 }
 
 // idText is a number of the event as text; IDs that nobody knows are empty.
@@ -372,7 +397,11 @@ func idText(v any) string { return expression.String(v) }
 
 // servers are the addresses of a code host: pages, REST and GraphQL.
 func servers(server string) (page, api, graphql string) {
-	page = strings.TrimSuffix(cmp.Or(server, "https://github.com"), "/")
+	const public = "https://github.com"
+	page = strings.TrimSuffix(cmp.Or(server, public), "/")
+	if page == public {
+		return page, "https://api.github.com", "https://api.github.com/graphql"
+	}
 	u, err := url.Parse(page)
 	switch {
 	case err != nil:

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"weak"
 
 	"github.com/fairlead-dev/fairlead/internal/dialect/github/expression"
 	"github.com/fairlead-dev/fairlead/internal/plan"
@@ -185,11 +186,32 @@ func payload(c *plan.Context) map[string]any {
 // about: new commits.
 const defaultAction = "synchronize"
 
-// eventFile is the event as a file for the steps.
-func eventFile(c *plan.Context, d plan.Dirs) (plan.File, error) {
-	body, err := json.MarshalIndent(payload(c), "", "  ")
+// eventFile is the event as a file for the steps. The jobs of a run share its
+// text.
+func (d *Dialect) eventFile(c *plan.Context, dirs plan.Dirs) (plan.File, error) {
+	file := plan.File{Path: eventPath(dirs), Mode: 0o644}
+	run := weak.Make(c)
+	d.mu.Lock()
+	if d.event.of == run {
+		file.Body = d.event.text
+	}
+	d.mu.Unlock()
+	if file.Body != nil {
+		return file, nil
+	}
+	text, err := json.MarshalIndent(payload(c), "", "  ")
 	if err != nil {
 		return plan.File{}, fmt.Errorf("write the event: %w", err)
 	}
-	return plan.File{Path: eventPath(d), Mode: 0o644, Body: body}, nil
+	d.mu.Lock()
+	d.event = eventText{of: run, text: text}
+	d.mu.Unlock()
+	file.Body = text
+	return file, nil
+}
+
+// eventText is the event of a run as the text of a file.
+type eventText struct {
+	of   weak.Pointer[plan.Context]
+	text []byte
 }

@@ -96,6 +96,8 @@ type Fetcher interface {
 
 // Builtins are actions that are done without their code.
 type Builtins interface {
+	// Aloof reports whether a call can be run before there is a workspace.
+	Aloof(builtin.Call) bool
 	Lookup(ref string) (*builtin.Action, bool)
 	Run(ctx context.Context, c builtin.Call, log io.Writer) (plan.Effects, error)
 	// Uploaded are the artifacts that JavaScript actions of the job have
@@ -111,6 +113,9 @@ type Dialect struct {
 	parsed map[textKey]*workflow.Workflow
 	oldest []textKey // of parsed, in order of arrival
 	kept   int       // bytes of the texts of parsed
+
+	event    eventText       // of the run that was last asked for
+	programs map[string]bool // that were found on PATH
 }
 
 // New makes the dialect.
@@ -118,7 +123,7 @@ func New(cfg Config) *Dialect {
 	if cfg.LookPath == nil {
 		cfg.LookPath = lookPath
 	}
-	return &Dialect{cfg: cfg, parsed: map[textKey]*workflow.Workflow{}}
+	return &Dialect{cfg: cfg, parsed: map[textKey]*workflow.Workflow{}, programs: map[string]bool{}}
 }
 
 // Name implements [dialect.Dialect].

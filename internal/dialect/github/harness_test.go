@@ -169,6 +169,7 @@ func (w *world) job(j *plan.Job, s *plan.Scope) plan.Verdict {
 		w.done[j.ID] = plan.Outcome{Verdict: plan.Failure}
 		return plan.Failure
 	}
+	w.place(setup.Files)
 	r.all(setup.Before, nil, r.steps)
 	r.all(j.Steps, nil, r.steps)
 	for _, p := range slices.Backward(r.posts) {
@@ -331,12 +332,19 @@ func (r *frameRun) work(step *plan.Step, s *plan.Scope) (plan.Verdict, *plan.Act
 	return verdict, act, fx
 }
 
-func (w *world) exec(c *plan.Command, more map[string]string, out *bytes.Buffer) plan.Verdict {
-	for _, f := range c.Files {
+func (w *world) place(files []plan.File) {
+	for _, f := range files {
+		if err := os.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil {
+			w.t.Fatal(err)
+		}
 		if err := os.WriteFile(f.Path, f.Body, os.FileMode(f.Mode)); err != nil {
 			w.t.Fatal(err)
 		}
 	}
+}
+
+func (w *world) exec(c *plan.Command, more map[string]string, out *bytes.Buffer) plan.Verdict {
+	w.place(c.Files)
 	ctx, cancel := context.WithCancel(w.t.Context())
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/bmatcuk/doublestar/v4"
 
+	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/dialect/github/expression"
 )
 
@@ -32,6 +33,10 @@ func (e *evaluator) hashFiles(args []any) (any, error) {
 	root := e.s.Dirs.Workspace
 	if root == "" {
 		return "", fmt.Errorf("hashFiles can be used only inside a job, when there is a workspace")
+	}
+	if e.s.Paper {
+		e.err = fmt.Errorf("hashFiles: %w", dialect.ErrPaper)
+		return "", e.err
 	}
 	var lines []string
 	follow := false

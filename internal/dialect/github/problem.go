@@ -30,6 +30,9 @@ func badExpression(at plan.Source, text string, err error) error {
 	if errors.As(err, &problem) {
 		return problem // of a function called in it
 	}
+	if errors.Is(err, dialect.ErrPaper) {
+		return err
+	}
 	var e *expression.Error
 	if !errors.As(err, &e) {
 		return err

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 
@@ -70,31 +68,17 @@ func (n *session) Close() error {
 // that one that is missing fails the job before it has done anything.
 func (n *session) Setup(ctx context.Context, s *plan.Scope) (dialect.Setup, error) {
 	var out dialect.Setup
-	if err := writeEvent(s); err != nil {
-		return out, err
+	if s.Context != nil && s.Change != nil && s.Dirs.Temp != "" {
+		event, err := n.d.eventFile(s.Context, s.Dirs)
+		if err != nil {
+			return out, err
+		}
+		out.Files = append(out.Files, event)
 	}
 	k := setup{session: n, ctx: ctx, s: s, out: &out, seen: map[string]bool{}}
 	file, _ := (&evaluator{s: s}).ofJob(valueFile).(string)
 	err := k.steps(s.Job.Steps, home(file), nil)
 	return out, err
-}
-
-// writeEvent leaves the event where steps look for it.
-func writeEvent(s *plan.Scope) error {
-	if s.Context == nil || s.Change == nil || s.Dirs.Temp == "" {
-		return nil
-	}
-	f, err := eventFile(s.Context, s.Dirs)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil {
-		return fmt.Errorf("write the event: %w", err)
-	}
-	if err := os.WriteFile(f.Path, f.Body, os.FileMode(f.Mode)); err != nil {
-		return fmt.Errorf("write the event: %w", err)
-	}
-	return nil
 }
 
 // setup looks through a job's steps for the actions they use.

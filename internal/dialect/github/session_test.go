@@ -593,6 +593,8 @@ func TestSideBySide(t *testing.T) {
 // fakeBuiltins have one action with a post step.
 type fakeBuiltins struct{}
 
+func (fakeBuiltins) Aloof(builtin.Call) bool { return false }
+
 func (fakeBuiltins) Lookup(ref string) (*builtin.Action, bool) {
 	if name, _, _ := strings.Cut(ref, "@"); name != "actions/checkout" {
 		return nil, false

@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
+	"github.com/fairlead-dev/fairlead/internal/dialect/github/builtin"
 	"github.com/fairlead-dev/fairlead/internal/dialect/github/expression"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
@@ -133,9 +135,11 @@ func (r *resolving) run(act *plan.Act) error {
 		return err
 	}
 	dir = r.dir(dir)
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && !script.Dir.IsZero() {
-		return wrong(script.Dir.Source, "working-directory", fmt.Sprintf("the working directory %s does not exist", dir),
-			"make it in an earlier step, or correct working-directory:")
+	if !script.Dir.IsZero() && !r.s.Paper {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			return wrong(script.Dir.Source, "working-directory", fmt.Sprintf("the working directory %s does not exist", dir),
+				"make it in an earlier step, or correct working-directory:")
+		}
 	}
 	file := filepath.Join(r.s.Dirs.Temp, "step_"+r.step.Key+sh.extension)
 	act.Command = &plan.Command{
@@ -144,9 +148,19 @@ func (r *resolving) run(act *plan.Act) error {
 		Path:   slices.Clone(r.s.Path),
 		Dir:    dir,
 		Files:  []plan.File{{Path: file, Mode: 0o755, Body: sh.script(text)}},
-		Script: text,
+		Script: text, Volatile: volatile,
 	}
 	return nil
+}
+
+// volatile are the variables that tell one run from another: a script that does
+// not use them does the same in each. What is said of the repository, the
+// server and the machine is not among them.
+var volatile = []string{
+	"GITHUB_RUN_ID", "GITHUB_RUN_NUMBER", "GITHUB_RUN_ATTEMPT", "GITHUB_SHA", "GITHUB_WORKFLOW_SHA", "GITHUB_WORKFLOW_REF", "GITHUB_WORKFLOW",
+	"GITHUB_REF", "GITHUB_REF_NAME", "GITHUB_REF_TYPE", "GITHUB_REF_PROTECTED", "GITHUB_HEAD_REF", "GITHUB_BASE_REF", "GITHUB_EVENT_NAME",
+	"GITHUB_ACTOR", "GITHUB_ACTOR_ID", "GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTION", "GITHUB_JOB", "GITHUB_TOKEN",
+	"ACTIONS_RUNTIME_TOKEN", "ACTIONS_RUNTIME_URL", "ACTIONS_RESULTS_URL", "ACTIONS_CACHE_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_URL",
 }
 
 // dir is where a script runs.
@@ -185,21 +199,32 @@ func (r *resolving) shell(value string, at plan.Source) (shell, *plan.Problem, e
 }
 
 // found reports whether a program is there. Programs do not go away while a job
-// runs, so it is looked for once; one that is missing may yet come.
+// runs, so it is looked for once; one that is missing may yet come. On paper,
+// where nothing is started, what another job has found will do.
 func (r *resolving) found(program string) bool {
+	if r.s.Paper && len(r.s.Path) == 0 {
+		return known(&r.d.mu, r.d.programs, program, func() bool { return r.lookFor(program) })
+	}
 	key := strings.Join(append([]string{program}, r.s.Path...), "\x00")
-	r.mu.Lock()
-	known := r.programs[key]
-	r.mu.Unlock()
-	if known {
-		return true
+	return known(&r.mu, r.programs, key, func() bool { return r.lookFor(program) })
+}
+
+func (r *resolving) lookFor(program string) bool {
+	_, err := r.d.cfg.LookPath(program, r.s.Path)
+	return err == nil
+}
+
+// known reports whether the key is in the set, or now found and put there.
+func known(mu *sync.Mutex, set map[string]bool, key string, find func() bool) bool {
+	mu.Lock()
+	have := set[key]
+	mu.Unlock()
+	if have || !find() {
+		return have
 	}
-	if _, err := r.d.cfg.LookPath(program, r.s.Path); err != nil {
-		return false
-	}
-	r.mu.Lock()
-	r.programs[key] = true
-	r.mu.Unlock()
+	mu.Lock()
+	set[key] = true
+	mu.Unlock()
 	return true
 }
 
@@ -222,6 +247,7 @@ func (r *resolving) uses(act *plan.Act) error {
 			inputs[g.Name] = g.Value
 		}
 		act.Builtin = &plan.Builtin{Name: b.Name, Inputs: inputs, Env: r.e.env}
+		act.Builtin.Aloof = r.d.cfg.Builtins.Aloof(builtin.Call{Name: b.Name, Inputs: inputs, Scope: r.s})
 		if b.Post {
 			r.remember(&use{inputs: inputs})
 			post := r.post()
@@ -453,7 +479,7 @@ func (r *resolving) node(act *plan.Act, a *action, inputs map[string]string, p p
 		Env:    env,
 		Path:   slices.Clone(r.s.Path),
 		Dir:    r.s.Dirs.Workspace,
-		Script: r.step.Use.Ref + withText(inputs),
+		Script: r.step.Use.Ref + withText(inputs), Volatile: volatile,
 	}
 	return nil
 }

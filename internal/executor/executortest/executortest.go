@@ -107,7 +107,7 @@ func (p *place) run(script string) (executor.Result, string) {
 	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
 	defer cancel()
 	var out bytes.Buffer
-	res, err := p.Run(ctx, p.sh(script), &out)
+	res, err := p.Run(ctx, p.sh(script), nil, &out)
 	if err != nil {
 		p.t.Fatalf("run %q: %v", script, err)
 	}
@@ -200,7 +200,7 @@ func (s suite) bigOutput(t *testing.T) {
 	r := s.room(t)
 	const size = 32 << 20
 	var c counter
-	res, err := r.Run(t.Context(), r.sh(fmt.Sprintf(`yes 0123456789abcde | head -c %d`, size)), &c)
+	res, err := r.Run(t.Context(), r.sh(fmt.Sprintf(`yes 0123456789abcde | head -c %d`, size)), nil, &c)
 	if err != nil || res.Exit != 0 {
 		t.Fatalf("exit %d, %v", res.Exit, err)
 	}
@@ -240,7 +240,7 @@ func (s suite) slowWriter(t *testing.T) {
 	done := make(chan executor.Result)
 	marker := filepath.Join(r.dirs.Temp, "done")
 	go func() {
-		res, err := r.Run(t.Context(), r.sh("head -c 8000000 /dev/zero; echo >"+marker), g)
+		res, err := r.Run(t.Context(), r.sh("head -c 8000000 /dev/zero; echo >"+marker), nil, g)
 		if err != nil {
 			t.Error(err)
 		}
@@ -264,7 +264,7 @@ func (full) Write([]byte) (int, error) { return 0, errFull }
 
 func (s suite) failingWriter(t *testing.T) {
 	r := s.room(t)
-	_, err := r.Run(t.Context(), r.sh("while :; do echo x; done"), full{})
+	_, err := r.Run(t.Context(), r.sh("while :; do echo x; done"), nil, full{})
 	if !errors.Is(err, errFull) {
 		t.Errorf("error %v, want the writer's", err)
 	}
@@ -277,7 +277,7 @@ func (s suite) environment(t *testing.T) {
 	var out bytes.Buffer
 	res, err := r.Run(t.Context(), &plan.Command{
 		Argv: []string{"mytool"}, Env: map[string]string{"A": "b=c d"}, Path: []string{bin, "/nowhere"}, Dir: r.Dirs().Workspace, Files: []plan.File{tool},
-	}, &out)
+	}, nil, &out)
 	want := fmt.Sprintf("b=c d,%s,%s,%s\n", r.Dirs().Home, r.Dirs().Workspace, bin)
 	if err != nil || res.Exit != 0 || out.String() != want {
 		t.Errorf("exit %d, %v, %q; want %q", res.Exit, err, &out, want)
@@ -290,7 +290,7 @@ func (s suite) files(t *testing.T) {
 	c.Dir = r.Dirs().Temp
 	c.Files = []plan.File{{Path: filepath.Join(r.Dirs().Temp, "a/b/c"), Mode: 0o700, Body: []byte("#!/bin/sh\nexit 7\n")}}
 	var out bytes.Buffer
-	res, err := r.Run(t.Context(), c, &out)
+	res, err := r.Run(t.Context(), c, nil, &out)
 	if err != nil || res.Exit != 7 || out.String() != "#!/bin/sh\nexit 7\n" {
 		t.Errorf("exit %d, %v, %q", res.Exit, err, &out)
 	}
@@ -316,7 +316,7 @@ func (s suite) cannotStart(t *testing.T) {
 		if c.Dir == "" {
 			c.Dir = r.Dirs().Workspace
 		}
-		_, err := r.Run(t.Context(), c, io.Discard)
+		_, err := r.Run(t.Context(), c, nil, io.Discard)
 		if err == nil {
 			t.Errorf("%q in %s could be run", c.Argv, c.Dir)
 			continue
@@ -389,7 +389,7 @@ func (s suite) cancel(t *testing.T) {
 				}
 				cancel()
 			}()
-			res, err := r.Run(ctx, r.sh(script), d)
+			res, err := r.Run(ctx, r.sh(script), nil, d)
 			if err != nil || !res.Stopped || res.Exit == 0 {
 				t.Errorf("stopped %t, exit %d, %v", res.Stopped, res.Exit, err)
 			}
@@ -412,7 +412,7 @@ func (s suite) cancelBefore(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	marker := filepath.Join(r.dirs.Temp, "ran")
-	res, err := r.Run(ctx, r.sh("echo >"+marker), io.Discard)
+	res, err := r.Run(ctx, r.sh("echo >"+marker), nil, io.Discard)
 	if err != nil || !res.Stopped {
 		t.Errorf("stopped %t, %v", res.Stopped, err)
 	}
@@ -472,7 +472,7 @@ func (s suite) close(t *testing.T) {
 			d := newDot()
 			done := make(chan executor.Result)
 			go func() {
-				res, err := r.Run(t.Context(), r.sh(`sleep 1000 & echo $$ $! .; wait`), d)
+				res, err := r.Run(t.Context(), r.sh(`sleep 1000 & echo $$ $! .; wait`), nil, d)
 				if err != nil {
 					t.Error(err)
 				}
@@ -491,7 +491,7 @@ func (s suite) close(t *testing.T) {
 					t.Errorf("process %d lives although Close has returned: state %s, parent %s, we are %d", pid, state, parent, os.Getpid())
 				}
 			}
-			if _, err := r.Run(t.Context(), r.sh("true"), io.Discard); err == nil {
+			if _, err := r.Run(t.Context(), r.sh("true"), nil, io.Discard); err == nil {
 				t.Error("a closed room runs commands")
 			}
 			if err := r.Close(); err != nil {
@@ -507,7 +507,7 @@ func (s suite) concurrent(t *testing.T) {
 	for i := range 40 {
 		wg.Go(func() {
 			var out bytes.Buffer
-			res, err := r.Run(t.Context(), r.sh(fmt.Sprintf("echo %d; exit %d", i, i)), &out)
+			res, err := r.Run(t.Context(), r.sh(fmt.Sprintf("echo %d; exit %d", i, i)), nil, &out)
 			if err != nil || res.Exit != i || out.String() != fmt.Sprintln(i) || res.LeftOver != 0 {
 				t.Errorf("%d: exit %d, %q, %d left over, %v", i, res.Exit, &out, res.LeftOver, err)
 			}
@@ -529,10 +529,10 @@ func Leaks(t *testing.T, x executor.Executor) {
 			ctx, cancel := context.WithCancel(t.Context())
 			d := newDot()
 			go func() { <-d.seen; cancel() }()
-			if _, err := r.Run(ctx, r.sh(stubborn["daemon"]), d); err != nil {
+			if _, err := r.Run(ctx, r.sh(stubborn["daemon"]), nil, d); err != nil {
 				t.Error(err)
 			}
-			if _, err := r.Run(t.Context(), &plan.Command{Argv: []string{"/no/such/program"}, Dir: "/"}, io.Discard); err == nil {
+			if _, err := r.Run(t.Context(), &plan.Command{Argv: []string{"/no/such/program"}, Dir: "/"}, nil, io.Discard); err == nil {
 				t.Error("no error")
 			}
 		})

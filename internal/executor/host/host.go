@@ -24,6 +24,9 @@
 //   - When a step is cancelled, everything inside its fence gets TERM, and
 //     after the grace period KILL. Closing the room does the same with all
 //     that is left, with a shorter grace.
+//   - A step can be watched (package trace). The supervisor is a thread of
+//     Fairlead's own; when Fairlead is killed, the calls of a watched step
+//     fail until the keeper has killed it, too.
 //   - When Fairlead itself is killed, a keeper (a small shell waiting at the
 //     other end of a pipe) kills what it left. The one gap: without control
 //     groups, a process that wiped its own environment survives that.
@@ -42,6 +45,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/executor"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/trace"
 )
 
 // DefaultGrace is how long processes have between TERM and KILL.
@@ -97,6 +101,13 @@ type Executor struct {
 	base  environment
 	yard  yard
 	err   error
+
+	probe   sync.Once
+	ability trace.Ability
+	unable  error // why nothing can be watched
+
+	classify sync.Once
+	class    executor.Class
 
 	meter   Meter
 	looking sync.Mutex

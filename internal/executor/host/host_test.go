@@ -160,7 +160,7 @@ func TestErrors(t *testing.T) {
 			if c.command.Dir == "" {
 				c.command.Dir = dir
 			}
-			_, err := r.Run(t.Context(), &c.command, io.Discard)
+			_, err := r.Run(t.Context(), &c.command, nil, io.Discard)
 			if err == nil {
 				t.Fatal("it could be started")
 			}
@@ -190,7 +190,7 @@ func TestLimitsAreKeptOrRefused(t *testing.T) {
 		return
 	}
 	defer r.Close()
-	res, err := r.Run(t.Context(), &plan.Command{Argv: []string{"sh", "-c", `i=0; while [ $i -lt 40 ]; do sleep 1000 & i=$((i+1)); done`}, Dir: "/"}, io.Discard)
+	res, err := r.Run(t.Context(), &plan.Command{Argv: []string{"sh", "-c", `i=0; while [ $i -lt 40 ]; do sleep 1000 & i=$((i+1)); done`}, Dir: "/"}, nil, io.Discard)
 	if err != nil || res.Exit == 0 {
 		t.Errorf("41 processes where 20 are allowed: exit %d, %v", res.Exit, err)
 	}
@@ -213,7 +213,7 @@ func runUntilKilled(o host.Options) {
 		_, err = r.Run(context.Background(), &plan.Command{
 			Argv: []string{"sh", "-c", `trap '' TERM HUP; sleep 1000 & echo $!; setsid sh -c 'sleep 1000 >/dev/null 2>&1 & echo $!'; echo $$; echo .; while :; do sleep 1; done`},
 			Dir:  "/",
-		}, os.Stdout)
+		}, nil, os.Stdout)
 	}
 	fmt.Println(err)
 	os.Exit(1)
@@ -283,7 +283,7 @@ func TestForgottenRoom(t *testing.T) {
 				t.Fatal(err)
 			}
 			var out bytes.Buffer
-			if _, err := r.Run(t.Context(), &plan.Command{Argv: []string{"sh", "-c", "sleep 1000 & echo $!"}}, &out); err != nil {
+			if _, err := r.Run(t.Context(), &plan.Command{Argv: []string{"sh", "-c", "sleep 1000 & echo $!"}}, nil, &out); err != nil {
 				t.Fatal(err)
 			}
 			var pid int
@@ -326,7 +326,7 @@ func BenchmarkSpawn(b *testing.B) {
 			r := openRoom(b, newHost(b, o))
 			c := &plan.Command{Argv: []string{"bash", "-e", script}, Dir: r.Dirs().Workspace}
 			for b.Loop() {
-				if res, err := r.Run(b.Context(), c, io.Discard); err != nil || res.Exit != 0 {
+				if res, err := r.Run(b.Context(), c, nil, io.Discard); err != nil || res.Exit != 0 {
 					b.Fatal(res.Exit, err)
 				}
 			}
@@ -343,7 +343,7 @@ func BenchmarkRoom(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := r.Run(b.Context(), &plan.Command{Argv: []string{"/bin/true"}, Dir: "/"}, io.Discard); err != nil {
+				if _, err := r.Run(b.Context(), &plan.Command{Argv: []string{"/bin/true"}, Dir: "/"}, nil, io.Discard); err != nil {
 					b.Fatal(err)
 				}
 				if err := r.Close(); err != nil {
@@ -367,7 +367,7 @@ func BenchmarkOutput(b *testing.B) {
 	}
 	b.SetBytes(size)
 	for b.Loop() {
-		if res, err := r.Run(b.Context(), &plan.Command{Argv: argv, Dir: "/"}, io.Discard); err != nil || res.Exit != 0 {
+		if res, err := r.Run(b.Context(), &plan.Command{Argv: argv, Dir: "/"}, nil, io.Discard); err != nil || res.Exit != 0 {
 			b.Fatal(res.Exit, err)
 		}
 	}
@@ -383,7 +383,7 @@ func BenchmarkFirst(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := r.Run(b.Context(), &plan.Command{Argv: []string{"/bin/true"}, Dir: "/"}, io.Discard); err != nil {
+				if _, err := r.Run(b.Context(), &plan.Command{Argv: []string{"/bin/true"}, Dir: "/"}, nil, io.Discard); err != nil {
 					b.Fatal(err)
 				}
 				if err := errors.Join(r.Close(), x.Close()); err != nil {
@@ -418,7 +418,7 @@ func BenchmarkPipeline(b *testing.B) {
 			_, err := w.Line("1", time.Now(), line)
 			return err
 		})
-		if res, err := r.Run(b.Context(), &plan.Command{Argv: argv, Dir: "/"}, s); err != nil || res.Exit != 0 {
+		if res, err := r.Run(b.Context(), &plan.Command{Argv: argv, Dir: "/"}, nil, s); err != nil || res.Exit != 0 {
 			b.Fatal(res.Exit, err)
 		}
 		if err := errors.Join(s.Close(), w.Close()); err != nil {

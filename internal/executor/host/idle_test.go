@@ -26,7 +26,7 @@ func TestIdleCountsWorkNotWaiting(t *testing.T) {
 	t.Cleanup(func() { room.Close() })
 	spawn := func(script string) {
 		go func() { // ended by Close
-			_, _ = room.Run(t.Context(), &plan.Command{Argv: []string{"sh", "-c", script}}, io.Discard)
+			_, _ = room.Run(t.Context(), &plan.Command{Argv: []string{"sh", "-c", script}}, nil, io.Discard)
 		}()
 	}
 	cores := float64(runtime.NumCPU())

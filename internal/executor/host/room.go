@@ -18,6 +18,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/executor"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/trace"
 )
 
 // room is where one job's steps run.
@@ -43,7 +44,7 @@ func newRoom(x *Executor, p pen, dirs plan.Dirs) *room {
 func (r *room) Dirs() plan.Dirs { return r.dirs }
 
 // Run runs a command to its end.
-func (r *room) Run(ctx context.Context, c *plan.Command, out io.Writer) (executor.Result, error) {
+func (r *room) Run(ctx context.Context, c *plan.Command, watch *trace.Spec, out io.Writer) (executor.Result, error) {
 	if ctx.Err() != nil {
 		return executor.Result{Exit: 128 + int(syscall.SIGTERM), Signal: unix.SignalName(syscall.SIGTERM), Stopped: true}, nil
 	}
@@ -59,8 +60,15 @@ func (r *room) Run(ctx context.Context, c *plan.Command, out io.Writer) (executo
 	if s.fence, err = r.pen.fence(); err != nil {
 		return executor.Result{}, fmt.Errorf("host: run: %w", err)
 	}
+	var blind string
+	if watch != nil {
+		s.tracer, blind = r.x.tracer(c, watch)
+	}
 	pipe, err := r.start(s, c)
 	if err != nil {
+		if s.tracer != nil {
+			s.tracer.Finish(0)
+		}
 		s.fence.free()
 		return executor.Result{}, fmt.Errorf("host: run: %w", err)
 	}
@@ -78,6 +86,12 @@ func (r *room) Run(ctx context.Context, c *plan.Command, out io.Writer) (executo
 		res.Signal = unix.SignalName(status.Signal())
 	}
 	res.LeftOver = s.fence.alive()
+	switch {
+	case s.tracer != nil:
+		res.Observation = s.tracer.Finish(res.LeftOver)
+	case watch != nil:
+		res.Observation = unwatched(blind)
+	}
 	if res.Exit != 0 && !stopped {
 		// Also when a shell reports that its child was killed.
 		res.OOM = r.pen.oom(res.Exit == 128+int(syscall.SIGKILL))
@@ -180,9 +194,10 @@ func (r *room) Close() error {
 
 // step is one command while it runs.
 type step struct {
-	fence fence
-	pid   int
-	grace time.Duration
+	fence  fence
+	tracer *trace.Tracer // nil when nobody watches
+	pid    int
+	grace  time.Duration
 
 	ended chan struct{} // closed when the first process, and if stopped all others, have ended
 
@@ -224,7 +239,13 @@ func (r *room) start(s *step, c *plan.Command) (*os.File, error) {
 	defer unix.Close(null)
 
 	pa := &syscall.ProcAttr{Dir: dir, Env: env, Files: []uintptr{uintptr(null), uintptr(fds[1]), uintptr(fds[1])}, Sys: &attr}
-	pid, err := s.fence.start(func() (int, error) { return forkExec(file, c.Argv, pa) })
+	fork := func() (int, error) { return forkExec(file, c.Argv, pa) }
+	if s.tracer != nil {
+		s.tracer.Attr(&attr)
+		untraced := fork
+		fork = func() (int, error) { return s.tracer.Start(file, dir, c.Argv, untraced) }
+	}
+	pid, err := s.fence.start(fork)
 	if err != nil {
 		unix.Close(fds[0])
 		return nil, explain(err, file, dir, c.Argv, env)
@@ -258,7 +279,12 @@ func forkExec(file string, argv []string, attr *syscall.ProcAttr) (int, error) {
 // all others; then it lets the reader of the pipe know.
 func (s *step) await(pipe *os.File) {
 	var status syscall.WaitStatus
-	_ = wait(s.pid, &status) // fails only if the child is not ours
+	// Waiting fails only if the child is not ours.
+	if s.tracer != nil {
+		_ = s.tracer.Wait(s.pid, &status)
+	} else {
+		_ = wait(s.pid, &status)
+	}
 	s.fence.reaped()
 	s.mu.Lock()
 	s.exited, s.status = true, status

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math/bits"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -33,7 +35,7 @@ const (
 // row is an event as it is stored.
 type row struct {
 	event record.Event // without Body
-	run   sql.NullInt64
+	run   any          // int64; nil: of none
 	kind  record.Kind
 	body  any // string: JSON; []byte: JSON, compressed
 }
@@ -53,24 +55,34 @@ func (s *Store) Append(ctx context.Context, events ...record.Event) ([]record.Ev
 	}
 	out := make([]record.Event, len(events))
 	err := s.writer.write(ctx, "append to", func(c *conn) error {
-		for i := range rows {
-			r := &rows[i]
-			if r.event.Time.IsZero() {
-				r.event.Time = cut(time.Now())
+		args := make([]any, 0, rowColumns*min(len(rows), maxRows))
+		for done := 0; done < len(rows); {
+			some := rows[done : done+rowsAtOnce(len(rows)-done)]
+			args = args[:0]
+			for i := range some {
+				r := &some[i]
+				if r.event.Time.IsZero() {
+					r.event.Time = cut(time.Now())
+				}
+				args = append(args, r.event.Time.UnixMicro(), r.run, r.event.Job, r.event.Step, string(r.kind), r.body)
 			}
-			res, err := c.exec(`INSERT INTO events (time, run, job, step, kind, body) VALUES (?, ?, ?, ?, ?, ?)`,
-				r.event.Time.UnixMicro(), r.run, r.event.Job, r.event.Step, string(r.kind), r.body)
+			res, err := c.exec(insertRows(len(some)), args...)
 			if err != nil {
 				return err
 			}
-			out[i] = events[i]
-			out[i].Time = r.event.Time
-			if out[i].Seq, err = res.LastInsertId(); err != nil {
+			last, err := res.LastInsertId() // the rows before it have the numbers before it
+			if err != nil {
 				return err
 			}
-			if err := project(c, out[i], r.run.Int64); err != nil {
-				return err
+			for i := range some {
+				e := &out[done+i]
+				*e = events[done+i]
+				e.Time, e.Seq = some[i].event.Time, last-int64(len(some)-1-i)
+				if err := project(c, *e, some[i].run); err != nil {
+					return err
+				}
 			}
+			done += len(some)
 		}
 		return nil
 	})
@@ -78,6 +90,23 @@ func (s *Store) Append(ctx context.Context, events ...record.Event) ([]record.Ev
 		return nil, err
 	}
 	return out, nil
+}
+
+const (
+	// rowColumns is how many values a row of events has, its Seq aside.
+	rowColumns = 6
+	// maxRows is the most rows that one statement inserts.
+	maxRows = 32
+)
+
+// rowsAtOnce is how many of n rows the next statement inserts: a power of two,
+// so that few statements are prepared.
+func rowsAtOnce(n int) int { return 1 << (bits.Len(uint(min(n, maxRows))) - 1) }
+
+// insertRows is the statement that inserts n rows.
+func insertRows(n int) string {
+	return `INSERT INTO events (time, run, job, step, kind, body) VALUES (?, ?, ?, ?, ?, ?)` +
+		strings.Repeat(`, (?, ?, ?, ?, ?, ?)`, n-1)
 }
 
 // cut is the time as it is stored.
@@ -96,7 +125,7 @@ func (s *Store) encode(e record.Event) (row, error) {
 		if err != nil {
 			return row{}, fmt.Errorf("append to record: %w", err)
 		}
-		r.run = sql.NullInt64{Int64: id, Valid: true}
+		r.run = id
 	}
 	text, err := json.Marshal(e.Body)
 	if err != nil {
@@ -115,8 +144,8 @@ func (s *Store) encode(e record.Event) (row, error) {
 
 func (s *Store) decode(r row) (record.Event, error) {
 	e := r.event
-	if r.run.Valid {
-		e.Run = strconv.FormatInt(r.run.Int64, 10)
+	if run, ok := r.run.(int64); ok {
+		e.Run = strconv.FormatInt(run, 10)
 	}
 	var text []byte
 	switch b := r.body.(type) {

@@ -35,8 +35,9 @@ func (s *Store) NewRun(ctx context.Context, repository, pipelineFile string) (id
 }
 
 // project keeps the read model: it does to the table runs what the event says.
-func project(c *conn, e record.Event, run int64) error {
-	if run == 0 {
+// run is its number, nil when the event belongs to none.
+func project(c *conn, e record.Event, run any) error {
+	if run == nil {
 		return nil
 	}
 	var err error

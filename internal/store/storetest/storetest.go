@@ -154,6 +154,14 @@ func testOrder(t *testing.T, s suite) {
 	if got[0].Seq != 1 {
 		t.Errorf("the first event is %d", got[0].Seq)
 	}
+	var many []record.Event // more than a store would write at once, of several runs
+	for n := range 333 {
+		many = append(many, Event([]string{"1", "", "2"}[n%3], n))
+	}
+	want = append(want, add(t, st, many...)...)
+	if got = All(t, st, 0); !reflect.DeepEqual(got, want) {
+		t.Fatalf("after an append of %d events: read %d that differ from the %d appended", len(many), len(got), len(want))
+	}
 	if err := CheckLog(got); err != nil {
 		t.Error(err)
 	}

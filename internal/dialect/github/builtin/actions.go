@@ -28,7 +28,7 @@ func (s *Set) table() []*Action {
 				{Name: "allow-unsafe-pr-checkout", Default: "false"},
 			},
 			Outputs: []string{"ref", "commit"},
-			main:    checkout,
+			main:    checkout, aloof: keepsTree,
 		},
 		{
 			Name: "actions/cache", Inputs: cacheInputs,
@@ -87,7 +87,7 @@ func (s *Set) table() []*Action {
 				{Name: "cache", Default: "true"}, {Name: "cache-dependency-path"}, {Name: "architecture"}, {Name: "go-download-base-url"},
 			},
 			Outputs: []string{"go-version", "cache-hit"},
-			main:    setupGo,
+			main:    setupGo, aloof: namesVersion("go-version", "go-version-file"),
 		},
 		{
 			Name: "actions/setup-node",
@@ -98,7 +98,7 @@ func (s *Set) table() []*Action {
 				{Name: "always-auth"}, {Name: "mirror"}, {Name: "mirror-token"},
 			},
 			Outputs: []string{"cache-hit", "node-version"},
-			main:    setupNode,
+			main:    setupNode, aloof: namesVersion("node-version", "node-version-file", "registry-url"),
 		},
 		{
 			Name: "actions/setup-python",

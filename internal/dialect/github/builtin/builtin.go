@@ -125,6 +125,9 @@ type Action struct {
 	PostIf  string // the condition of that work: "success()"
 
 	main, post func(context.Context, *call) error
+	// aloof says that the main work, as it is called, neither reads nor
+	// changes the workspace and the temporary directory; nil: never.
+	aloof func(*call) bool
 }
 
 // Input is one input of an action, as its action.yml declares it. Defaults
@@ -152,6 +155,16 @@ type Call struct {
 	Env    map[string]string // the step's environment, as its workflow writes it
 	State  map[string]string // what the main step saved, for its post step
 	Scope  *plan.Scope
+}
+
+// Aloof reports whether the call can be run before there is a workspace.
+func (s *Set) Aloof(c Call) bool {
+	a, ok := s.Lookup(c.Name)
+	if !ok || a.aloof == nil || c.Post || c.Scope == nil || c.Scope.Change == nil {
+		return false
+	}
+	k := &call{Call: c, set: s, action: a, in: map[string]string{}, effects: new(plan.Effects), log: io.Discard}
+	return k.readInputs() == nil && a.aloof(k)
 }
 
 // Run does what the call asks, telling people about it in log.

@@ -140,6 +140,15 @@ func checkout(ctx context.Context, c *call) error {
 	return nil
 }
 
+// keepsTree reports whether a checkout leaves the workspace as it is: the
+// user's tree, with nothing to complete.
+func keepsTree(c *call) bool {
+	o, err := c.treeOptions()
+	repository := c.input("repository")
+	return err == nil && o.Depth > 0 && !o.Submodules && c.input("path") == "" &&
+		(repository == "" || strings.EqualFold(repository, c.Scope.Change.Repository)) && c.isOwnRef(c.input("ref"))
+}
+
 // checkoutOther checks out a repository that is not the run's own.
 func (c *call) checkoutOther(ctx context.Context, repository, dst string, o TreeOptions) error {
 	if !repositoryName.MatchString(repository) {

@@ -77,10 +77,14 @@ func (f *file) workflow(n *Node) *Workflow {
 	}
 	if jobs := n.Get("jobs"); jobs != nil {
 		w.jobsAt = jobs.Source
+		w.Jobs = make([]*Job, 0, len(jobs.Fields))
+		w.byID = make(map[string]*Job, len(jobs.Fields))
 		for i := range jobs.Fields {
 			field := &jobs.Fields[i]
 			if field.Value.Kind == Mapping && w.Job(field.Key.Text) == nil {
-				w.Jobs = append(w.Jobs, readJob(field.Key, field.Value))
+				j := readJob(field.Key, field.Value)
+				w.Jobs = append(w.Jobs, j)
+				w.byID[strings.ToLower(j.ID.Text)] = j
 			}
 		}
 	}

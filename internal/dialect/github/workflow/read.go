@@ -16,6 +16,7 @@ type file struct {
 	limits   limits
 	text     string // set when the YAML has been read
 	nodes    int
+	free     []Node       // allocated and not yet used
 	within   []*yaml.Node // anchored values being copied, outermost first
 	bytes    int
 	problems []plan.Problem

@@ -41,19 +41,13 @@ type Workflow struct {
 	Source      plan.Source  // of the first key
 	Text        string       // the file as it was read
 
-	size   int         // by GitHub's measure, see sizeOfValue
-	jobsAt plan.Source // of the mapping of jobs
+	size   int             // by GitHub's measure, see sizeOfValue
+	jobsAt plan.Source     // of the mapping of jobs
+	byID   map[string]*Job // by lower-case ID
 }
 
 // Job finds a job by its ID; IDs ignore case. It returns nil when there is none.
-func (w *Workflow) Job(id string) *Job {
-	for _, j := range w.Jobs {
-		if strings.EqualFold(j.ID.Text, id) {
-			return j
-		}
-	}
-	return nil
-}
+func (w *Workflow) Job(id string) *Job { return w.byID[strings.ToLower(id)] }
 
 // Str is a scalar as written in a file. The zero Str means "not given".
 //

@@ -24,6 +24,9 @@ const (
 	maxProblems = 100     // reported for one file; more help nobody
 )
 
+// nodesAtOnce is how many nodes are allocated together.
+const nodesAtOnce = 64
+
 // Node is a value of any shape, with its place.
 type Node struct {
 	Kind   NodeKind
@@ -187,7 +190,11 @@ func (f *file) node(y *yaml.Node, depth int) (n *Node, ok bool) {
 			return nil, false
 		}
 	}
-	n = &Node{Source: f.at(y.Line, y.Column)}
+	if len(f.free) == 0 {
+		f.free = make([]Node, nodesAtOnce)
+	}
+	n, f.free = &f.free[0], f.free[1:]
+	n.Source = f.at(y.Line, y.Column)
 	switch y.Kind {
 	case yaml.SequenceNode:
 		n.Kind = Sequence

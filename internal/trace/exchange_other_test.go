@@ -1,0 +1,7 @@
+//go:build !linux
+
+package trace
+
+import "errors"
+
+func exchange(*actor, string, string) error { return errors.ErrUnsupported }
