@@ -37,6 +37,8 @@ setup() {
   need gcc gcc
   need python3 python3
   need node nodejs
+  need make make
+  need strace strace
   [ -e /usr/include/stdlib.h ] || need nosuchcommand libc6-dev
 }
 
@@ -48,7 +50,9 @@ lint() {
     exit 1
   fi
   go vet ./...
-  GOOS=darwin GOARCH=arm64 go vet ./cmd/... ./internal/executor/... ./internal/workspace/... ./internal/logs/... ./internal/store/...
+  GOOS=darwin GOARCH=arm64 go vet ./cmd/... ./internal/executor/... ./internal/workspace/... ./internal/logs/... ./internal/store/... ./internal/blob/... ./internal/trace/...
+  GOOS=darwin GOARCH=arm64 go build ./...
+  GOOS=linux GOARCH=arm64 go vet ./internal/trace/... ./internal/executor/...
   go run "$staticcheck" ./...
 }
 

@@ -268,11 +268,12 @@ func (t *thread) ask(s *plan.Step, act *plan.Act) *asked {
 		Key: a.key, Scopes: r.Scopes, Vars: a.vars, Secrets: a.secrets, View: r.view, Now: time.Now(), Rule: a.rule,
 	})
 	a.told.Miss = answer.Miss
-	a.stable = cache.Meaning{Argv: []string{a.habit, c.Script}}.Key()
-	a.unsound = r.Cache.Condemned(a.stable)
-	switch {
-	case answer.Record == nil:
+	if answer.Record == nil {
 		a.off = r.Cache.Habit(a.habit).Off()
+		return a
+	}
+	a.suspect(r.Cache, c)
+	switch {
 	case rand.IntN(100) < r.Verify:
 		a.verify = answer.Record
 	case a.unsound != "":
@@ -281,6 +282,15 @@ func (t *thread) ask(s *plan.Step, act *plan.Act) *asked {
 		a.found = answer.Record
 	}
 	return a
+}
+
+// suspect finds out whether a verification has found that the command does not
+// do the same each time.
+func (a *asked) suspect(c *cache.Cache, command *plan.Command) {
+	if a.stable == "" {
+		a.stable = cache.Meaning{Argv: []string{a.habit, command.Script}}.Key()
+		a.unsound = c.Condemned(a.stable)
+	}
 }
 
 // reuseStep lets what a command did in another run stand for it. It reports
@@ -405,6 +415,7 @@ func (t *thread) keep(s *plan.Step, act *plan.Act, w *stepWork, fin *record.Step
 		return
 	}
 	r.Cache.Note(a.habit, cache.Turn{Watched: true, Took: w.took, Overhead: o.Overhead})
+	a.suspect(r.Cache, act.Command)
 	text, err := t.log.Text(s.Key, w.begun, t.log.Lines())
 	if err != nil {
 		a.told.Barred = []record.Bar{{Kind: record.BarLost, Detail: err.Error()}}

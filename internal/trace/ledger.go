@@ -127,24 +127,33 @@ func newLedger(s Spec) *ledger {
 // ones first, so that what lies in others comes after them.
 func places(paths []string) []string {
 	var all []string
+	known := map[string]string{"/": "/"} // most lie in the same few directories
 	for _, p := range paths {
 		if !filepath.IsAbs(p) {
 			continue
 		}
 		p = filepath.Clean(p)
-		all = append(all, p)
-		for dir, rest := p, ""; ; dir, rest = filepath.Dir(dir), filepath.Join(filepath.Base(dir), rest) {
-			if real, err := filepath.EvalSymlinks(dir); err == nil {
-				all = append(all, filepath.Join(real, rest))
-				break
-			}
-			if dir == "/" {
-				break
-			}
-		}
+		all = append(all, p, real(p, known))
 	}
 	slices.SortFunc(all, func(a, b string) int { return len(a) - len(b) })
 	return slices.Compact(all)
+}
+
+// real is a path without symbolic links, as far as it is there. Those that
+// were found out before are known.
+func real(path string, known map[string]string) string {
+	if r, ok := known[path]; ok {
+		return r
+	}
+	r := filepath.Join(real(filepath.Dir(path), known), filepath.Base(path))
+	var st unix.Stat_t
+	if unix.Lstat(r, &st) == nil && uint32(st.Mode)&unix.S_IFMT == unix.S_IFLNK {
+		if resolved, err := filepath.EvalSymlinks(r); err == nil {
+			r = resolved
+		}
+	}
+	known[path] = r
+	return r
 }
 
 // lose ends the observation: from here on it would not be whole.

@@ -84,7 +84,7 @@ func (s *Store) Usage(ctx context.Context) (blob.Usage, error) {
 	var u blob.Usage
 	for _, t := range next {
 		if t.Blobs > 0 {
-			merge(&u, blob.Usage{t.Blobs, t.Bytes, time.Unix(0, t.Oldest)})
+			merge(&u, blob.Usage{Blobs: t.Blobs, Bytes: t.Bytes, Oldest: time.Unix(0, t.Oldest)})
 		}
 	}
 	return u, nil
