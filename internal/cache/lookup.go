@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +27,12 @@ type Query struct {
 	View    *View
 	Now     time.Time
 	Rule    Rule
+	// InPlace says that the step works where it has worked before: what it
+	// made then may still be there, and counts as nothing.
+	InPlace bool
+	// Ignored tells what the step is not watched for (see [Ignored]). It is
+	// asked when a listing outside of the job's directories is compared.
+	Ignored func() []string
 }
 
 // Answer is what a look-up found. Without a Record, Miss says why; when both
@@ -38,8 +45,8 @@ type Answer struct {
 // Lookup finds the first record, of those that the scopes may read and the
 // newest first, of which everything holds now. Records whose blobs are gone are
 // dropped on the way. The Miss is about the newest record; of all that differs
-// it names what people look at first: files of the workspace, then variables,
-// then .git, then the machine.
+// it names what people look at first: files of the workspace, then .git, then
+// variables, then the machine.
 func (c *Cache) Lookup(ctx context.Context, q Query) Answer {
 	if q.Rule.Never {
 		return Answer{Miss: &record.Miss{Why: "the project says that it is never reused"}}
@@ -105,7 +112,7 @@ func (c *Cache) compare(ctx context.Context, q *Query, r *Record, explain bool) 
 	lo, hi := from(work+"/"), from(work+"0") // 0 comes after /
 	git, gitEnd := from(work+"/.git/"), from(work+"/.git0")
 
-	cmp := comparison{view: q.View, record: r, prober: prober{view: q.View}, others: func() []*Record {
+	cmp := comparison{query: q, view: q.View, record: r, prober: prober{view: q.View}, others: func() []*Record {
 		all, _ := c.Records(ctx, q.Key, q.Scopes.Read) // damaged ones have been told of
 		return all
 	}}
@@ -126,10 +133,10 @@ func (c *Cache) compare(ctx context.Context, q *Query, r *Record, explain bool) 
 	if m := differs(gitEnd, hi); m != nil {
 		return m
 	}
-	if m := c.variable(q, r); m != nil {
+	if m := differs(git, gitEnd); m != nil {
 		return m
 	}
-	if m := differs(git, gitEnd); m != nil {
+	if m := c.variable(q, r); m != nil {
 		return m
 	}
 	if m := differs(0, lo); m != nil {
@@ -178,12 +185,15 @@ func (c *Cache) variable(q *Query, r *Record) *record.Miss {
 
 // comparison is that of one record with what there is now.
 type comparison struct {
+	query  *Query
 	view   *View
 	record *Record
 	prober prober           // of the calling goroutine
 	others func() []*Record // all of the step, asked for once if at all
 	own    sync.Once
 	all    []*Record
+	zoned  sync.Once
+	zones  map[string]bool // what is ignored: paths, and names of directories anywhere
 }
 
 const (
@@ -268,7 +278,7 @@ func (c *comparison) holds(in *record.Input, s *sight) bool {
 	h := &s.held
 	switch in.Use {
 	case record.UseAbsent:
-		return h.kind == record.Nothing || in.Own && c.isOwn(in.Path, h)
+		return h.kind == record.Nothing || in.Own && c.query.InPlace && c.isOwn(in.Path, h)
 	case record.UseDir:
 		return h.kind == record.Directory || c.view.above(in.Path)
 	case record.UseKind:
@@ -321,15 +331,8 @@ func (c *comparison) sameBytes(h *held, digest [32]byte) bool {
 	return c.view.find(h) == nil && h.digest == digest
 }
 
-// usable is that part of a file's mode that decides what a step can do with
-// it. The rest comes from whoever checked the tree out.
-func usable(perm uint32) uint32 {
-	u := perm & 0o700
-	if perm&0o111 != 0 {
-		u |= 0o1
-	}
-	return u
-}
+// usable is that part of a file's mode that a workspace has.
+func usable(perm uint32) uint32 { return perm & 0o777 }
 
 // above reports whether a directory of the job lies in the path: then the path
 // is a directory, even if that is not made yet.
@@ -378,30 +381,44 @@ func (r *Record) made(dir string, yield func(name string)) {
 	}
 }
 
-// names lists a directory but for what the step itself made there.
+// names lists a directory but for what the step itself made there when it
+// last worked in this place, and for what it is not watched for.
 func (c *comparison) names(dir string) ([]record.Entry, error) {
 	entries, err := c.view.list(dir)
 	if err != nil {
 		return nil, err
 	}
-	var made map[string]bool
-	c.record.made(dir, func(name string) {
-		if made == nil {
-			made = map[string]bool{}
-		}
-		made[name] = true
-	})
-	if made == nil {
+	made := map[string]bool{}
+	if c.query.InPlace {
+		c.record.made(dir, func(name string) { made[name] = true })
+	}
+	away := c.view.area(dir) == outside
+	if len(made) == 0 && !away {
 		return entries, nil
 	}
 	// What a Tree lists is the tree's: it is not to be changed in place.
 	kept := make([]record.Entry, 0, len(entries))
 	for _, e := range entries {
-		if !made[e.Name] {
+		if !made[e.Name] && !(away && c.ignored(dir, e)) {
 			kept = append(kept, e)
 		}
 	}
 	return kept, nil
+}
+
+// ignored reports whether what lies outside of the job's directories is not
+// watched for, as package trace decides it.
+func (c *comparison) ignored(dir string, e record.Entry) bool {
+	c.zoned.Do(func() {
+		c.zones = map[string]bool{}
+		if c.query.Ignored == nil {
+			return
+		}
+		for _, zone := range c.query.Ignored() {
+			c.zones[zone] = true
+		}
+	})
+	return c.zones[path.Join(dir, e.Name)] || e.Kind != record.Regular && c.zones["**/"+e.Name]
 }
 
 // prober looks at paths one after another, in order: real ones relative to

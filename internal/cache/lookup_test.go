@@ -32,7 +32,7 @@ func TestInputs(t *testing.T) {
 			s.ok(os.Chtimes(s.path("go.sum"), time.Now(), time.Unix(1, 0)))
 		}, ""},
 		{"content, written again", func(s *scene) { s.write("go.sum", "a") }, record.UseContent, "go.sum", func(s *scene) { s.remove("go.sum"); s.write("go.sum", "a") }, ""},
-		{"content, other mode for others", func(s *scene) { s.write("go.sum", "a") }, record.UseContent, "go.sum", func(s *scene) { s.chmod("go.sum", 0o660) }, ""},
+		{"content, other mode for others", func(s *scene) { s.write("go.sum", "a") }, record.UseContent, "go.sum", func(s *scene) { s.chmod("go.sum", 0o660) }, "the mode of go.sum has changed"},
 		{"content, changed", func(s *scene) { s.write("go.sum", "a") }, record.UseContent, "go.sum", func(s *scene) { s.write("go.sum", "b") }, "go.sum has changed"},
 		{"content, longer", func(s *scene) { s.write("go.sum", "a") }, record.UseContent, "go.sum", func(s *scene) { s.write("go.sum", "ab") }, "go.sum has changed"},
 		{"content, gone", func(s *scene) { s.write("go.sum", "a") }, record.UseContent, "go.sum", func(s *scene) { s.remove("go.sum") }, "go.sum is gone"},
@@ -131,7 +131,7 @@ func TestMissNamesTheFileThatIsGone(t *testing.T) {
 }
 
 // TestWhatMissIsToldOf: of several differences the one in the workspace counts,
-// then variables, then .git, then the machine.
+// then .git, then variables, then the machine.
 func TestWhatMissIsToldOf(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
@@ -165,6 +165,10 @@ func TestWhatMissIsToldOf(t *testing.T) {
 	if why := ask("1234567"); why != "it reads .git (HEAD), so it is made anew for each commit" {
 		t.Error(why)
 	}
+	if why := ask("7654321"); why != "it reads .git (HEAD), so it is made anew for each commit" {
+		t.Error(why)
+	}
+	s.write(".git/HEAD", "1")
 	if why := ask("7654321"); why != "GITHUB_SHA is another (named in its script)" {
 		t.Error(why)
 	}
@@ -177,14 +181,20 @@ func TestWhatMissIsToldOf(t *testing.T) {
 	}
 }
 
+// TestOutputsAreNoInputs: where a step has worked before, what it made is as
+// good as nothing; in a place that is made for it, it is what somebody put there.
 func TestOutputsAreNoInputs(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
+	s.inPlace = true
 	s.write("src/a.c", "a")
 	build := func() { s.write("src/a.o", "object"); s.mkdir("out/deep"); s.write("out/deep/log", "x") }
 	inputs := []record.Input{s.input(record.UseListed, "src"), s.input(record.UseListed, ""), s.input(record.UseAbsent, "src/a.o"), s.input(record.UseAbsent, "out")}
 	r := s.keep(s.saving(s.observe(build, inputs...)))
 	s.wantHit() // in the tree as the step left it
+	s.inPlace = false
+	s.wantMiss("out is there now, and was looked for in vain")
+	s.inPlace = true
 
 	s.remove("src/a.o")
 	s.wantHit()
@@ -209,6 +219,7 @@ func TestOutputsAreNoInputs(t *testing.T) {
 func TestOutputOfAnotherTime(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
+	s.inPlace = true
 	for _, version := range []string{"one", "two"} {
 		s.write("in", version)
 		s.remove("out")

@@ -176,7 +176,7 @@ type clue struct {
 func (k *keeping) keep(ctx context.Context) (*Record, []record.Bar, error) {
 	s, o := k.saving, k.saving.Observation
 	k.usage.script(s.Script)
-	if err := k.usage.inputs(ctx, k.cache, k.view, o.Inputs); err != nil {
+	if err := k.usage.inputs(ctx, k.cache, k.view, s.Writer.Root, o.Inputs); err != nil {
 		return nil, nil, err
 	}
 	k.lookFor()

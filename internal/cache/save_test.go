@@ -434,7 +434,7 @@ func BenchmarkSearchFiles(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		delete(vars, fmt.Sprint("OTHER", i-1))
 		vars[fmt.Sprint("OTHER", i)] = "" // so that nothing is remembered
-		if err := newUsage(vars).inputs(b.Context(), s.c, view, inputs); err != nil {
+		if err := newUsage(vars).inputs(b.Context(), s.c, view, "", inputs); err != nil {
 			b.Fatal(err)
 		}
 	}

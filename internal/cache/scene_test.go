@@ -19,13 +19,14 @@ import (
 
 // scene is a cache and a job's directories, in which tests play steps.
 type scene struct {
-	t     testing.TB
-	c     *Cache
-	dir   string // of all
-	blobs string // directory of the blob store
-	dirs  plan.Dirs
-	key   Key
-	now   time.Time
+	inPlace bool
+	t       testing.TB
+	c       *Cache
+	dir     string // of all
+	blobs   string // directory of the blob store
+	dirs    plan.Dirs
+	key     Key
+	now     time.Time
 	// elsewhere is a directory outside of all that a step may write to.
 	elsewhere string
 }
@@ -218,7 +219,7 @@ func (s *scene) view(tree Tree) *View {
 }
 
 func (s *scene) query(v *View) Query {
-	return Query{Key: s.key, Scopes: Local, View: v, Now: s.now.Add(time.Hour)}
+	return Query{Key: s.key, Scopes: Local, View: v, Now: s.now.Add(time.Hour), InPlace: s.inPlace}
 }
 
 // lookup asks for the step as things are.

@@ -224,14 +224,14 @@ func (v *View) at(path string) held {
 			return held{kind: o.Kind, perm: o.Perm, size: o.Size, mtime: o.MTime, digest: o.Digest, known: true}
 		}
 		if v.cuts > 0 && v.hidden(path) {
-			return held{}
+			return v.absent(path)
 		}
 	}
 	switch v.area(path) {
 	case inWorkspace:
 		t, ok := v.tree.Look(rel(path, v.dirs.Workspace))
 		if !ok {
-			return held{}
+			return v.absent(path)
 		}
 		h := held{kind: t.Kind, perm: t.Perm, size: t.Size, mtime: t.MTime, from: t.From, look: t.Look}
 		if t.Made {
@@ -245,6 +245,28 @@ func (v *View) at(path string) held {
 		return held{}
 	}
 	return onDisk(path)
+}
+
+// absent is what is at a path that the paper does not have. When a link lies
+// in it, it leads elsewhere, and perhaps to something: a record's path has no links,
+// so that nothing can be the same there.
+func (v *View) absent(path string) held {
+	for dir := filepath.Dir(path); len(dir) > len(v.dirs.Workspace); dir = filepath.Dir(dir) {
+		kind := record.Nothing
+		if o, ok := v.laid[dir]; ok {
+			kind = o.Kind
+		} else if t, ok := v.tree.Look(rel(dir, v.dirs.Workspace)); ok && !(v.cuts > 0 && v.hidden(dir)) {
+			kind = t.Kind
+		}
+		switch kind {
+		case record.Nothing:
+		case record.Symlink:
+			return held{kind: record.Other}
+		default:
+			return held{}
+		}
+	}
+	return held{}
 }
 
 // hidden reports whether a directory above the path was removed or replaced.

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/record"
 )
 
@@ -268,7 +269,9 @@ func (u *usage) script(text string) {
 
 // inputs looks for names in the files of the job that the step read, on two
 // goroutines, most of them small.
-func (u *usage) inputs(ctx context.Context, c *Cache, view *View, inputs []record.Input) error {
+// A file that the step has changed since is looked for by its digest: in the
+// user's tree, and among the outputs of other steps.
+func (u *usage) inputs(ctx context.Context, c *Cache, view *View, root string, inputs []record.Input) error {
 	if u.complete() {
 		return nil
 	}
@@ -296,7 +299,10 @@ func (u *usage) inputs(ctx context.Context, c *Cache, view *View, inputs []recor
 					results[i] = scan{unread: "it reads too much to be searched"}
 					return
 				}
-				if r = scanFile(files[i], s, buf); r.unread == "" {
+				if r = scanFile(files[i], files[i].Path, s, buf); r.unread != "" {
+					r = c.scanOther(ctx, view, root, files[i], s, buf)
+				}
+				if r.unread == "" {
 					known.put(files[i].Digest, r)
 				} else {
 					r.unread = view.name(files[i].Path) + " " + r.unread
@@ -331,10 +337,33 @@ type scan struct {
 	unread string // why that is not known
 }
 
-// scanFile looks for names in a file as the step was given it.
-func scanFile(in *record.Input, s *search, buf []byte) scan {
+// scanOther looks for names in a file that is not any more what it was, where
+// its bytes may be found again.
+func (c *Cache) scanOther(ctx context.Context, view *View, root string, in *record.Input, s *search, buf []byte) scan {
+	if below(in.Path, view.dirs.Workspace) && root != "" {
+		there := *in
+		there.MTime = -1 // it has to be proved
+		if r := scanFile(&there, filepath.Join(root, rel(in.Path, view.dirs.Workspace)), s, buf); r.unread == "" {
+			return r
+		}
+	}
 	lost := scan{unread: "was changed after it was read"}
-	fd, err := openAt(unix.AT_FDCWD, in.Path, unix.O_RDONLY|unix.O_NONBLOCK)
+	bytes, err := c.blobs.Open(ctx, blob.FromSum(in.Digest[:]))
+	if err != nil {
+		return lost
+	}
+	defer bytes.Close()
+	s.next()
+	if _, err := io.CopyBuffer(struct{ io.Writer }{s}, bytes, buf); err != nil {
+		return lost
+	}
+	return s.result()
+}
+
+// scanFile looks for names in a file that is at a path now and was an input.
+func scanFile(in *record.Input, path string, s *search, buf []byte) scan {
+	lost := scan{unread: "was changed after it was read"}
+	fd, err := openAt(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return lost
 	}
@@ -364,7 +393,11 @@ func scanFile(in *record.Input, s *search, buf []byte) scan {
 	if look.MTime != in.MTime && [32]byte(h.Sum(nil)) != in.Digest {
 		return lost
 	}
-	var r scan
+	return s.result()
+}
+
+// result is what was found since next.
+func (s *search) result() (r scan) {
 	for i, found := range s.found {
 		if found {
 			r.names = append(r.names, uint16(i))

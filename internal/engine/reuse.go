@@ -185,6 +185,15 @@ func (t *thread) reprint(step string, log blob.Digest) error {
 	if log == "" {
 		return nil
 	}
+	// Nothing of it goes into the log before all of it was proved.
+	proof, err := t.reuse.Cache.Blobs().Open(t.ctx, log)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, proof)
+	if err = errors.Join(err, proof.Close()); err != nil {
+		return err
+	}
 	text, err := t.reuse.Cache.Blobs().Open(t.ctx, log)
 	if err != nil {
 		return err
@@ -266,6 +275,7 @@ func (t *thread) ask(s *plan.Step, act *plan.Act) *asked {
 	a.told.Key = string(a.key)
 	answer := r.Cache.Lookup(t.ctx, cache.Query{
 		Key: a.key, Scopes: r.Scopes, Vars: a.vars, Secrets: a.secrets, View: r.view, Now: time.Now(), Rule: a.rule,
+		InPlace: r.Tree == nil, Ignored: func() []string { return t.ignored(a.rule, c.Env) },
 	})
 	a.told.Miss = answer.Miss
 	if answer.Record == nil {
@@ -356,14 +366,19 @@ func (t *thread) aloof(ctx context.Context, s *plan.Step, act *plan.Act, scope *
 	return w
 }
 
+// ignored is what a command with an environment is not watched for.
+func (t *thread) ignored(rule cache.Rule, env map[string]string) []string {
+	environ := slices.Clone(t.reuse.class.Environ)
+	for name, value := range env {
+		environ = append(environ, name+"="+value)
+	}
+	return cache.Ignored(environ, rule, t.base.Dirs)
+}
+
 // watch says how a command is to be watched, and what is not to be seen: the
 // files by which it talks to its dialect.
 func (t *thread) watch(a *asked, c *plan.Command, talk map[string]string) *trace.Spec {
-	environ := slices.Clone(t.reuse.class.Environ)
-	for name, value := range c.Env {
-		environ = append(environ, name+"="+value)
-	}
-	ignored := cache.Ignored(environ, a.rule, t.base.Dirs)
+	ignored := t.ignored(a.rule, c.Env)
 	for _, f := range c.Files {
 		ignored = append(ignored, f.Path)
 	}
@@ -521,10 +536,11 @@ func (j *job) enter() *besides {
 }
 
 // exit notes that a command has ended, and makes records of those that nobody
-// runs beside any more, unless one has touched what the other did.
-func (j *job) exit(b *besides, seen *record.Observation) {
+// runs beside any more, unless one has touched what the other did. It reports
+// whether that is known of this one.
+func (j *job) exit(b *besides, seen *record.Observation) (meddled bool) {
 	if b == nil {
-		return
+		return false
 	}
 	j.mu.Lock()
 	b.active, b.seen = false, seen
@@ -537,13 +553,17 @@ func (j *job) exit(b *besides, seen *record.Observation) {
 		return done
 	})
 	j.mu.Unlock()
-	for _, b := range settled {
-		if b.pending == nil || slices.ContainsFunc(b.with, func(o *besides) bool { return hazard(b.seen, o.seen) }) {
-			continue
+	for _, other := range settled {
+		switch {
+		case other.pending == nil:
+		case slices.ContainsFunc(other.with, func(o *besides) bool { return hazard(other.seen, o.seen) }):
+			meddled = meddled || other == b
+		default:
+			// A record that cannot be kept is a step that runs again.
+			_ = other.pending.Commit(j.hard)
 		}
-		// A record that cannot be kept is a step that runs again.
-		_ = b.pending.Commit(j.hard)
 	}
+	return meddled
 }
 
 // hazard reports whether two commands that ran at the same time may have got

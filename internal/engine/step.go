@@ -446,7 +446,9 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 	if w.asked != nil {
 		t.keep(s, act, &w, fin)
 	}
-	t.exit(w.beside, w.result.Observation)
+	if t.exit(w.beside, w.result.Observation) {
+		fin.Reuse.Barred = []record.Bar{{Kind: record.BarHazard}}
+	}
 	bodies := make([]record.Body, 0, 1+len(w.tests)+len(w.fx.Artifacts))
 	for i := range w.tests {
 		bodies = append(bodies, &w.tests[i])

@@ -130,6 +130,11 @@ func harvestTree(t testing.TB, dir string) world {
 // state is what an input of a kind of use should be for a path, as far as
 // world says it.
 func (t world) state(name string, use record.Use) (record.FileState, bool) {
+	for dir := filepath.Dir(name); dir != "."; dir = filepath.Dir(dir) {
+		if t[dir].kind == record.Symlink {
+			return record.FileState{}, false // the path leads elsewhere
+		}
+	}
 	f := t[name]
 	if f.twin != "" {
 		f = t[f.twin]
@@ -247,6 +252,9 @@ func (a *actor) read(name string) (data string, err error) {
 
 func (a *actor) list(name string) (names []string, err error) {
 	err = a.open(name, unix.O_RDONLY|unix.O_DIRECTORY, 0, func(f *os.File) {
+		if at, err := filepath.EvalSymlinks(a.at(name)); err == nil {
+			a.l.list(at)
+		}
 		entries, _ := f.ReadDir(-1)
 		for _, e := range entries {
 			names = append(names, e.Name()+":"+e.Type().String())

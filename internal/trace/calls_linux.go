@@ -170,6 +170,8 @@ func (w *watcher) tell(s stopped) error {
 		}
 	case opReadlink:
 		w.w.readlink(n.path)
+	case opList:
+		w.w.list(n.path)
 	case opMkdir:
 		w.paths.turned()
 		w.w.mkdir(n.path)

@@ -51,6 +51,7 @@ const (
 	opOpen
 	opOpenat2
 	opCreat
+	opList
 	opExec
 	opMkdir
 	opMknod
@@ -158,6 +159,8 @@ var calls = [...]call{
 	{"openat", opOpen, 0, 1, 2, always, anyhow, numbers{257, 295, 56, 322}},
 	{"openat2", opOpenat2, 0, 1, 2, always, anyhow, numbers{437, 437, 437, 437}},
 	{"creat", opCreat, none, 0, none, always, anyhow, numbers{85, 8, 0, 8}},
+	{"getdents", opList, 0, none, none, always, anyhow, numbers{78, 141, 0, 141}},
+	{"getdents64", opList, 0, none, none, always, anyhow, numbers{217, 220, 61, 217}},
 	{"execve", opExec, none, 0, none, always, anyhow, numbers{59, 11, 221, 11}},
 	{"execveat", opExec, 0, 1, 4, unlessFlag, anyhow, numbers{322, 358, 281, 387}},
 

@@ -274,7 +274,7 @@ func (l *ledger) inputs() []record.Input {
 	readings := make([]reading, len(l.used))
 	for i, n := range l.used {
 		r := &readings[i]
-		r.content = n.was.Kind == record.Regular && n.marks&hasContent == 0 && (n.uses&bit(record.UseContent) != 0 || n.marks&inside != 0)
+		r.content = n.was.Kind == record.Regular && n.marks&hasContent == 0 && (n.uses&bit(record.UseContent) != 0 || n.marks&inside != 0 && n.uses&bit(record.UseExists) != 0)
 		r.listing = n.uses&bit(record.UseListed) != 0 && n.marks&hasListing == 0
 	}
 	l.read(readings)
@@ -360,7 +360,9 @@ func (l *ledger) appendInputs(to []record.Input, n *node, digest [sha256.Size]by
 	was.Digest = content
 	add(record.UseContent, was)
 	dir := record.FileState{Kind: record.Directory, Perm: n.was.Perm}
-	add(record.UseDir, dir)
+	if n.uses&bit(record.UseListed) == 0 {
+		add(record.UseDir, dir)
+	}
 	dir.Digest = listing
 	add(record.UseListed, dir)
 	add(record.UseLink, record.FileState{Kind: record.Symlink, Digest: k.link})

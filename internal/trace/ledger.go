@@ -264,8 +264,6 @@ func (l *ledger) open(path string, flags int, follow bool) {
 		l.use(n, record.UseAbsent)
 		l.create(n, deadEnd)
 		return
-	case n.was.Kind == record.Directory && !write && !create:
-		l.use(n, record.UseListed)
 	case n.was.Kind == record.Other && !exclusive:
 		l.useFound(n)
 		if n.marks&device != 0 {
@@ -281,6 +279,22 @@ func (l *ledger) open(path string, flags int, follow bool) {
 	if !write && !create {
 		l.did(path, d, w)
 	}
+}
+
+// list is told of a directory by its own path: it is open.
+func (l *ledger) list(path string) {
+	if l.seen(path, doneList) {
+		return
+	}
+	w := l.resolve(path, false)
+	if n := w.node; n != nil && n.marks&void == 0 && !l.own(n) {
+		if n.was.Kind == record.Directory {
+			l.use(n, record.UseListed)
+		} else {
+			l.useFound(n)
+		}
+	}
+	l.did(path, doneList, w)
 }
 
 // openFile is open of a regular file that is not the step's own.
@@ -388,6 +402,7 @@ func (l *ledger) remove(path string, dir bool) {
 	case n.marks&void != 0:
 		l.stir(n)
 	case l.own(n):
+		l.stir(n) // a name that was there before it was overwritten goes
 		l.relink(n, l.lstat(n))
 		if n.now == link {
 			l.claim(n, l.lstat(n), true)

@@ -51,6 +51,15 @@ func TestLedgerStories(t *testing.T) {
 			func(a *actor) { a.must(a.write("f", "2", unix.O_WRONLY|unix.O_TRUNC)) },
 			"kind ./f\nout file ./f\n", nil,
 		},
+		"overwritten, then listed and removed": {
+			world{"d/f": text("1"), "d": {kind: record.Directory, perm: 0o755}},
+			func(a *actor) {
+				a.must(a.put("d/f", "2"))
+				a.list("d")
+				a.must(a.unlink("d/f"))
+			},
+			"listed ./d\nkind ./d/f\nout nothing ./d/f\n", nil,
+		},
 		"appended to": {
 			world{"f": text("1")},
 			func(a *actor) { a.must(a.write("f", "2", create|unix.O_APPEND)) },
@@ -104,12 +113,12 @@ func TestLedgerStories(t *testing.T) {
 		"listed, then made in": {
 			world{"a": text("1")},
 			func(a *actor) { a.list("."); a.must(a.put("b", "1")); a.list("."); a.must(a.unlink("a")) },
-			"listed .\ndir .\nkind ./a\nabsent ./b own\nout nothing ./a\nout file ./b made\n", nil,
+			"listed .\nkind ./a\nabsent ./b own\nout nothing ./a\nout file ./b made\n", nil,
 		},
 		"made in, then listed": {
 			world{"a": text("1"), "c": text("1")},
 			func(a *actor) { a.must(a.put("b", "1")); a.must(a.unlink("a")); a.list(".") },
-			"listed .\ndir .\nkind ./a\nabsent ./b own\nout nothing ./a\nout file ./b made\n", nil,
+			"listed .\nkind ./a\nabsent ./b own\nout nothing ./a\nout file ./b made\n", nil,
 		},
 		"only listed": {
 			world{"a": text("1")}, func(a *actor) { a.list(".") }, "listed .\n", nil,
@@ -168,7 +177,7 @@ func TestLedgerStories(t *testing.T) {
 				a.see("d/f")
 				a.must(a.put("n/e/h", "3"))
 			},
-			"dir .\nlisted ./d\ndir ./d\nlisted ./d/e\ndir ./d/e\ncontent ./d/e/g\ncontent ./d/f\nlink ./d/l\nabsent ./n own\n" +
+			"dir .\nlisted ./d\nlisted ./d/e\ncontent ./d/e/g\ncontent ./d/f\nlink ./d/l\nabsent ./n own\n" +
 				"out nothing ./d\nout nothing ./d/e\nout nothing ./d/e/g\nout nothing ./d/f\nout nothing ./d/l\n" +
 				"out dir ./n made\nout dir ./n/e made\nout file ./n/e/g made\nout file ./n/e/h made\nout file ./n/f made\nout link ./n/l made\n", nil,
 		},
@@ -203,7 +212,7 @@ func TestLedgerStories(t *testing.T) {
 				a.read("d/f")
 				a.see("d/x")
 			},
-			"listed ./d\ndir ./d\ncontent ./d/f\nabsent ./d/x\n", nil,
+			"listed ./d\ncontent ./d/f\nabsent ./d/x\n", nil,
 		},
 		"a write that comes to nothing is none": {
 			world{"f": text("1")},
@@ -232,7 +241,7 @@ func TestLedgerStories(t *testing.T) {
 		"a directory and a link change places": {
 			dirs(world{"d/f": text("1"), "e/f": text("2"), "l": linkTo("e")}, "d", "e"),
 			func(a *actor) { a.read("l/f"); exchange(a, "d", "l"); a.read("l/f"); a.read("d/f") },
-			"listed ./d\ndir ./d\ncontent ./d/f\ncontent ./e/f\nlink ./l\n" +
+			"listed ./d\ncontent ./d/f\ncontent ./e/f\nlink ./l\n" +
 				"out link ./d\nout nothing ./d/f\nout dir ./l\nout file ./l/f made\n", nil,
 		},
 		"a further name, then written through": {
@@ -267,7 +276,7 @@ func TestLedgerStories(t *testing.T) {
 		"a directory is renamed onto an empty one": {
 			dirs(world{"d/f": text("1")}, "d", "e"),
 			func(a *actor) { a.must(a.rename("d", "e")); a.read("e/f") },
-			"dir .\nlisted ./d\ndir ./d\ncontent ./d/f\nlisted ./e\nout nothing ./d\nout nothing ./d/f\nout file ./e/f made\n", nil,
+			"dir .\nlisted ./d\ncontent ./d/f\nlisted ./e\nout nothing ./d\nout nothing ./d/f\nout file ./e/f made\n", nil,
 		},
 		"an empty directory is removed": {
 			dirs(world{}, "d"), func(a *actor) { a.must(a.rmdir("d")) }, "listed ./d\nout nothing ./d\n", nil,
@@ -353,7 +362,7 @@ func TestLedgerStories(t *testing.T) {
 				a.must(a.rmdir("d/e"))
 				a.must(a.rmdir("d"))
 			},
-			"listed ./d\ndir ./d\nlisted ./d/e\nkind ./d/e/g\nkind ./d/f\nout nothing ./d\nout nothing ./d/e\nout nothing ./d/e/g\nout nothing ./d/f\n", nil,
+			"listed ./d\nlisted ./d/e\nkind ./d/e/g\nkind ./d/f\nout nothing ./d\nout nothing ./d/e\nout nothing ./d/e/g\nout nothing ./d/f\n", nil,
 		},
 		"rm -r and made again": {
 			dirs(world{"d/f": text("1")}, "d"),

@@ -219,10 +219,10 @@ func TestNothingIsLeft(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				attr := syscall.SysProcAttr{}
+				attr := syscall.ProcAttr{Dir: dir}
 				tr.Attr(&attr)
 				if _, err := tr.Start("/nowhere", dir, []string{"x"}, func() (int, error) {
-					return syscall.ForkExec("/nowhere", []string{"x"}, &syscall.ProcAttr{Dir: dir, Sys: &attr})
+					return syscall.ForkExec("/nowhere", []string{"x"}, &attr)
 				}); err != syscall.ENOENT {
 					t.Fatalf("a program that is not there: %v", err)
 				}
@@ -354,10 +354,10 @@ func watchAndPrint(args []string) error {
 	if err != nil {
 		return err
 	}
-	attr := &syscall.SysProcAttr{}
+	attr := &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Env: []string{"PATH=/usr/bin:/bin"}}
 	t.Attr(attr)
 	pid, err := t.Start(args[1], "", args[1:], func() (int, error) {
-		return syscall.ForkExec(args[1], args[1:], &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Env: []string{"PATH=/usr/bin:/bin"}, Sys: attr})
+		return syscall.ForkExec(args[1], args[1:], attr)
 	})
 	if err != nil {
 		return err

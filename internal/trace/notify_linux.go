@@ -97,6 +97,7 @@ type notifier struct {
 	execed  uint32        // the process that has asked to be another program
 	pending bool          // req holds a call that has not been answered
 	served  chan struct{} // closed when the phase is over
+	spare   int           // a descriptor to close then; -1 for none
 }
 
 // startNotify starts the step with the filter.
@@ -116,7 +117,7 @@ func (t *Tracer) startNotify(fork func() (int, error)) (pid int, err error) {
 			done <- result{why: err}
 			return
 		}
-		n := &notifier{t: t, listener: listener, forker: uint32(unix.Gettid()), one: 1, ends: receivingEnds(), served: make(chan struct{})}
+		n := &notifier{t: t, listener: listener, forker: uint32(unix.Gettid()), one: 1, ends: receivingEnds(), served: make(chan struct{}), spare: -1}
 		n.valid = n.stillValid
 		// This thread makes no call that stops before its supervisor is there.
 		ready, err1 := unix.Eventfd(0, unix.EFD_CLOEXEC)
@@ -129,6 +130,17 @@ func (t *Tracer) startNotify(fork func() (int, error)) (pid int, err error) {
 			return
 		}
 		n.polls = [2]unix.PollFd{{Fd: int32(listener), Events: unix.POLLIN}, {Fd: int32(forked), Events: unix.POLLIN}}
+		// The process that is about to begin carries the filter before it is a
+		// program of its own. If we are killed then, it must not be what keeps
+		// the listener open and waits for itself: this thread, from here on with
+		// descriptors of its own, gives that one up. (Of other steps' listeners it
+		// may have copies: only one process is in this state at a time, since
+		// syscall.ForkLock is held.)
+		alone := unix.Unshare(unix.CLONE_FILES) == nil
+		if alone {
+			unix.Close(listener)
+			n.spare = forked
+		}
 		go n.run(ready)
 		var b [8]byte
 		for {
@@ -140,8 +152,10 @@ func (t *Tracer) startNotify(fork func() (int, error)) (pid int, err error) {
 		b[0] = 1
 		_, _ = unix.Write(forked, b[:])
 		done <- result{pid: pid, err: err}
-		<-n.served // only now nobody looks at the event any more
-		unix.Close(forked)
+		if !alone {
+			<-n.served // only now nobody looks at the event any more
+			unix.Close(forked)
+		}
 	})
 	r := <-done
 	if r.why != nil {
@@ -158,6 +172,9 @@ func (n *notifier) run(ready int) {
 	n.t.watch()
 	n.first(ready)
 	unix.Close(ready)
+	if n.spare >= 0 {
+		unix.Close(n.spare)
+	}
 	close(n.served)
 	n.serve()
 	n.t.rest()

@@ -43,6 +43,7 @@ const (
 	doneRead
 	doneReadOwn
 	doneExec
+	doneList
 )
 
 // uses are the uses of what was there before the step: a bit for each

@@ -57,9 +57,12 @@ func newTracer(b booker, m Mechanism) (*Tracer, error) {
 
 // Attr asks for what the first process needs so that it can be watched. It is
 // called before [Tracer.Start], with the attributes that fork is going to use.
-func (t *Tracer) Attr(attr *syscall.SysProcAttr) {
+func (t *Tracer) Attr(attr *syscall.ProcAttr) {
 	if t.ptraced != nil {
-		attr.Ptrace = true
+		if attr.Sys == nil {
+			attr.Sys = new(syscall.SysProcAttr)
+		}
+		attr.Sys.Ptrace = true
 	}
 }
 

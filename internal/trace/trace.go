@@ -102,6 +102,8 @@ type witness interface {
 	readlink(path string)
 	// open is open, openat, openat2, creat, with the flags of open(2).
 	open(path string, flags int, follow bool)
+	// list is reading the names in a directory.
+	list(path string)
 	// exec is execve and execveat of a file; interpreters named in it are
 	// the witness's to find.
 	exec(path string, argv []string)

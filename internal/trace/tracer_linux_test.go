@@ -44,6 +44,7 @@ func follows(follow bool) string {
 
 func (n *notes) see(path string, follow bool) { n.add("see %s%s", path, follows(follow)) }
 func (n *notes) readlink(path string)         { n.add("readlink %s", path) }
+func (n *notes) list(path string)             { n.add("list %s", path) }
 func (n *notes) open(path string, flags int, follow bool) {
 	how := "r"
 	switch flags & unix.O_ACCMODE {
@@ -160,13 +161,13 @@ func startStep(t testing.TB, tr *Tracer, s subject) int {
 	if out == nil {
 		out = null
 	}
-	tr.Attr(&s.attr)
+	attr := &syscall.ProcAttr{
+		Dir: s.dir, Env: append([]string{"PATH=/usr/bin:/bin"}, s.env...),
+		Files: []uintptr{null.Fd(), out.Fd(), os.Stderr.Fd()}, Sys: &s.attr,
+	}
+	tr.Attr(attr)
 	file := s.argv[0]
 	pid, err := tr.Start(file, s.dir, s.argv, func() (int, error) {
-		attr := &syscall.ProcAttr{
-			Dir: s.dir, Env: append([]string{"PATH=/usr/bin:/bin"}, s.env...),
-			Files: []uintptr{null.Fd(), out.Fd(), os.Stderr.Fd()}, Sys: &s.attr,
-		}
 		if s.first != "" {
 			if _, err := syscall.ForkExec(s.first, s.argv, attr); err != syscall.ENOENT {
 				return 0, fmt.Errorf("%s: %w", s.first, err)
