@@ -1,17 +1,20 @@
 // Command bench times whole commands: Fairlead beside act, the best-known
 // tool that runs GitHub workflows locally, on the same workloads, in turns,
-// in one session. It prints medians and the ratio; nothing here is a test,
-// because a machine's mood is not a property of the code.
+// in one session, and Fairlead with reuse beside itself without. It prints
+// medians and the ratio; nothing here is a test, because a machine's mood is
+// not a property of the code.
 //
 //	go run ./bench                 all workloads, five rounds
 //	go run ./bench -only t1 -runs 20
+//	go run ./bench -only reuse     what watching costs and reuse saves
 //	go run ./bench -act ""         without the peer
 //	go run ./bench -mono DIR       only make the monorepo, to look at
 //
-// Act is built from its module (about two minutes, once). The peer of the
-// monorepo is Ninja, when it is on PATH. The workloads are made on the spot, in
-// TMPDIR: one in memory (TMPDIR=/dev/shm) leaves the disk out. -files names a
-// directory of real workflows for lint.
+// Act is built from its module (about two minutes, once), and what bundles is
+// fetched with npm, once. The peer of the monorepo is Ninja, when it is on PATH.
+// The workloads are made on the spot, in -dir: one in memory leaves the disk
+// out, but nothing below /dev/shm is reused. -files names a directory of real
+// workflows for lint.
 package main
 
 import (
@@ -21,6 +24,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -52,6 +56,10 @@ func main() {
 	tree := flag.String("mono", "", "only make the monorepo, in this directory")
 	packages := flag.Int("packages", 1000, "packages of the monorepo")
 	sources := flag.Int("sources", 20, "source files of each of its packages")
+	program := flag.String("fairlead", "", "the program to measure; empty: build it")
+	dir := flag.String("dir", os.TempDir(), "where to make the workloads")
+	large := flag.Bool("large", false, "with the step of 200,000 inputs, too, which takes minutes to make")
+	markdown := flag.Bool("markdown", false, "print a table in Markdown")
 	flag.Parse()
 	mono := monorepo{packages: *packages, files: *sources}
 	if *tree != "" {
@@ -61,75 +69,134 @@ func main() {
 		}
 		return
 	}
-	if err := bench(*runs, *only, *peer, *files, mono); err != nil {
+	b := benchmark{runs: *runs, only: *only, peer: *peer, files: *files, program: *program, dir: *dir, large: *large, mono: mono, out: &table{markdown: *markdown}}
+	if err := b.run(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(runs int, only, peer, files string, mono monorepo) error {
-	tmp, err := os.MkdirTemp("", "fairlead-bench-")
+// benchmark is one run of this program.
+type benchmark struct {
+	runs                            int
+	only, peer, files, program, dir string
+	large                           bool
+	mono                            monorepo
+	out                             *table
+}
+
+func (b *benchmark) run() error {
+	tmp, err := os.MkdirTemp(b.dir, "fairlead-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	ours := filepath.Join(tmp, "fairlead")
-	if out, err := exec.Command("go", "build", "-o", ours, "./cmd/fairlead").CombinedOutput(); err != nil {
-		return fmt.Errorf("build fairlead: %v\n%s", err, out)
+	ours, err := filepath.Abs(b.program)
+	if err != nil {
+		return err
 	}
-	if peer == "build" {
-		if peer, err = buildAct(); err != nil {
+	if b.program == "" {
+		ours = filepath.Join(tmp, "fairlead")
+		if out, err := exec.Command("go", "build", "-o", ours, "./cmd/fairlead").CombinedOutput(); err != nil {
+			return fmt.Errorf("build fairlead: %v\n%s", err, out)
+		}
+	}
+	left := func(name string) bool { return !strings.HasPrefix(name, b.only) }
+	list := slices.DeleteFunc(workloads(b.files, b.mono), func(w workload) bool { return left(w.name) })
+	if b.peer == "build" && slices.ContainsFunc(list, func(w workload) bool { return w.peer }) {
+		if b.peer, err = buildAct(); err != nil {
 			return err
 		}
 	}
-	fmt.Printf("%-14s %-46s %10s %14s %8s %8s  %s\n", "workload", "what", "fairlead", "peer", "ratio", "memory", "bar")
-	for _, w := range workloads(files, mono) {
-		if !strings.HasPrefix(w.name, only) {
-			continue
-		}
-		dir := filepath.Join(tmp, w.name)
-		if err := repository(dir, w.make); err != nil {
+	before := load()
+	b.out.row("workload", "what", "fairlead", "compared with", "ratio", "memory", "bar")
+	for _, w := range list {
+		if err := b.time(w, ours, tmp); err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
-		mine := command{exit: w.exit, argv: append([]string{ours}, w.ours...), dir: dir, env: append(os.Environ(), "XDG_STATE_HOME="+tmp+"/state", "XDG_CACHE_HOME="+tmp+"/cache")}
-		theirs := command{argv: []string{peer, "push", "-P", "ubuntu-latest=-self-hosted", "--no-cache-server", "--action-cache-path", tmp + "/act"}, dir: dir,
-			env: append(os.Environ(), "ACT_DISABLE_VERSION_CHECK=1", "XDG_CACHE_HOME="+tmp+"/actcache")}
-		name, both := "act", w.peer && peer != ""
-		if len(w.rival) > 0 {
-			if path, err := exec.LookPath(w.rival[0]); err == nil {
-				name, both = w.rival[0], true
-				// What it leaves in its tree is not to be in ours.
-				theirs = command{argv: append([]string{path}, w.rival[1:]...), dir: dir + "-" + name, env: os.Environ()}
-				if err := repository(theirs.dir, w.make); err != nil {
-					return fmt.Errorf("%s: %w", w.name, err)
-				}
-			}
-		}
-		rounds := runs
-		if w.runs > 0 {
-			rounds = w.runs
-		}
-		var a, b []time.Duration
-		var memory int64
-		for i := range 1 + w.warm + rounds { // the first round warms up
-			took, rss, err := mine.time()
-			if err != nil {
-				return fmt.Errorf("%s: %w", w.name, err)
-			}
-			memory = max(memory, rss)
-			var other time.Duration
-			if both {
-				if other, _, err = theirs.time(); err != nil {
-					return fmt.Errorf("%s: %w", w.name, err)
-				}
-			}
-			if i > w.warm || rounds == 1 {
-				a, b = append(a, took), append(b, other)
-			}
-		}
-		fmt.Printf("%-14s %-46s %10s %14s %8s %6dMB  %s\n", w.name, w.what, show(w, median(a)), showIf(both, w, name, median(b)), ratio(both, a, b), memory>>20, w.bar)
 	}
+	for _, t := range trials(tmp, b.large) {
+		if left(t.name) {
+			continue
+		}
+		if err := try(t, ours, tmp, b.runs, b.out); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("\n%d processors; processes that want one: %s before, %s after, over a minute each\n", runtime.NumCPU(), before, load())
 	return nil
+}
+
+// time times a workload, and the peer's or rival's way to do it, in turns.
+func (b *benchmark) time(w workload, ours, tmp string) error {
+	dir := filepath.Join(tmp, w.name)
+	if err := repository(dir, w.make); err != nil {
+		return err
+	}
+	mine := command{exit: w.exit, argv: append([]string{ours}, w.ours...), dir: dir, env: append(os.Environ(), "XDG_STATE_HOME="+tmp+"/state", "XDG_CACHE_HOME="+tmp+"/cache")}
+	theirs := command{argv: []string{b.peer, "push", "-P", "ubuntu-latest=-self-hosted", "--no-cache-server", "--action-cache-path", tmp + "/act"}, dir: dir,
+		env: append(os.Environ(), "ACT_DISABLE_VERSION_CHECK=1", "XDG_CACHE_HOME="+tmp+"/actcache")}
+	name, both := "act", w.peer && b.peer != ""
+	if len(w.rival) > 0 {
+		if path, err := exec.LookPath(w.rival[0]); err == nil {
+			name, both = w.rival[0], true
+			// What it leaves in its tree is not to be in ours.
+			theirs = command{argv: append([]string{path}, w.rival[1:]...), dir: dir + "-" + name, env: os.Environ()}
+			if err := repository(theirs.dir, w.make); err != nil {
+				return err
+			}
+		}
+	}
+	rounds := b.runs
+	if w.runs > 0 {
+		rounds = w.runs
+	}
+	var took, other []time.Duration
+	var memory int64
+	for i := range 1 + w.warm + rounds { // the first round warms up
+		a, err := mine.time()
+		if err != nil {
+			return err
+		}
+		memory = max(memory, a.rss)
+		var t spent
+		if both {
+			if t, err = theirs.time(); err != nil {
+				return err
+			}
+		}
+		if i > w.warm || rounds == 1 {
+			took, other = append(took, a.wall), append(other, t.wall)
+		}
+	}
+	b.out.row(w.name, w.what, show(w, median(took)), showIf(both, w, name, median(other)), ratio(both, took, other), fmt.Sprintf("%d MB", memory>>20), w.bar)
+	return nil
+}
+
+// table is what is printed, row by row. The first one is the heading.
+type table struct{ markdown, begun bool }
+
+func (t *table) row(name, what, ours, theirs, ratio, memory, bar string) {
+	if !t.markdown {
+		fmt.Printf("%-21s %-48s %10s %22s %11s %7s  %s\n", name, what, ours, theirs, ratio, memory, bar)
+		return
+	}
+	// The name is for -only: readers of a page have no use for it.
+	fmt.Printf("| %s | %s | %s | %s | %s | %s |\n", what, ours, theirs, ratio, memory, bar)
+	if !t.begun {
+		fmt.Println("|---|--:|--:|--:|--:|--:|")
+	}
+	t.begun = true
+}
+
+// load is how many processes wanted a processor in the last minute.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	first, _, _ := strings.Cut(string(text), " ")
+	return first
 }
 
 // command is one command to time.
@@ -140,21 +207,29 @@ type command struct {
 	exit int
 }
 
-func (c command) time() (took time.Duration, rss int64, err error) {
+// spent is what a command took: on the wall, and of processors, with all its
+// descendants.
+type spent struct {
+	wall, cpu time.Duration
+	rss       int64 // bytes, of its largest process
+}
+
+func (c command) time() (took spent, err error) {
 	cmd := exec.Command(c.argv[0], c.argv[1:]...)
 	cmd.Dir, cmd.Env = c.dir, c.env
 	var out bytes.Buffer
 	cmd.Stderr = &out
 	begin := time.Now()
 	err = cmd.Run()
-	took = time.Since(begin)
+	took.wall = time.Since(begin)
 	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != c.exit {
-		return 0, 0, fmt.Errorf("%s: %w\n%s", strings.Join(c.argv, " "), err, tail(out.Bytes(), 2000))
+		return took, fmt.Errorf("%s: %w\n%s", strings.Join(c.argv, " "), err, tail(out.Bytes(), 2000))
 	}
+	took.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		rss = usage.Maxrss << 10
+		took.rss = usage.Maxrss << 10
 	}
-	return took, rss, nil
+	return took, nil
 }
 
 func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }

@@ -87,7 +87,7 @@ func (s *Set) table() []*Action {
 				{Name: "cache", Default: "true"}, {Name: "cache-dependency-path"}, {Name: "architecture"}, {Name: "go-download-base-url"},
 			},
 			Outputs: []string{"go-version", "cache-hit"},
-			main:    setupGo, aloof: namesVersion("go-version", "go-version-file"),
+			main:    setupGo,
 		},
 		{
 			Name: "actions/setup-node",
@@ -98,7 +98,7 @@ func (s *Set) table() []*Action {
 				{Name: "always-auth"}, {Name: "mirror"}, {Name: "mirror-token"},
 			},
 			Outputs: []string{"cache-hit", "node-version"},
-			main:    setupNode, aloof: namesVersion("node-version", "node-version-file", "registry-url"),
+			main:    setupNode,
 		},
 		{
 			Name: "actions/setup-python",

@@ -121,14 +121,6 @@ var (
 	toolchainDirective = regexp.MustCompile(`(?m)^toolchain[ \t]+go(\d[\w.]*)`)
 )
 
-// namesVersion says of a setup action that it is aloof when the version is
-// given in the workflow, and none of the inputs that read or write files is.
-func namesVersion(version string, files ...string) func(*call) bool {
-	return func(c *call) bool {
-		return c.input(version) != "" && !slices.ContainsFunc(files, func(name string) bool { return c.input(name) != "" })
-	}
-}
-
 // setupGo is actions/setup-go.
 func setupGo(_ context.Context, c *call) error {
 	wanted, minimum, err := c.goVersion()
