@@ -657,7 +657,7 @@ func pipeline(dir string) error {
 	jobs := "  check:\n    runs-on: ubuntu-latest\n    steps:\n      - uses: actions/checkout@v4\n" +
 		"      - uses: actions/setup-go@v5\n        with:\n          go-version: \"" + version + "\"\n          cache: false\n"
 	for _, step := range []string{
-		"gofmt -l internal/cli internal/engine", "gofmt -l cmd bench", "go vet ./internal/plan", "go list ./internal/plan ./internal/record",
+		"gofmt -l internal/cli internal/engine", "gofmt -l internal/plan internal/logs", "go vet ./internal/plan", "go list ./internal/plan ./internal/record",
 		"cat internal/plan/*.go internal/trace/*.go | wc -l", "grep -rc func internal/engine", "grep -rl Errorf internal/cli internal/blob cmd | sort > errors.txt",
 		"head -n 3 errors.txt", "sha256sum go.mod go.sum > sums.txt", "sha256sum -c sums.txt", "find docs -name '*.md' | sort > pages.txt",
 		"wc -l pages.txt", "awk '{ n += NF } END { print n }' README.md docs/explanation/*.md", "sort -u go.sum | tail -n 2",
