@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/trace"
 )
 
 // ErrMoved is wrapped by the errors of [Facts.Digest] when the file is not, or
@@ -163,7 +164,7 @@ func (f *Facts) read(path string, look record.Look) (d [32]byte, err error) {
 		if err := ignoringEINTR(func() error { return unix.Fstat(fd, &st) }); err != nil {
 			return err
 		}
-		if lookOf(&st) != look {
+		if trace.LookOf(&st) != look {
 			return ErrMoved
 		}
 		return nil

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/trace"
 )
 
 func sha(s string) [32]byte { return sha256.Sum256([]byte(s)) }
@@ -25,7 +26,7 @@ func lookAt(t testing.TB, path string) record.Look {
 	if err := unix.Lstat(path, &st); err != nil {
 		t.Fatal(err)
 	}
-	return lookOf(&st)
+	return trace.LookOf(&st)
 }
 
 // clock tells a time that tests set, as an offset from now.

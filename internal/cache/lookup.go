@@ -17,7 +17,10 @@ import (
 
 // Query asks whether a step was done before.
 type Query struct {
-	Key    Key
+	Key Key
+	// Stable is the step wherever it runs: what a verification finds is kept
+	// under it (see [Cache.Condemn]).
+	Stable Key
 	Scopes Scopes
 	// Vars are the volatile variables as they are now: all of them, "" for
 	// those that are not set. Secrets are the names among them that hold
@@ -40,6 +43,9 @@ type Query struct {
 type Answer struct {
 	Record *Record
 	Miss   *record.Miss
+	// Unsound says why a Record is not to be trusted: a verification has found
+	// that the step does not do the same each time.
+	Unsound string
 }
 
 // Lookup finds the first record, of those that the scopes may read and the
@@ -51,9 +57,7 @@ func (c *Cache) Lookup(ctx context.Context, q Query) Answer {
 	if q.Rule.Never {
 		return Answer{Miss: &record.Miss{Why: "the project says that it is never reused"}}
 	}
-	if why := c.Condemned(q.Key); why != "" {
-		return Answer{Miss: &record.Miss{Why: why}}
-	}
+	unsound := c.Condemned(q.Stable)
 	q.View.mu.RLock()
 	defer q.View.mu.RUnlock()
 	var miss, damage *record.Miss
@@ -69,7 +73,7 @@ func (c *Cache) Lookup(ctx context.Context, q Query) Answer {
 		if m == nil {
 			err := c.Ready(ctx, r)
 			if err == nil {
-				return Answer{Record: r}
+				return Answer{Record: r, Unsound: unsound}
 			}
 			m = &record.Miss{Why: err.Error()}
 			if errors.Is(err, errBlobGone) {
@@ -83,12 +87,12 @@ func (c *Cache) Lookup(ctx context.Context, q Query) Answer {
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return Answer{Miss: &record.Miss{Why: "the look-up was interrupted: " + err.Error()}}
+		return Answer{Miss: &record.Miss{Why: "the look-up was interrupted: " + err.Error()}, Unsound: unsound}
 	}
 	if miss == nil {
 		miss = damage
 	}
-	return Answer{Miss: miss}
+	return Answer{Miss: miss, Unsound: unsound}
 }
 
 // compare says why a record does not hold now, nil when it does. Unless it is

@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/trace"
 )
 
 // Limits of what is kept of one step.
@@ -426,7 +427,7 @@ func (k *keeping) output(ctx context.Context, o *record.Output, find *search, bu
 	if err := ignoringEINTR(func() error { return unix.Fstat(int(f.Fd()), &st) }); err != nil {
 		return nil, err
 	}
-	before := lookOf(&st)
+	before := trace.LookOf(&st)
 	switch {
 	case before != h.look, before.Size != o.Size, before.Perm != o.Perm, o.MTime != 0 && before.MTime != o.MTime:
 		return bar(record.BarMoved, "")
@@ -458,7 +459,7 @@ func (k *keeping) output(ctx context.Context, o *record.Output, find *search, bu
 	if err := ignoringEINTR(func() error { return unix.Fstat(int(f.Fd()), &st) }); err != nil {
 		return nil, err
 	}
-	if lookOf(&st) != before {
+	if trace.LookOf(&st) != before {
 		return bar(record.BarMoved, "")
 	}
 	return nil, nil

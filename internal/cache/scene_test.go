@@ -219,7 +219,7 @@ func (s *scene) view(tree Tree) *View {
 }
 
 func (s *scene) query(v *View) Query {
-	return Query{Key: s.key, Scopes: Local, View: v, Now: s.now.Add(time.Hour), InPlace: s.inPlace}
+	return Query{Key: s.key, Stable: keyFor(1), Scopes: Local, View: v, Now: s.now.Add(time.Hour), InPlace: s.inPlace}
 }
 
 // lookup asks for the step as things are.

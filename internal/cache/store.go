@@ -128,21 +128,7 @@ func (c *Cache) eachOf(k Key, scope Scope, yield func(*Record, error) bool) bool
 	if err != nil {
 		return yield(nil, err)
 	}
-	s, err := c.openShelf(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return true
-	}
-	if err != nil {
-		return yield(nil, err)
-	}
-	defer s.close()
-	for i := range s.entries {
-		r, err := s.record(i)
-		if !yield(r, err) {
-			return false
-		}
-	}
-	return true
+	return c.allOf(path, yield)
 }
 
 // Add keeps a record. One with the same inputs in the same scope is replaced;
@@ -360,6 +346,7 @@ func (c *Cache) All(ctx context.Context) iter.Seq2[*Record, error] {
 	}
 }
 
+// allOf are the records of a shelf, the newest first.
 func (c *Cache) allOf(path string, yield func(*Record, error) bool) bool {
 	s, err := c.openShelf(path)
 	if errors.Is(err, fs.ErrNotExist) {

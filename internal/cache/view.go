@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/trace"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
 
@@ -360,7 +361,7 @@ func heldOf(path string, st *unix.Stat_t, err error) held {
 		}
 		return held{kind: unreadable}
 	}
-	l := lookOf(st)
+	l := trace.LookOf(st)
 	return held{kind: l.Kind, perm: l.Perm, size: l.Size, mtime: l.MTime, from: path, look: l}
 }
 
@@ -372,26 +373,6 @@ func isNothing(err error) bool {
 		return true
 	}
 	return false
-}
-
-func lookOf(st *unix.Stat_t) record.Look {
-	return record.Look{
-		Kind: kindOf(uint32(st.Mode)), Perm: uint32(st.Mode) & 0o7777, Size: st.Size,
-		MTime: st.Mtim.Nano(), CTime: st.Ctim.Nano(),
-		Dev: uint64(st.Dev), Ino: uint64(st.Ino), Links: uint64(st.Nlink),
-	}
-}
-
-func kindOf(mode uint32) record.FileKind {
-	switch mode & unix.S_IFMT {
-	case unix.S_IFREG:
-		return record.Regular
-	case unix.S_IFDIR:
-		return record.Directory
-	case unix.S_IFLNK:
-		return record.Symlink
-	}
-	return record.Other
 }
 
 func listOnDisk(path string) ([]record.Entry, error) {

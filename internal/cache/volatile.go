@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/trace"
 )
 
 // Volatile variables change from run to run: the run's number, the commit, a
@@ -372,7 +373,7 @@ func scanFile(in *record.Input, path string, s *search, buf []byte) scan {
 	if err := ignoringEINTR(func() error { return unix.Fstat(fd, &st) }); err != nil {
 		return lost
 	}
-	look := lookOf(&st)
+	look := trace.LookOf(&st)
 	if look.Kind != record.Regular || look.Size != in.Size {
 		return lost
 	}

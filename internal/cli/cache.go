@@ -9,6 +9,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/cache"
 	"github.com/fairlead-dev/fairlead/internal/launch"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/project"
 	"github.com/fairlead-dev/fairlead/internal/store"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
@@ -30,7 +31,7 @@ whether it is whole, and what of it goes.`,
 				names = append(names, sub.Name())
 			}
 			hint := "`fairlead cache --help` lists the commands"
-			if near := nearest(a[0], names); near != "" {
+			if near := plan.Nearest(a[0], names); near != "" {
 				hint = "did you mean `fairlead cache " + near + "`?"
 			}
 			return usage(hint, "there is no command `fairlead cache %s`", a[0])

@@ -223,7 +223,7 @@ func (g *global) root() *cobra.Command {
 					names = append(names, sub.Name())
 				}
 			}
-			if near := nearest(args[0], names); near != "" {
+			if near := plan.Nearest(args[0], names); near != "" {
 				hint = "did you mean `fairlead " + near + "`?"
 			}
 			return usage(hint, "there is no command %q", args[0])
@@ -295,7 +295,7 @@ func oneOf(flag, value string, allowed ...string) error {
 		}
 	}
 	hint := "it is one of " + strings.Join(allowed, ", ")
-	if near := nearest(value, allowed); near != "" {
+	if near := plan.Nearest(value, allowed); near != "" {
 		hint = "did you mean " + near + "? " + hint
 	}
 	return usage(hint, "--%s cannot be %q", flag, value)

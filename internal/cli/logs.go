@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/logs"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 )
 
@@ -112,7 +113,7 @@ func suggestJob(r *record.Run, name string, err error) error {
 	if !errors.As(err, &use) || !strings.Contains(use.Message, "has no job") {
 		return err
 	}
-	if near := nearest(name, r.Order); near != "" {
+	if near := plan.Nearest(name, r.Order); near != "" {
 		return &launch.UsageError{Message: use.Message, Hint: "did you mean " + near + "? " + use.Hint}
 	}
 	return err

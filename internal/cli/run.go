@@ -351,11 +351,11 @@ func (o *ordering) meant(ctx context.Context, tools *Tools, err error) error {
 	}
 	near := ""
 	if w := o.order.Workflow; strings.Contains(use.Message, strconv.Quote(w)) {
-		near = nearest(w, workflows)
+		near = plan.Nearest(w, workflows)
 	}
 	for _, j := range o.order.Jobs {
 		if near == "" && strings.Contains(use.Message, strconv.Quote(j)) {
-			near = nearest(j, jobs)
+			near = plan.Nearest(j, jobs)
 		}
 	}
 	if near == "" {

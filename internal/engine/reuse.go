@@ -1,11 +1,8 @@
 package engine
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -86,23 +83,11 @@ func (o *owner) papers(ctx context.Context, n *node) []*reusing {
 	if err != nil {
 		return nil // the workspace cannot be made either, and that says why
 	}
-	class := o.Executor.Class(&n.job.Place)
 	var all []*reusing
 	for _, dirs := range r.Places() {
-		all = append(all, &reusing{
-			Reuse: r, class: class, missed: map[string]*asked{},
-			paper: true, dirs: dirs, tree: tree, view: r.Cache.NewView(dirs, tree),
-		})
+		all = append(all, o.inEarnest(n).onPaper(dirs, tree))
 	}
 	return all
-}
-
-// again is the same beginning once more.
-func (r *reusing) again() *reusing {
-	return &reusing{
-		Reuse: r.Reuse, class: r.class, missed: map[string]*asked{},
-		paper: true, fill: true, dirs: r.dirs, tree: r.tree, view: r.Cache.NewView(r.dirs, r.tree),
-	}
 }
 
 // inEarnest is reuse in a job that begins in a workspace.
@@ -111,6 +96,14 @@ func (o *owner) inEarnest(n *node) *reusing {
 		return nil
 	}
 	return &reusing{Reuse: o.req.Reuse, class: o.Executor.Class(&n.job.Place), missed: map[string]*asked{}}
+}
+
+// onPaper is the same in a job that begins without.
+func (r *reusing) onPaper(dirs plan.Dirs, tree cache.Tree) *reusing {
+	return &reusing{
+		Reuse: r.Reuse, class: r.class, missed: map[string]*asked{},
+		paper: true, dirs: dirs, tree: tree, view: r.Cache.NewView(dirs, tree),
+	}
 }
 
 // attempt runs the job to its end, once.
@@ -129,7 +122,8 @@ func (o *owner) attempt(soft context.Context, n *node, number int, last bool) en
 			if r.reused == 0 {
 				break
 			}
-			r = r.again()
+			r = r.onPaper(r.dirs, r.tree)
+			r.fill = true
 			if e := o.job(soft, n, r).run(number, last); !r.over {
 				return e
 			}
@@ -182,36 +176,11 @@ func (t *thread) realise() {
 
 // reprint adds to the job's log what a step printed when it ran.
 func (t *thread) reprint(step string, log blob.Digest) error {
-	if log == "" {
-		return nil
-	}
-	// Nothing of it goes into the log before all of it was proved.
-	proof, err := t.reuse.Cache.Blobs().Open(t.ctx, log)
-	if err != nil {
+	now := time.Now()
+	return t.reuse.Cache.Printed(t.ctx, log, func(text []byte) error {
+		_, err := t.log.Line(step, now, text)
 		return err
-	}
-	_, err = io.Copy(io.Discard, proof)
-	if err = errors.Join(err, proof.Close()); err != nil {
-		return err
-	}
-	text, err := t.reuse.Cache.Blobs().Open(t.ctx, log)
-	if err != nil {
-		return err
-	}
-	defer text.Close()
-	lines := bufio.NewReaderSize(text, 64<<10)
-	for now := time.Now(); ; {
-		line, err := lines.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if _, err := t.log.Line(step, now, line[:len(line)-1]); err != nil {
-			return err
-		}
-	}
+	})
 }
 
 // lines is how many lines the job's log has.
@@ -272,18 +241,16 @@ func (t *thread) ask(s *plan.Step, act *plan.Act) *asked {
 		Argv: c.Argv, Path: c.Path, Files: files, Env: env, Dir: c.Dir, Dirs: t.base.Dirs,
 		Class: r.class.Name, Machine: r.class.Environ, Rules: a.rule, Version: r.Version,
 	}.Key()
+	a.stable = cache.Meaning{Argv: []string{a.habit, c.Script}}.Key()
 	a.told.Key = string(a.key)
 	answer := r.Cache.Lookup(t.ctx, cache.Query{
-		Key: a.key, Scopes: r.Scopes, Vars: a.vars, Secrets: a.secrets, View: r.view, Now: time.Now(), Rule: a.rule,
+		Key: a.key, Stable: a.stable, Scopes: r.Scopes, Vars: a.vars, Secrets: a.secrets, View: r.view, Now: time.Now(), Rule: a.rule,
 		InPlace: r.Tree == nil, Ignored: func() []string { return t.ignored(a.rule, c.Env) },
 	})
-	a.told.Miss = answer.Miss
-	if answer.Record == nil {
-		a.off = r.Cache.Habit(a.habit).Off()
-		return a
-	}
-	a.suspect(r.Cache, c)
+	a.told.Miss, a.unsound = answer.Miss, answer.Unsound
 	switch {
+	case answer.Record == nil:
+		a.off = r.Cache.Habit(a.habit).Off()
 	case rand.IntN(100) < r.Verify:
 		a.verify = answer.Record
 	case a.unsound != "":
@@ -292,15 +259,6 @@ func (t *thread) ask(s *plan.Step, act *plan.Act) *asked {
 		a.found = answer.Record
 	}
 	return a
-}
-
-// suspect finds out whether a verification has found that the command does not
-// do the same each time.
-func (a *asked) suspect(c *cache.Cache, command *plan.Command) {
-	if a.stable == "" {
-		a.stable = cache.Meaning{Argv: []string{a.habit, command.Script}}.Key()
-		a.unsound = c.Condemned(a.stable)
-	}
 }
 
 // reuseStep lets what a command did in another run stand for it. It reports
@@ -430,7 +388,6 @@ func (t *thread) keep(s *plan.Step, act *plan.Act, w *stepWork, fin *record.Step
 		return
 	}
 	r.Cache.Note(a.habit, cache.Turn{Watched: true, Took: w.took, Overhead: o.Overhead})
-	a.suspect(r.Cache, act.Command)
 	text, err := t.log.Text(s.Key, w.begun, t.log.Lines())
 	if err != nil {
 		a.told.Barred = []record.Bar{{Kind: record.BarLost, Detail: err.Error()}}

@@ -101,6 +101,8 @@ type Prepared struct {
 	Pipelines []plan.Pipeline // all that were found
 	Chosen    []*plan.Pipeline
 	Problems  []plan.Problem
+
+	project []plan.Problem // of fairlead.yaml
 }
 
 // UsageError is a wish that cannot be fulfilled as it was said.
@@ -131,6 +133,9 @@ func (l *Launcher) Prepare(ctx context.Context, o Order) (*Prepared, error) {
 		return nil, err
 	}
 	p := &Prepared{Order: o, Tree: tree}
+	if _, p.project, err = project.Read(tree.FS()); err != nil {
+		return nil, fmt.Errorf("read the project's file: %w", err)
+	}
 	events := []string{o.Event}
 	if o.Event == "" {
 		events = guesses
@@ -197,11 +202,7 @@ func readLimited(name string, limit int64) ([]byte, error) {
 
 // compile lets every dialect read the tree.
 func (l *Launcher) compile(ctx context.Context, p *Prepared, facts workspace.Facts) error {
-	_, problems, err := project.Read(p.Tree.FS())
-	if err != nil {
-		return fmt.Errorf("read the project's file: %w", err)
-	}
-	p.Pipelines, p.Problems = nil, problems
+	p.Pipelines, p.Problems = nil, slices.Clone(p.project)
 	for _, d := range l.Dialects {
 		d.Describe(p.Change)
 		pipelines, problems, err := d.Compile(ctx, p.Tree.FS(), p.Change)

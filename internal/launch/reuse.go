@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,19 +32,20 @@ func policy(f *project.File) *cache.Policy {
 	return p
 }
 
-// reuse is what lets the steps of a run be reused; nil when they shall not.
-func (l *Launcher) reuse(s *start) (*engine.Reuse, error) {
+// reuse is what lets the steps of a run be reused, and how many bytes their
+// outputs may take; nil when they shall not.
+func (l *Launcher) reuse(s *start) (*engine.Reuse, int64, error) {
 	if l.Cache == nil || s.settings.NoReuse {
-		return nil, nil
+		return nil, 0, nil
 	}
 	file, problems, err := project.Read(s.tree.FS())
 	if err != nil {
-		return nil, fmt.Errorf("read the project's file: %w", err)
+		return nil, 0, fmt.Errorf("read the project's file: %w", err)
 	}
 	if plan.Errors(problems) {
 		// It was whole when the run was planned; a run without reuse is right
 		// in any case.
-		return nil, nil
+		return nil, 0, nil
 	}
 	r := &engine.Reuse{
 		Cache: l.Cache, Policy: policy(file), Scopes: cache.Local, Version: l.Version,
@@ -53,8 +55,10 @@ func (l *Launcher) reuse(s *start) (*engine.Reuse, error) {
 		r.Tree = func(ctx context.Context) (cache.Tree, error) { return s.tree.Paper(ctx, s.id) }
 		r.Places = func() []plan.Dirs { return l.Slots.Places(s.tree) }
 	}
-	return r, nil
+	return r, cacheSize(file), nil
 }
+
+func cacheSize(f *project.File) int64 { return cmp.Or(f.Reuse.Size, project.DefaultSize) }
 
 // CacheSize is how many bytes the outputs of steps may take, by the tree's
 // fairlead.yaml or by default.
@@ -63,10 +67,10 @@ func CacheSize(tree fs.FS) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read the project's file: %w", err)
 	}
-	if file.Reuse.Size == 0 || plan.Errors(problems) {
-		return project.DefaultSize, nil
+	if plan.Errors(problems) {
+		file = new(project.File)
 	}
-	return file.Reuse.Size, nil
+	return cacheSize(file), nil
 }
 
 // Collected is what CollectCache removed.
@@ -88,15 +92,8 @@ func (l *Launcher) CollectCache(ctx context.Context, limit int64) (c Collected, 
 
 // settleCache keeps what was learned in a run, and what is kept within its
 // limit. A failure to do so is nobody's: the next run tries again.
-func (l *Launcher) settleCache(ctx context.Context, tree fs.FS) {
-	if l.Cache == nil {
-		return
-	}
+func (l *Launcher) settleCache(ctx context.Context, limit int64) {
 	_ = l.Cache.Flush()
-	limit, err := CacheSize(tree)
-	if err != nil {
-		return
-	}
 	if u, err := l.Outputs.Usage(ctx); err == nil && u.Bytes > limit {
 		_, _ = l.CollectCache(ctx, limit)
 	}
@@ -203,28 +200,20 @@ func (l *Launcher) reprint(ctx context.Context, w *logs.Writer, s *record.StepRu
 		_, err := w.Line(s.Key, s.Ended, text)
 		return err
 	}
-	text, err := l.Cache.Blobs().Open(ctx, blob.Digest(s.Finished.Reuse.Log))
-	if errors.Is(err, blob.ErrNotFound) {
-		// The lines keep their numbers.
-		gone := "(what this step printed has been evicted from the cache)"
-		if from := s.Finished.Reuse.From; from != nil {
-			gone = fmt.Sprintf("(what this step printed has been evicted from the cache: fairlead logs %s %s)", from.Run, from.Job)
-		}
-		for range s.Finished.Reuse.Lines {
-			if err := line([]byte(gone)); err != nil {
-				return err
-			}
-			gone = ""
-		}
-		return nil
-	}
-	if err != nil {
+	err := l.Cache.Printed(ctx, blob.Digest(s.Finished.Reuse.Log), line)
+	if !errors.Is(err, blob.ErrNotFound) {
 		return err
 	}
-	defer text.Close()
-	split := logs.NewSplitter(line)
-	if _, err := io.Copy(split, text); err != nil {
-		return err
+	// The lines keep their numbers.
+	gone := "(what this step printed has been evicted from the cache)"
+	if from := s.Finished.Reuse.From; from != nil {
+		gone = fmt.Sprintf("(what this step printed has been evicted from the cache: fairlead logs %s %s)", from.Run, from.Job)
 	}
-	return split.Close()
+	for range s.Finished.Reuse.Lines {
+		if err := line([]byte(gone)); err != nil {
+			return err
+		}
+		gone = ""
+	}
+	return nil
 }

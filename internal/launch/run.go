@@ -183,7 +183,8 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 			return jobLog{w, name}, err
 		},
 	}
-	if req.Reuse, err = l.reuse(&s); err != nil {
+	var room int64
+	if req.Reuse, room, err = l.reuse(&s); err != nil {
 		return res, err
 	}
 	dirs := &opener{Launcher: l, of: s, slots: map[string]*workspace.Slot{}}
@@ -202,7 +203,7 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 	}
 	verdict, why, err := l.engine(s.dialect).Run(ctx, req)
 	if req.Reuse != nil {
-		l.settleCache(ctx, s.tree.FS())
+		l.settleCache(ctx, room)
 	}
 	l.tidy(ctx)
 	return Result{Run: s.id, Pipeline: s.pipeline, Verdict: verdict, Why: why}, err

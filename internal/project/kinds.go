@@ -195,7 +195,7 @@ func choice(words ...string) kind[string] {
 			return text, nil
 		}
 		bad := faulty(text, "is not "+all)
-		if near := nearest(text, words); near != "" {
+		if near := plan.Nearest(text, words); near != "" {
 			bad.hint = "did you mean " + near + "?"
 		}
 		return "", bad

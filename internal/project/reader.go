@@ -100,7 +100,7 @@ func (r *reader) unknown(k *yaml.Node, words string, names []string) {
 		r.report(k, "the merge key << is not understood", "repeat a whole value with an alias, or write its keys out")
 		return
 	}
-	if near := nearest(k.Value, names); near != "" {
+	if near := plan.Nearest(k.Value, names); near != "" {
 		hint = "did you mean " + near + "?"
 	}
 	r.report(k, "unknown key "+quote(k.Value), hint)
@@ -163,49 +163,6 @@ func shape(n *yaml.Node) string {
 		return "the date " + clip(n.Value)
 	}
 	return "a value with the tag " + clip(n.Tag)
-}
-
-// nearest is the name that a typing mistake away from word, or "".
-func nearest(word string, names []string) string {
-	const longest = 40 // no name is longer, and the distance is quadratic
-	if len(word) > longest {
-		return ""
-	}
-	word = strings.ReplaceAll(strings.ToLower(word), "_", "-")
-	best, least := "", max(len(word)/3, 1)+1
-	for _, name := range names {
-		if d := distance(word, name); d < least {
-			best, least = name, d
-		}
-	}
-	return best
-}
-
-// distance is how many letters must be added, removed, replaced or swapped
-// with their neighbour.
-func distance(a, b string) int {
-	rows := make([][]int, len(a)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(b)+1)
-		rows[i][0] = i
-	}
-	for j := range rows[0] {
-		rows[0][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			d := min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				d = min(d, rows[i-2][j-2]+1)
-			}
-			rows[i][j] = d
-		}
-	}
-	return rows[len(a)][len(b)]
 }
 
 func quote(s string) string { return strconv.Quote(clip(s)) }

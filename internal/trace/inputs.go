@@ -147,7 +147,7 @@ func (l *ledger) digest(n *node) ([sha256.Size]byte, error) {
 	defer unix.Close(fd)
 	still := func() bool {
 		var st unix.Stat_t
-		return unix.Fstat(fd, &st) == nil && l.same(n.was, lookOf(&st))
+		return unix.Fstat(fd, &st) == nil && l.same(n.was, LookOf(&st))
 	}
 	if !still() {
 		return d, errMoved

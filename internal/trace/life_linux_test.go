@@ -219,8 +219,8 @@ func TestNothingIsLeft(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				attr := syscall.ProcAttr{Dir: dir}
-				tr.Attr(&attr)
+				attr := syscall.ProcAttr{Dir: dir, Sys: new(syscall.SysProcAttr)}
+				tr.Attr(attr.Sys)
 				if _, err := tr.Start("/nowhere", dir, []string{"x"}, func() (int, error) {
 					return syscall.ForkExec("/nowhere", []string{"x"}, &attr)
 				}); err != syscall.ENOENT {
@@ -354,8 +354,8 @@ func watchAndPrint(args []string) error {
 	if err != nil {
 		return err
 	}
-	attr := &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Env: []string{"PATH=/usr/bin:/bin"}}
-	t.Attr(attr)
+	attr := &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Env: []string{"PATH=/usr/bin:/bin"}, Sys: new(syscall.SysProcAttr)}
+	t.Attr(attr.Sys)
 	pid, err := t.Start(args[1], "", args[1:], func() (int, error) {
 		return syscall.ForkExec(args[1], args[1:], attr)
 	})

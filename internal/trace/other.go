@@ -27,7 +27,7 @@ type Tracer struct{}
 func New(Spec, Mechanism) (*Tracer, error) { return nil, unsupported() }
 
 // Attr does nothing here.
-func (*Tracer) Attr(*syscall.ProcAttr) {}
+func (*Tracer) Attr(*syscall.SysProcAttr) {}
 
 // Start calls fork.
 func (*Tracer) Start(_, _ string, _ []string, fork func() (int, error)) (pid int, err error) {

@@ -334,7 +334,7 @@ func lookAt(path string) (record.Look, uint32) {
 	for {
 		switch err := unix.Lstat(path, &st); err {
 		case nil:
-			return lookOf(&st), uint32(st.Mode)
+			return LookOf(&st), uint32(st.Mode)
 		case unix.EINTR:
 		default:
 			return record.Look{}, 0
@@ -342,7 +342,8 @@ func lookAt(path string) (record.Look, uint32) {
 	}
 }
 
-func lookOf(st *unix.Stat_t) record.Look {
+// LookOf is what stat has said of a file.
+func LookOf(st *unix.Stat_t) record.Look {
 	look := record.Look{
 		Kind: record.Other, Perm: uint32(st.Mode) & 0o7777, Size: st.Size,
 		MTime: st.Mtim.Nano(), CTime: st.Ctim.Nano(),

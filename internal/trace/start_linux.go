@@ -57,12 +57,9 @@ func newTracer(b booker, m Mechanism) (*Tracer, error) {
 
 // Attr asks for what the first process needs so that it can be watched. It is
 // called before [Tracer.Start], with the attributes that fork is going to use.
-func (t *Tracer) Attr(attr *syscall.ProcAttr) {
+func (t *Tracer) Attr(attr *syscall.SysProcAttr) {
 	if t.ptraced != nil {
-		if attr.Sys == nil {
-			attr.Sys = new(syscall.SysProcAttr)
-		}
-		attr.Sys.Ptrace = true
+		attr.Ptrace = true
 	}
 }
 

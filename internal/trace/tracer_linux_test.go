@@ -165,7 +165,7 @@ func startStep(t testing.TB, tr *Tracer, s subject) int {
 		Dir: s.dir, Env: append([]string{"PATH=/usr/bin:/bin"}, s.env...),
 		Files: []uintptr{null.Fd(), out.Fd(), os.Stderr.Fd()}, Sys: &s.attr,
 	}
-	tr.Attr(attr)
+	tr.Attr(attr.Sys)
 	file := s.argv[0]
 	pid, err := tr.Start(file, s.dir, s.argv, func() (int, error) {
 		if s.first != "" {

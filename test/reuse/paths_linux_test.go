@@ -104,8 +104,8 @@ func observe(t *testing.T, script string, files map[string]string) (*record.Obse
 	null, err := os.Open(os.DevNull)
 	must(t, err)
 	defer null.Close()
-	attr := &syscall.ProcAttr{Dir: dirs.Workspace, Env: env, Files: []uintptr{null.Fd(), output.Fd(), output.Fd()}}
-	tracer.Attr(attr)
+	attr := &syscall.ProcAttr{Dir: dirs.Workspace, Env: env, Files: []uintptr{null.Fd(), output.Fd(), output.Fd()}, Sys: new(syscall.SysProcAttr)}
+	tracer.Attr(attr.Sys)
 	pid, err := tracer.Start(strace, dirs.Workspace, argv, func() (int, error) {
 		return syscall.ForkExec(strace, argv, attr)
 	})

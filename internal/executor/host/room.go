@@ -241,7 +241,7 @@ func (r *room) start(s *step, c *plan.Command) (*os.File, error) {
 	pa := &syscall.ProcAttr{Dir: dir, Env: env, Files: []uintptr{uintptr(null), uintptr(fds[1]), uintptr(fds[1])}, Sys: &attr}
 	fork := func() (int, error) { return forkExec(file, c.Argv, pa) }
 	if s.tracer != nil {
-		s.tracer.Attr(pa)
+		s.tracer.Attr(&attr)
 		untraced := fork
 		fork = func() (int, error) { return s.tracer.Start(file, dir, c.Argv, untraced) }
 	}
