@@ -30,7 +30,7 @@ type Observation struct {
 	Programs []string // files that were executed, sorted, each once
 	Argv     []byte   // the arguments of all programs, NUL after each, up to a limit
 	Peers    []string // addresses and sockets talked to, sorted: "tcp 10.0.0.1:443", "unix /run/docker.sock"
-	Random   bool     // something asked the kernel for randomness
+	Random   bool     // a device of randomness was opened; the system call for it is not seen
 	LeftOver int      // processes that outlived the step
 
 	Calls    int64         // system calls that were looked at

@@ -607,8 +607,6 @@ func (l *ledger) link(from, to string, follow bool) {
 	}
 }
 
-func (l *ledger) random() { l.chaos = true }
-
 // exec also finds the interpreters that the kernel opens by itself.
 func (l *ledger) exec(path string, argv []string) {
 	if l.lost {

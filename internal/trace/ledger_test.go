@@ -597,11 +597,6 @@ func TestLedgerMachine(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	l = newLedger(Spec{})
-	l.random()
-	if !l.finish(0).Random {
-		t.Error("getrandom is no randomness")
-	}
-	l = newLedger(Spec{})
 	l.see("/dev/console", true)
 	l.open("/dev/kmsg", unix.O_RDONLY, true)
 	for _, b := range l.finish(0).Barred {

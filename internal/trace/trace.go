@@ -124,6 +124,5 @@ type witness interface {
 	// 0 is told again once the kernel has chosen it.
 	connect(network, address string)
 	bind(network, address string)
-	random()
 	bar(kind, detail string)
 }

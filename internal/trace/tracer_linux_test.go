@@ -74,7 +74,6 @@ func (n *notes) truncate(path string)            { n.add("truncate %s", path) }
 func (n *notes) change(path string, follow bool) { n.add("change %s%s", path, follows(follow)) }
 func (n *notes) connect(network, address string) { n.add("connect %s %s", network, address) }
 func (n *notes) bind(network, address string)    { n.add("bind %s %s", network, address) }
-func (n *notes) random()                         { n.add("random") }
 func (n *notes) bar(kind, detail string)         { n.add("bar %s %s", kind, detail) }
 func (n *notes) finish(int) *record.Observation  { return &record.Observation{} }
 func (n *notes) all() []string                   { n.mu.Lock(); defer n.mu.Unlock(); return n.lines }
