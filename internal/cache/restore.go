@@ -35,7 +35,7 @@ func (c *Cache) Ready(ctx context.Context, r *Record) error {
 		return fmt.Errorf("what it left cannot be looked for: %w", err)
 	}
 	if len(missing) == 0 {
-		return nil
+		return c.printedWhole(ctx, r)
 	}
 	what := "what it left"
 	if missing[0] == r.Log {
@@ -47,6 +47,27 @@ func (c *Cache) Ready(ctx context.Context, r *Record) error {
 		}
 	}
 	return fmt.Errorf("%s: %w", what, errBlobGone)
+}
+
+// printedWhole reads what the step printed to its end. Outputs are proved when they are
+// restored; what was printed may be asked for long after the run, when
+// the step can no longer be run instead.
+func (c *Cache) printedWhole(ctx context.Context, r *Record) error {
+	if r.Log == "" {
+		return nil
+	}
+	b, err := c.blobs.Open(ctx, r.Log)
+	if err == nil {
+		_, err = io.Copy(io.Discard, b)
+		err = errors.Join(err, b.Close())
+	}
+	switch {
+	case errors.Is(err, blob.ErrNotFound), errors.Is(err, blob.ErrCorrupt):
+		return fmt.Errorf("what it printed: %w: %w", errBlobGone, err)
+	case err != nil:
+		return fmt.Errorf("what it printed cannot be read: %w", err)
+	}
+	return nil
 }
 
 // Restore makes the outputs of a record real: files, links and directories with

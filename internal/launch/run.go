@@ -180,7 +180,10 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 				return nil, err
 			}
 			w, err := logs.Create(name)
-			return jobLog{w, name}, err
+			if err != nil {
+				return nil, err
+			}
+			return jobLog{w, name}, nil
 		},
 	}
 	var room int64

@@ -347,7 +347,7 @@ func (w *Writer) Close() error {
 	if w.tail != nil {
 		err = errors.Join(err, w.tail.Close())
 	}
-	err = errors.Join(err, w.f.Close())
+	err = errors.Join(err, unlock(w.f), w.f.Close())
 	if w.err == nil {
 		w.err = fmt.Errorf("logs: write %s: %w", w.path, fs.ErrClosed)
 	}

@@ -493,11 +493,29 @@ func (s *stage) truth(r *result) string {
 	for _, job := range slices.Sorted(maps.Keys(r.jobs)) {
 		for _, x := range r.jobs[job] {
 			for line := range strings.Lines(x.lines(r, job)) {
-				b.WriteString(job + " | " + line)
+				b.WriteString(job + " | " + shown(line))
 			}
 		}
 	}
 	return s.anywhere(r, b.String())
+}
+
+// shown is a line as it is shown to people: tabs are blanks.
+func shown(line string) string {
+	var b strings.Builder
+	width := 0
+	for _, c := range line {
+		if c != '\t' {
+			b.WriteRune(c)
+			width++
+			continue
+		}
+		for again := true; again; again = width%8 != 0 {
+			b.WriteByte(' ')
+			width++
+		}
+	}
+	return b.String()
 }
 
 func (s *stage) anywhere(r *result, log string) string {
