@@ -34,33 +34,49 @@ var floors = map[string]int{
 	"fault":     1, // whose fault a failure is
 	"trace":     1, // watches a process tree
 	"project":   1, // what fairlead.yaml says
+	"access":    1, // who may do what, and the proof of what was done
 
 	"dialect":  2, // pipeline language -> plan
 	"executor": 2, // a place where steps run
 	"store":    2, // append events, read after, leases
 	"harvest":  2, // reads what tools leave behind
 	"cache":    2, // have we done this before?
+	"forge":    2, // a code host: hooks in, statuses and comments out
+	"notify":   2, // tells people and systems
 
 	"engine": 3, // runs a plan
 	"launch": 4, // from an event to a running plan
 
-	"cli": 5, // the command line
+	"cli":    5, // the command line
+	"server": 5, // hooks, API, pages
 }
 
 // guests are the third-party modules, room by room, each with its reason. A
 // module that is not here may not be imported there.
 var guests = map[string]map[string]string{
-	"github.com/spf13/cobra":           {"cli": "commands, completion, manual pages and suggestions that people know"},
-	"github.com/rhysd/actionlint":      {"dialect/github/opinion": "a second opinion for lint, by the linter that the field uses"},
-	"github.com/dlclark/regexp2":       {"dialect/github/protocol": "problem matchers are written for JavaScript's regular expressions"},
-	"github.com/bmatcuk/doublestar/v4": {"dialect/github": "hashFiles globs", "dialect/github/builtin": "artifact and cache globs"},
-	"go.yaml.in/yaml/v4":               {"dialect/github/workflow": "YAML with positions; the maintained successor of yaml.v3, at the version that actionlint builds with", "project": "the same for fairlead.yaml"},
-	"github.com/klauspost/compress":    {"logs": "zstd for logs", "store/sqlite": "zstd for plans", "dialect/github/builtin": "zstd for caches"},
-	"modernc.org/sqlite":               {"store/sqlite": "SQLite without cgo: the binary stays one static file"},
-	"golang.org/x/sys":                 {"workspace": "reflinks, locks, stat without garbage", "executor/host": "process groups, cgroups, subreapers", "store/sqlite": "file locks", "logs": "file locks", "blob/disk": "reflinks and times of files", "trace": "seccomp, ptrace, reading other processes", "cache": "stat without garbage, directories kept open"},
-	"golang.org/x/term":                {"cli": "terminal size"},
-	"github.com/creack/pty":            {"cli": "a terminal in tests of the terminal"},
-	"github.com/rogpeppe/go-internal":  {"cli": "testscript: command lines as little texts (tests only)", "cmd/fairlead": "testscript (tests only)"},
+	"github.com/spf13/cobra":             {"cli": "commands, completion, manual pages and suggestions that people know"},
+	"github.com/rhysd/actionlint":        {"dialect/github/opinion": "a second opinion for lint, by the linter that the field uses"},
+	"github.com/dlclark/regexp2":         {"dialect/github/protocol": "problem matchers are written for JavaScript's regular expressions"},
+	"github.com/bmatcuk/doublestar/v4":   {"dialect/github": "hashFiles globs", "dialect/github/builtin": "artifact and cache globs"},
+	"go.yaml.in/yaml/v4":                 {"dialect/github/workflow": "YAML with positions; the maintained successor of yaml.v3, at the version that actionlint builds with", "project": "the same for fairlead.yaml"},
+	"github.com/klauspost/compress":      {"logs": "zstd for logs", "store": "zstd for plans", "dialect/github/builtin": "zstd for caches"},
+	"modernc.org/sqlite":                 {"store/sqlite": "SQLite without cgo: the binary stays one static file"},
+	"golang.org/x/sys":                   {"workspace": "reflinks, locks, stat without garbage", "executor/host": "process groups, cgroups, subreapers", "store/sqlite": "file locks", "logs": "file locks", "blob/disk": "reflinks and times of files", "trace": "seccomp, ptrace, reading other processes", "cache": "stat without garbage, directories kept open"},
+	"golang.org/x/term":                  {"cli": "terminal size"},
+	"github.com/creack/pty":              {"cli": "a terminal in tests of the terminal"},
+	"github.com/jackc/pgx/v5":            {"store/postgres": "PostgreSQL's own protocol, pipelined"},
+	"filippo.io/age":                     {"secret": "seals what lies in the database"},
+	"golang.org/x/crypto":                {"access": "argon2id for passwords"},
+	"golang.org/x/mod":                   {"access": "Merkle trees and signed checkpoints, as Go's own checksum database has them"},
+	"golang.org/x/oauth2":                {"access": "the flow of OpenID Connect"},
+	"github.com/coreos/go-oidc/v3":       {"access": "signatures and keys of OpenID Connect"},
+	"github.com/zitadel/oidc/v3":         {"access": "a real provider in process (tests only)"},
+	"github.com/nicholas-fedor/shoutrrr": {"notify/shoutrrr": "the services that we do not speak ourselves"},
+	"github.com/robfig/cron/v3":          {"launch": "cron expressions, as the code hosts read them"},
+	"github.com/getkin/kin-openapi":      {"server": "checks answers against the document (tests only)"},
+	"github.com/chromedp/chromedp":       {"server": "a browser looks at the pages (tests only)"},
+	"github.com/chromedp/cdproto":        {"server": "what that browser says (tests only)"},
+	"github.com/rogpeppe/go-internal":    {"cli": "testscript: command lines as little texts (tests only)", "cmd/fairlead": "testscript (tests only)"},
 }
 
 // starters may start processes; openers may open sockets.

@@ -39,6 +39,8 @@ setup() {
   need node nodejs
   need make make
   need strace strace
+  need chromium chromium
+  [ -n "$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null)" ] || command -v postgres >/dev/null || need nosuchcommand postgresql
   [ -e /usr/include/stdlib.h ] || need nosuchcommand libc6-dev
 }
 

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/blob/disk"
 	"github.com/fairlead-dev/fairlead/internal/cache"
 	"github.com/fairlead-dev/fairlead/internal/cli"
@@ -27,8 +29,10 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/dialect/github/builtin"
 	"github.com/fairlead-dev/fairlead/internal/dialect/github/opinion"
 	"github.com/fairlead-dev/fairlead/internal/executor/host"
+	"github.com/fairlead-dev/fairlead/internal/forge"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/store/postgres"
 	"github.com/fairlead-dev/fairlead/internal/store/sqlite"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
@@ -46,7 +50,7 @@ func run() int {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, Version: version(),
 		Files: []string{github.Files},
-		Open:  open, Lint: lint, Preview: github.New(github.Config{}).Preview, Shell: host.New(host.Options{}).Shell,
+		Open:  open, Serve: serve, Lint: lint, Preview: github.New(github.Config{}).Preview, Shell: host.New(host.Options{}).Shell,
 	}
 	return app.Main(context.Background(), os.Args[1:])
 }
@@ -85,58 +89,103 @@ func version() string {
 // as GitHub gives them.
 const cancelledGrace = 5 * time.Minute
 
-// open makes everything that runs and their record need.
+// theRecord is what everybody together asks of the record.
+type theRecord interface {
+	launch.Store
+	launch.Runs
+	Close() error
+}
+
+// opened is everything that runs and their record need.
+type opened struct {
+	data, caches string
+	record       theRecord
+	blobs        blob.Store
+	launcher     *launch.Launcher
+	shut         []func() error // in order
+}
+
+func (o *opened) close() error {
+	var errs []error
+	for _, shut := range o.shut {
+		errs = append(errs, shut())
+	}
+	return errors.Join(errs...)
+}
+
+// open makes everything that verbs about runs need.
 func open(ctx context.Context, w cli.Wiring) (*cli.Tools, error) {
-	data, err := directory(w.Data, "XDG_STATE_HOME", ".local/state")
+	o, err := wire(ctx, w, sqlite.Normal)
 	if err != nil {
 		return nil, err
 	}
-	caches, err := directory(w.Cache, "XDG_CACHE_HOME", ".cache")
+	office := func() (*cli.Office, error) {
+		return o.office(forge.Guard{Private: true, Loopback: true}, nil, cli.Serving{}, slog.New(slog.DiscardHandler))
+	}
+	return &cli.Tools{Launcher: o.launcher, Runs: o.record, Office: office, Close: o.close}, nil
+}
+
+// wire makes the pieces and puts them together. sync says what of the record
+// survives a power cut.
+func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err error) {
+	o := new(opened)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, o.close())
+		}
+	}()
+	if o.data, err = directory(w.Data, "XDG_STATE_HOME", ".local/state"); err != nil {
+		return nil, err
+	}
+	if o.caches, err = directory(w.Cache, "XDG_CACHE_HOME", ".cache"); err != nil {
+		return nil, err
+	}
+	if w.Database != "" {
+		o.record, err = postgres.Open(ctx, w.Database, postgres.Options{})
+	} else {
+		o.record, err = sqlite.Open(ctx, o.data, sqlite.Options{Sync: sync})
+	}
 	if err != nil {
 		return nil, err
 	}
-	record, err := sqlite.Open(ctx, data, sqlite.Options{})
+	o.shut = append(o.shut, o.record.Close)
+	blobs, err := disk.Open(filepath.Join(o.data, "blobs"))
 	if err != nil {
 		return nil, err
 	}
-	blobs, err := disk.Open(filepath.Join(data, "blobs"))
+	o.blobs = blobs
+	outputs, err := disk.OpenRelaxed(filepath.Join(o.caches, "steps", "blobs"))
 	if err != nil {
-		return nil, errors.Join(err, record.Close())
+		return nil, err
 	}
-	outputs, err := disk.OpenRelaxed(filepath.Join(caches, "steps", "blobs"))
+	steps, err := cache.Open(cache.Options{Dir: filepath.Join(o.caches, "steps"), Blobs: outputs})
 	if err != nil {
-		return nil, errors.Join(err, record.Close())
-	}
-	steps, err := cache.Open(cache.Options{Dir: filepath.Join(caches, "steps"), Blobs: outputs})
-	if err != nil {
-		return nil, errors.Join(err, record.Close())
+		return nil, err
 	}
 	sources := &workspace.Sources{
-		Dir: filepath.Join(caches, "sources"), Mirror: w.Mirror, Offline: w.Offline,
+		Dir: filepath.Join(o.caches, "sources"), Mirror: w.Mirror, Offline: w.Offline,
 		Local: w.Actions, Token: os.Getenv("GITHUB_TOKEN"),
 	}
 	trees := &trees{sources: sources}
 	actions := builtin.New(builtin.Config{
-		Blobs: blobs, Index: filepath.Join(data, "index"), Trees: trees, InPlace: w.InPlace,
+		Blobs: blobs, Index: filepath.Join(o.data, "index"), Trees: trees, InPlace: w.InPlace,
 		Listen: func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") },
 	})
 	here := host.New(host.Options{Labels: w.Labels})
-	launcher := &launch.Launcher{
+	o.launcher = &launch.Launcher{
 		Dialects: []dialect.Dialect{github.New(github.Config{
 			Fetch: sources, Actions: w.Actions, Builtins: actions, Service: actions.Serve,
 		})},
 		Executor: here,
-		Store:    record,
+		Store:    o.record,
 		Cache:    steps,
 		Outputs:  outputs,
-		Slots:    &workspace.Slots{Dir: filepath.Join(caches, "workspaces")},
-		Data:     data, Idle: here.Idle, Version: version(),
+		Slots:    &workspace.Slots{Dir: filepath.Join(o.caches, "workspaces")},
+		Data:     o.data, Idle: here.Idle, Version: version(),
 		Actions: w.Actions, Grace: cancelledGrace,
 	}
-	shut := func() error {
-		return errors.Join(here.Close(), actions.Close(), trees.Close(), steps.Close(), record.Close())
-	}
-	return &cli.Tools{Launcher: launcher, Runs: record, Close: shut}, nil
+	o.shut = slices.Concat([]func() error{here.Close, actions.Close, trees.Close, steps.Close}, o.shut)
+	return o, nil
 }
 
 // directory is where something is kept: as given, or below the user's own. It is

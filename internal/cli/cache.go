@@ -9,7 +9,6 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/cache"
 	"github.com/fairlead-dev/fairlead/internal/launch"
-	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/project"
 	"github.com/fairlead-dev/fairlead/internal/store"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
@@ -17,29 +16,10 @@ import (
 
 // cacheCommand is `fairlead cache`.
 func (g *global) cacheCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "cache",
-		Short: "Look after what is kept for reuse",
-		Long: `Look after what is kept of steps so that they can be reused: how much it is,
+	return verbs("cache", "Look after what is kept for reuse",
+		`Look after what is kept of steps so that they can be reused: how much it is,
 whether it is whole, and what of it goes.`,
-		Args: func(c *cobra.Command, a []string) error {
-			if len(a) == 0 {
-				return nil
-			}
-			var names []string
-			for _, sub := range c.Commands() {
-				names = append(names, sub.Name())
-			}
-			hint := "`fairlead cache --help` lists the commands"
-			if near := plan.Nearest(a[0], names); near != "" {
-				hint = "did you mean `fairlead cache " + near + "`?"
-			}
-			return usage(hint, "there is no command `fairlead cache %s`", a[0])
-		},
-	}
-	c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	c.AddCommand(g.cacheDuCommand(), g.cacheGCCommand(), g.cacheVerifyCommand(), g.cacheDistrustCommand())
-	return c
+		g.cacheDuCommand(), g.cacheGCCommand(), g.cacheVerifyCommand(), g.cacheDistrustCommand())
 }
 
 type usageJSON struct {

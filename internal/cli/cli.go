@@ -49,6 +49,8 @@ type App struct {
 
 	// Open makes a launcher. It is called by verbs that need one, once.
 	Open func(ctx context.Context, w Wiring) (*Tools, error)
+	// Serve is a team's server, until ctx ends.
+	Serve func(ctx context.Context, w Wiring, s Serving) error
 	// Lint finds what is wrong with the pipeline files of a tree: all of them,
 	// or those named by their slash paths in the tree.
 	Lint func(ctx context.Context, tree fs.FS, files []string) ([]plan.Problem, error)
@@ -62,20 +64,23 @@ type App struct {
 
 // Wiring are the flags that decide what a launcher is made of.
 type Wiring struct {
-	Data    string            // data directory; "" for the default
-	Cache   string            // workspaces and fetched actions; "" for the default
-	Actions map[string]string // local overrides of actions: owner/name[@ref] -> directory
-	Mirror  string            // where actions come from, instead of the code host
-	Offline bool
-	Labels  map[string]bool // runs-on labels that this machine takes, or not
-	InPlace bool
+	Data     string            // data directory; "" for the default
+	Cache    string            // workspaces and fetched actions; "" for the default
+	Database string            // URL of a PostgreSQL database that keeps the record; "" for a file in Data
+	Actions  map[string]string // local overrides of actions: owner/name[@ref] -> directory
+	Mirror   string            // where actions come from, instead of the code host
+	Offline  bool
+	Labels   map[string]bool // runs-on labels that this machine takes, or not
+	InPlace  bool
 }
 
 // Tools are what an opened App works with.
 type Tools struct {
 	*launch.Launcher
-	Runs  Runs
-	Close func() error
+	Runs Runs
+	// Office makes what verbs about a team's server need, on its own machine.
+	Office func() (*Office, error)
+	Close  func() error
 }
 
 // Runs lists runs.
@@ -196,6 +201,7 @@ type global struct {
 const (
 	groupRun  = "run"
 	groupLook = "look"
+	groupTeam = "team"
 	groupHelp = "help"
 )
 
@@ -235,12 +241,13 @@ func (g *global) root() *cobra.Command {
 	f := root.PersistentFlags()
 	f.StringVar(&g.wiring.Data, "data", "", "`directory` of runs and logs (default $XDG_STATE_HOME/fairlead)")
 	f.StringVar(&g.wiring.Cache, "cache", "", "`directory` of workspaces, actions and caches (default $XDG_CACHE_HOME/fairlead)")
+	f.StringVar(&g.wiring.Database, "database", "", "`URL` of a PostgreSQL database that keeps the record, instead of a file in the data directory; better in FAIRLEAD_DATABASE, as it may hold a password")
 	f.StringVar(&g.colour, "color", "auto", "colours: auto, always, never")
 	f.StringVar(&g.output, "output", "text", "results as text or json")
 	f.BoolVar(&g.noInput, "no-input", false, "never ask, fail instead")
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommandGroupID(groupHelp)
-	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"}, &cobra.Group{ID: groupLook, Title: "Look:"}, &cobra.Group{ID: groupHelp, Title: "Help:"})
+	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"}, &cobra.Group{ID: groupLook, Title: "Look:"}, &cobra.Group{ID: groupTeam, Title: "Serve a team:"}, &cobra.Group{ID: groupHelp, Title: "Help:"})
 	add := func(group string, commands ...*cobra.Command) {
 		for _, c := range commands {
 			c.GroupID = group
@@ -249,6 +256,7 @@ func (g *global) root() *cobra.Command {
 	}
 	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand())
 	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.whyCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand())
+	add(groupTeam, g.serveCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.auditCommand())
 	add(groupHelp, g.completionCommand(), g.versionCommand())
 	root.AddCommand(exitCodesTopic(), environmentTopic(), g.manCommand(), g.docsCommand())
 	return root
@@ -258,6 +266,7 @@ func (g *global) root() *cobra.Command {
 var environment = []struct{ flag, name string }{
 	{"data", "FAIRLEAD_DATA"},
 	{"cache", "FAIRLEAD_CACHE"},
+	{"database", "FAIRLEAD_DATABASE"},
 	{"color", "FAIRLEAD_COLOR"},
 	{"output", "FAIRLEAD_OUTPUT"},
 	{"no-input", "FAIRLEAD_NO_INPUT"},

@@ -49,7 +49,6 @@ import (
 type Engine struct {
 	Dialect  dialect.Dialect
 	Executor executor.Executor
-	Record   Record
 	// Leases keep concurrency groups, across processes.
 	Leases store.Leases
 	// Idle is how many cores the running steps leave unused. Jobs beyond the
@@ -122,7 +121,9 @@ type Log interface {
 
 // Request asks for one run.
 type Request struct {
-	Context  *plan.Context
+	Context *plan.Context
+	Record  Record
+	// Planned is the run's first event; nil when it is in the record already.
 	Planned  *record.RunPlanned
 	Masker   *secret.Masker
 	Observer Observer

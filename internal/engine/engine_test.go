@@ -295,6 +295,8 @@ func (l memoryLease) Release() error {
 	return nil
 }
 
+func (l memoryLease) Lost() <-chan struct{} { return nil }
+
 type memoryLog struct {
 	mu    sync.Mutex
 	lines []string
@@ -347,7 +349,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	b := &bench{T: t, rec: &memory{leases: map[string]string{}}, logs: map[string]*memoryLog{},
 		exec: &toyExecutor{met: make(chan struct{}), tried: map[string]int{}}}
-	b.engine = &Engine{Dialect: toy{}, Executor: b.exec, Record: b.rec, Leases: b.rec,
+	b.engine = &Engine{Dialect: toy{}, Executor: b.exec, Leases: b.rec,
 		Idle: func() float64 { return 8 }, Grace: time.Minute}
 	return b
 }
@@ -368,6 +370,7 @@ func (b *bench) do(ctx context.Context, id string, jobs ...plan.Job) plan.Verdic
 	change := &plan.Change{Repository: "o/r"}
 	req := b.request
 	req.Context = &plan.Context{Pipeline: p, Change: change, RunID: id, Attempt: 1}
+	req.Record = b.rec
 	req.Planned = &record.RunPlanned{Pipeline: p, Change: change}
 	req.Masker = new(secret.Masker)
 	req.Observer = deaf{}
@@ -803,7 +806,7 @@ func TestRecordThatCannotBeWritten(t *testing.T) {
 	}
 	p := &plan.Pipeline{Jobs: []plan.Job{{ID: "a", Steps: steps("block", "ok")}}}
 	change := &plan.Change{}
-	_, _, err := b.engine.Run(t.Context(), Request{Context: &plan.Context{Pipeline: p, Change: change, RunID: "1"}, Planned: &record.RunPlanned{Pipeline: p, Change: change},
+	_, _, err := b.engine.Run(t.Context(), Request{Context: &plan.Context{Pipeline: p, Change: change, RunID: "1"}, Record: b.rec, Planned: &record.RunPlanned{Pipeline: p, Change: change},
 		Masker: new(secret.Masker), Observer: deaf{}, Log: b.log,
 		Open: func(context.Context, Opening) (Workspace, error) {
 			go func() { // the step blocks: its start was recorded, nothing after it will be

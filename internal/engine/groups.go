@@ -101,7 +101,7 @@ func (o *owner) newGroup(c *plan.Concurrency, s *plan.Scope, holder string) (*gr
 	g.ask = func(ctx context.Context, member, why string) error {
 		run, job, _ := strings.Cut(member, " ")
 		e := record.Event{Run: run, Job: job, Body: &record.CancelRequested{By: describe(holder), Why: why}}
-		if _, err := o.Record.Append(ctx, e); err != nil {
+		if _, err := o.req.Record.Append(ctx, e); err != nil {
 			return err
 		}
 		if run == o.runID {

@@ -374,7 +374,7 @@ func (j *job) note(step string, bodies ...record.Body) {
 }
 
 func (j *job) append(events []record.Event) {
-	events, err := j.Record.Append(context.WithoutCancel(j.hard), events...)
+	events, err := j.req.Record.Append(context.WithoutCancel(j.hard), events...)
 	if err != nil {
 		j.mu.Lock()
 		j.lost = errors.Join(j.lost, err)

@@ -126,7 +126,7 @@ func (e *Engine) Run(ctx context.Context, req Request) (plan.Verdict, string, er
 		nodes: map[string]*node{}, reports: make(chan report), asks: make(chan record.Event),
 	}
 	resumed := o.resumes()
-	if !resumed {
+	if req.Planned != nil {
 		o.emit("", req.Planned)
 	}
 	host, _ := os.Hostname()
@@ -748,7 +748,7 @@ func (o *owner) flush() {
 	}
 	events := o.pending
 	o.pending = nil
-	events, err := o.Record.Append(context.WithoutCancel(o.ctx), events...)
+	events, err := o.req.Record.Append(context.WithoutCancel(o.ctx), events...)
 	if err != nil {
 		o.lost(err)
 		return

@@ -91,6 +91,11 @@ type Order struct {
 	InPlace   bool
 	NoReuse   bool // run all, and watch none
 	Verify    int  // of a hundred steps that could be reused, how many are run all the same
+
+	// Change is what is to be run for; nil: what git says of Dir, and Event.
+	Change *plan.Change
+	// Files is the directory whose pipeline files count; "" for Dir.
+	Files string
 }
 
 // Prepared is an order, understood.
@@ -102,6 +107,7 @@ type Prepared struct {
 	Chosen    []*plan.Pipeline
 	Problems  []plan.Problem
 
+	files   fs.FS          // that pipelines are read from
 	project []plan.Problem // of fairlead.yaml
 }
 
@@ -132,7 +138,13 @@ func (l *Launcher) Prepare(ctx context.Context, o Order) (*Prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Prepared{Order: o, Tree: tree}
+	p := &Prepared{Order: o, Tree: tree, files: tree.FS()}
+	if o.Files != "" {
+		p.files = os.DirFS(o.Files)
+	}
+	if o.Change != nil {
+		o.Event = o.Change.Event
+	}
 	if _, p.project, err = project.Read(tree.FS()); err != nil {
 		return nil, fmt.Errorf("read the project's file: %w", err)
 	}
@@ -162,6 +174,11 @@ func (l *Launcher) Prepare(ctx context.Context, o Order) (*Prepared, error) {
 
 // change makes the change that the order is about.
 func (p *Prepared) change(f workspace.Facts, event string) error {
+	if p.Order.Change != nil {
+		c := *p.Order.Change
+		p.Change = &c
+		return nil
+	}
 	c := &plan.Change{
 		Event: event, Inputs: p.Order.Inputs,
 		Ref: f.Ref, SHA: f.SHA, Dirty: f.Dirty, Before: f.Before,
@@ -205,7 +222,7 @@ func (l *Launcher) compile(ctx context.Context, p *Prepared, facts workspace.Fac
 	p.Pipelines, p.Problems = nil, slices.Clone(p.project)
 	for _, d := range l.Dialects {
 		d.Describe(p.Change)
-		pipelines, problems, err := d.Compile(ctx, p.Tree.FS(), p.Change)
+		pipelines, problems, err := d.Compile(ctx, p.files, p.Change)
 		if err != nil {
 			return fmt.Errorf("read the %s pipelines: %w", d.Name(), err)
 		}
@@ -220,7 +237,7 @@ func (l *Launcher) compile(ctx context.Context, p *Prepared, facts workspace.Fac
 				return fmt.Errorf("find what the change touches: %w", err)
 			}
 			if p.Change.Files, p.Change.FilesKnown = files, known; known {
-				if pipelines, problems, err = d.Compile(ctx, p.Tree.FS(), p.Change); err != nil {
+				if pipelines, problems, err = d.Compile(ctx, p.files, p.Change); err != nil {
 					return fmt.Errorf("read the %s pipelines: %w", d.Name(), err)
 				}
 			}

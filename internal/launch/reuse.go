@@ -48,7 +48,7 @@ func (l *Launcher) reuse(s *start) (*engine.Reuse, int64, error) {
 		return nil, 0, nil
 	}
 	r := &engine.Reuse{
-		Cache: l.Cache, Policy: policy(file), Scopes: cache.Local, Version: l.Version,
+		Cache: l.Cache, Policy: policy(file), Scopes: scopes(s.origin, s.change), Version: l.Version,
 		Repository: s.change.Repository, Root: s.tree.Root(), Verify: s.settings.Verify,
 	}
 	if !s.settings.InPlace {

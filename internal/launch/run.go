@@ -3,9 +3,12 @@ package launch
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,12 +58,116 @@ func (l *Launcher) Run(ctx context.Context, p *Prepared, pl *plan.Pipeline, w Wa
 	}, w)
 }
 
+// Plan gives a run of one of the chosen pipelines its identity and makes its
+// first event. Once that is in the record, Start runs it, in this process or
+// in another. Problems of the inputs are returned, and then there is no run.
+func (l *Launcher) Plan(ctx context.Context, p *Prepared, pl *plan.Pipeline, o *record.Origin) (e record.Event, problems []plan.Problem, err error) {
+	d, err := l.dialect(pl.Dialect)
+	if err != nil {
+		return e, nil, err
+	}
+	inputs, problems := d.Inputs(pl, p.Order.Inputs)
+	if plan.Errors(problems) {
+		return e, problems, nil
+	}
+	s := start{dialect: d, tree: p.Tree, pipeline: pl, change: p.Change, attempt: 1, settings: l.settings(p.Order, inputs), origin: o}
+	if err := l.identify(ctx, &s); err != nil {
+		return e, nil, err
+	}
+	return record.Event{Run: s.id, Body: l.planned(&s)}, nil, nil
+}
+
+// PlanAgain is Plan for a run that repeats another, or goes on from it.
+func (l *Launcher) PlanAgain(ctx context.Context, id string, a record.Again) (e record.Event, err error) {
+	old, err := l.Store.Run(ctx, id)
+	if err != nil {
+		return e, err
+	}
+	if old.Planned == nil {
+		return e, fmt.Errorf("run %s: %w", id, store.ErrNotFound)
+	}
+	if _, err := goesOnFrom(old, a); err != nil {
+		return e, err
+	}
+	b := *old.Planned
+	b.Of, b.Attempt, b.Again, b.Version = id, b.Attempt+1, &a, l.Version
+	if b.Origin != nil {
+		o := *b.Origin
+		o.Approval, o.Key = false, ""
+		b.Origin = &o
+	}
+	if e.Run, b.Number, err = l.Store.NewRun(ctx, b.Change.Repository, b.Pipeline.File); err != nil {
+		return e, fmt.Errorf("begin a run: %w", err)
+	}
+	e.Body = &b
+	return e, nil
+}
+
+// Start runs a run that was planned, or goes on with it when whoever ran it
+// is gone. The error is a [store.HeldError] when somebody is at it.
+func (l *Launcher) Start(ctx context.Context, id string, secrets map[string]string, w Watcher) (Result, error) {
+	planned, err := l.Store.Run(ctx, id)
+	if err != nil {
+		return Result{}, err
+	}
+	if !planned.Started.IsZero() {
+		return l.Resume(ctx, id, secrets, w)
+	}
+	if planned.Verdict != "" {
+		return Result{}, &UsageError{Message: fmt.Sprintf("run %s has ended (%s)", id, planned.Verdict)}
+	}
+	s, err := l.restart(ctx, planned, secrets)
+	if err != nil {
+		return Result{}, err
+	}
+	b := planned.Planned
+	s.id, s.number, s.attempt = id, b.Number, b.Attempt
+	if b.Of != "" && b.Again != nil {
+		old, err := l.Store.Run(ctx, b.Of)
+		if err != nil {
+			return Result{}, fmt.Errorf("the run that run %s goes on from: %w", id, err)
+		}
+		if err := s.goOn(old, *b.Again); err != nil {
+			return Result{}, err
+		}
+	}
+	return l.begin(ctx, s, w)
+}
+
 // Again says how a run is repeated.
 type Again struct {
-	Failed  bool   // only jobs that did not succeed
-	From    string // "JOB" or "JOB/STEP": that job goes on from that step, or from the one that failed
-	NoReuse bool   // run all, and watch none
+	record.Again
+	NoReuse bool // run all, and watch none
 	Secrets map[string]string
+}
+
+// goOn makes the start go on from an old run.
+func (s *start) goOn(old *record.Run, a record.Again) (err error) {
+	if s.from, err = goesOnFrom(old, a); err != nil {
+		return err
+	}
+	if a.Failed || a.From != "" {
+		s.prior = old
+	}
+	return nil
+}
+
+// goesOnFrom is the step of a job to go on from, as Again names it.
+func goesOnFrom(old *record.Run, a record.Again) (map[string]string, error) {
+	if a.From == "" {
+		return nil, nil
+	}
+	job, step, err := FindStep(old, a.From)
+	if err != nil {
+		return nil, err
+	}
+	if step == "" {
+		return nil, &UsageError{Message: fmt.Sprintf("no step of job %s ended badly", job), Hint: "name the step: --from " + job + "/STEP"}
+	}
+	if masked := maskedBefore(old.Jobs[job], step); masked != "" {
+		return nil, &UsageError{Message: fmt.Sprintf("step %q set a value that holds a secret, which is not kept", masked), Hint: "rerun the whole job: --failed"}
+	}
+	return map[string]string{job: step}, nil
 }
 
 // Rerun begins a new run with the plan of an old one.
@@ -75,22 +182,10 @@ func (l *Launcher) Rerun(ctx context.Context, id string, a Again, w Watcher) (Re
 	}
 	s.of, s.attempt = id, old.Planned.Attempt+1
 	s.settings.NoReuse = a.NoReuse
-	if a.Failed || a.From != "" {
-		s.prior = old
+	if err := s.goOn(old, a.Again); err != nil {
+		return Result{}, err
 	}
-	if a.From != "" {
-		job, step, err := FindStep(old, a.From)
-		if err != nil {
-			return Result{}, err
-		}
-		if step == "" {
-			return Result{}, &UsageError{Message: fmt.Sprintf("no step of job %s ended badly", job), Hint: "name the step: --from " + job + "/STEP"}
-		}
-		if masked := maskedBefore(old.Jobs[job], step); masked != "" {
-			return Result{}, &UsageError{Message: fmt.Sprintf("step %q set a value that holds a secret, which is not kept", masked), Hint: "rerun the whole job: --failed"}
-		}
-		s.from = map[string]string{job: step}
-	}
+	s.again = &a.Again
 	return l.begin(ctx, s, w)
 }
 
@@ -127,12 +222,12 @@ func (l *Launcher) restart(ctx context.Context, old *record.Run, secrets map[str
 	if err != nil {
 		return start{}, fmt.Errorf("the tree of run %s: %w", old.ID, err)
 	}
-	return start{dialect: d, tree: tree, pipeline: b.Pipeline, change: b.Change, settings: b.Settings, secrets: secrets}, nil
+	return start{dialect: d, tree: tree, pipeline: b.Pipeline, change: b.Change, settings: b.Settings, origin: b.Origin, secrets: secrets}, nil
 }
 
 // start is everything a run begins with.
 type start struct {
-	id       string // "" for a new run
+	id       string // "" for a run whose first event is not in the record
 	number   int
 	of       string
 	attempt  int
@@ -141,17 +236,38 @@ type start struct {
 	pipeline *plan.Pipeline
 	change   *plan.Change
 	settings record.Settings
+	origin   *record.Origin
 	secrets  map[string]string
 	prior    *record.Run
+	again    *record.Again
 	from     map[string]string
+}
+
+// identify gives the run its ID and number.
+func (l *Launcher) identify(ctx context.Context, s *start) (err error) {
+	if s.id, s.number, err = l.Store.NewRun(ctx, s.change.Repository, s.pipeline.File); err != nil {
+		return fmt.Errorf("begin a run: %w", err)
+	}
+	return nil
+}
+
+// planned is the first event of the run.
+func (l *Launcher) planned(s *start) *record.RunPlanned {
+	return &record.RunPlanned{
+		Number: s.number, Attempt: s.attempt, Of: s.of, Root: s.tree.Root(),
+		Change: s.change, Pipeline: s.pipeline, Settings: s.settings, Version: l.Version,
+		Again: s.again, Origin: s.origin,
+	}
 }
 
 // begin gives the run its identity and hands it to the engine.
 func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, err error) {
+	var planned *record.RunPlanned
 	if s.id == "" {
-		if s.id, s.number, err = l.Store.NewRun(ctx, s.change.Repository, s.pipeline.File); err != nil {
-			return res, fmt.Errorf("begin a run: %w", err)
+		if err := l.identify(ctx, &s); err != nil {
+			return res, err
 		}
+		planned = l.planned(&s)
 	}
 	lease, err := l.Store.Lease(ctx, store.RunLease(s.id), s.id)
 	if err != nil {
@@ -159,9 +275,7 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 	}
 	defer func() { _ = lease.Release() }()
 	masker := new(secret.Masker)
-	for _, value := range s.secrets {
-		masker.Add(value)
-	}
+	masker.Add(slices.Collect(maps.Values(s.secrets))...)
 	c := &plan.Context{
 		Pipeline: s.pipeline, Change: s.change, Root: s.tree.Root(), RunID: s.id, Number: s.number, Attempt: s.attempt,
 		Inputs: s.settings.Inputs, Vars: s.settings.Vars, Secrets: s.secrets, Env: s.settings.Env, Only: s.settings.Matrix,
@@ -169,11 +283,8 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 	}
 	req := engine.Request{
 		Context: c, Masker: masker, Parallel: s.settings.Parallel, Retry: s.settings.Retry,
-		Planned: &record.RunPlanned{
-			Number: s.number, Attempt: s.attempt, Of: s.of, Root: s.tree.Root(),
-			Change: s.change, Pipeline: s.pipeline, Settings: s.settings, Version: l.Version,
-		},
-		Abort: w.Abort, Prior: s.prior, From: s.from,
+		Record: &leased{Record: l.Store, lease: lease}, Planned: planned,
+		Prior: s.prior, From: s.from,
 		Log: func(job string) (engine.Log, error) {
 			name := l.LogPath(s.id, job)
 			if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
@@ -193,12 +304,23 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 	dirs := &opener{Launcher: l, of: s, slots: map[string]*workspace.Slot{}}
 	req.Open, req.Kept = dirs.open, dirs.kept
 	watching, stop := context.WithCancel(ctx)
+	abort := make(chan struct{})
+	req.Abort = abort
 	cancels := make(chan record.Event)
 	req.Cancels = cancels
 	var watch sync.WaitGroup
 	follow := &follower{Observer: w.Observer, run: s.id}
 	req.Observer = follow
 	watch.Go(func() { l.watch(watching, follow, cancels) })
+	watch.Go(func() {
+		select {
+		case <-lease.Lost():
+			close(abort)
+		case <-w.Abort:
+			close(abort)
+		case <-watching.Done():
+		}
+	})
 	defer watch.Wait()
 	defer stop()
 	if w.Begun != nil {
@@ -211,6 +333,24 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 	l.tidy(ctx)
 	return Result{Run: s.id, Pipeline: s.pipeline, Verdict: verdict, Why: why}, err
 }
+
+// leased takes a run's events as long as its lease is held: somebody else may
+// have it afterwards.
+type leased struct {
+	engine.Record
+	lease store.Lease
+}
+
+func (r *leased) Append(ctx context.Context, events ...record.Event) ([]record.Event, error) {
+	select {
+	case <-r.lease.Lost():
+		return nil, errLost
+	default:
+		return r.Record.Append(ctx, events...)
+	}
+}
+
+var errLost = errors.New("the lease of the run was lost: the store could not be reached for too long")
 
 const (
 	// tidyEvery is how often workspaces that nobody uses are looked for, and
@@ -309,7 +449,7 @@ func (l *Launcher) engine(d dialect.Dialect) *engine.Engine {
 	}
 	e := l.engines[d.Name()]
 	if e == nil {
-		e = &engine.Engine{Dialect: d, Executor: l.Executor, Record: l.Store, Leases: l.Store, Idle: l.Idle, Grace: l.Grace}
+		e = &engine.Engine{Dialect: d, Executor: l.Executor, Leases: l.Store, Idle: l.Idle, Grace: l.Grace}
 		l.engines[d.Name()] = e
 	}
 	return e

@@ -48,7 +48,9 @@ type RunPlanned struct {
 	Change   *plan.Change   `json:"change"`
 	Pipeline *plan.Pipeline `json:"pipeline"`
 	Settings Settings       `json:"settings"`
-	Version  string         `json:"version"` // Fairlead's own
+	Version  string         `json:"version"`          // Fairlead's own
+	Again    *Again         `json:"again,omitempty"`  // how it goes on from Of; nil: all is run
+	Origin   *Origin        `json:"origin,omitempty"` // of a server's run
 }
 
 // Settings are what the person who started the run chose, without secrets'
@@ -295,6 +297,22 @@ func Decode(kind Kind, data []byte) (Body, error) {
 		b = new(TestsReported)
 	case "artifact.saved":
 		b = new(ArtifactSaved)
+	case "hook.received":
+		b = new(HookReceived)
+	case "run.requested":
+		b = new(RunRequested)
+	case "request.settled":
+		b = new(RequestSettled)
+	case "run.approved":
+		b = new(RunApproved)
+	case "acted":
+		b = new(Acted)
+	case "effect.planned":
+		b = new(EffectPlanned)
+	case "effect.done":
+		b = new(EffectDone)
+	case "worker.seen":
+		b = new(WorkerSeen)
 	default:
 		return nil, fmt.Errorf("record: unknown kind of event %q", kind)
 	}

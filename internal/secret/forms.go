@@ -3,11 +3,14 @@ package secret
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"html"
 	"net/url"
 	"regexp"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -27,6 +30,14 @@ const (
 	// A form longer than twice this is looked for in pieces of this length,
 	// which also finds parts of it. It bounds what a stream must keep back.
 	piece = 128
+	// A value up to this long is also looked for in base64 and hexadecimal that is broken
+	// into lines wherever it may be: by windows of its digits, one every step. So of
+	// a line fewer than window+step digits remain, and at each break fewer than step.
+	maxWindows = 512
+	// A value longer than this is not looked for in base64 of base64.
+	maxTwice = 4 << 10
+	window   = 12
+	step     = 4
 )
 
 // forms calls yield with the texts that a value may show itself as.
@@ -72,7 +83,9 @@ func encodings(s string, yield func(string)) {
 	}
 	jsonForms(s, yield)
 	urlForms(s, yield)
+	hexForms(s, yield)
 	base64Forms(s, yield)
+	twiceForms(s, yield)
 
 	pieces(xmlEscapes.Replace(s), yield)
 	pieces(html.EscapeString(s), yield)
@@ -110,7 +123,40 @@ func jsonForms(s string, yield func(string)) {
 		if e.Encode(s) == nil {
 			quoted := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 			pieces(string(quoted[1:len(quoted)-1]), yield)
+			if ascii := asciiJSON(quoted[1 : len(quoted)-1]); ascii != "" {
+				pieces(ascii, yield)
+			}
 		}
+	}
+}
+
+// asciiJSON is the inside of a JSON string for those who write all of it in ASCII
+// (Python, PHP), or "" if it is that already.
+func asciiJSON(quoted []byte) string {
+	var b strings.Builder
+	changed := false
+	for _, r := range string(quoted) {
+		if r < utf8.RuneSelf {
+			b.WriteRune(r)
+			continue
+		}
+		changed = true
+		for _, unit := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	if !changed {
+		return ""
+	}
+	return b.String()
+}
+
+// hexForms is a text in hexadecimal, as xxd -p and most languages write it.
+func hexForms(s string, yield func(string)) {
+	digits := hex.EncodeToString([]byte(s))
+	for _, d := range []string{digits, strings.ToUpper(digits)} {
+		pieces(d, yield)
+		windows(s, d, yield)
 	}
 }
 
@@ -134,12 +180,47 @@ func base64Forms(s string, yield func(string)) {
 		raw := e.WithPadding(base64.NoPadding)
 		pieces(raw.EncodeToString([]byte(s)), yield)
 		for before := range 3 {
-			digits := raw.EncodeToString(append(make([]byte, before), s...))
-			from, to := (before*8+5)/6, (before+len(s))*8/6
-			if to-from >= minDigits {
-				pieces(digits[from:to], yield)
+			if digits := shifted(raw, s, before); len(digits) >= minDigits {
+				pieces(digits, yield)
+				windows(s, digits, yield)
 			}
 		}
+	}
+}
+
+// shifted is the digits that a text alone decides when so many bytes stand before
+// it.
+func shifted(e *base64.Encoding, s string, before int) string {
+	digits := e.EncodeToString(append(make([]byte, before), s...))
+	return digits[(before*8+5)/6 : (before+len(s))*8/6]
+}
+
+// twiceForms is a text encoded in base64 twice: what attackers do to what they
+// want to read in a log.
+func twiceForms(s string, yield func(string)) {
+	if len(s) > maxTwice {
+		return
+	}
+	for before := range 3 {
+		once := shifted(base64.RawStdEncoding, s, before)
+		for again := range 3 {
+			if digits := shifted(base64.RawStdEncoding, once, again); len(once) >= minDigits {
+				pieces(digits, yield)
+			}
+		}
+	}
+}
+
+// windows yields parts of the digits that a value is encoded in.
+func windows(value, digits string, yield func(string)) {
+	if len(value) > maxWindows {
+		return
+	}
+	for i := 0; i+window <= len(digits); i += step {
+		yield(digits[i : i+window])
+	}
+	if n := len(digits); n > window {
+		yield(digits[n-window:])
 	}
 }
 

@@ -1,5 +1,6 @@
 // Package secret keeps values secret: it removes them from whatever is shown,
-// and reads them from the files that people keep them in.
+// reads them from the files that people keep them in, and seals those that a
+// server keeps (see [Vault] and [Keys]).
 //
 // A secret seldom shows itself as it is. It is printed by a shell with quotes
 // around it, inside JSON, in a URL, in the base64 of a header that begins with
@@ -14,6 +15,7 @@
 package secret
 
 import (
+	"bytes"
 	"io"
 	"slices"
 	"sync"
@@ -26,7 +28,7 @@ const mask = "***"
 // rebuild is up to how many bytes of patterns one automaton is made of all of
 // them again when some are added. Above, automata of growing size are kept side
 // by side, so that adding many values one by one takes no quadratic time.
-const rebuild = 1 << 14
+const rebuild = 1 << 15
 
 // Masker removes secrets from texts. Values may be added while it is used.
 // The zero Masker knows no secret. It is safe for concurrent use.
@@ -145,6 +147,37 @@ func (m *Masker) Holds(s string) bool {
 // concurrent use; its Masker is.
 func (m *Masker) Writer(w io.Writer) io.WriteCloser {
 	return &writer{m: m, w: w, covered: -1}
+}
+
+// Reader masks what is read from r, as [Masker.Writer] does: an artifact that is
+// text, on its way out.
+func (m *Masker) Reader(r io.Reader) io.Reader {
+	f := &reader{from: r, chunk: make([]byte, 32<<10)}
+	f.w = m.Writer(&f.shown)
+	return f
+}
+
+type reader struct {
+	from  io.Reader
+	w     io.WriteCloser // masks into shown
+	shown bytes.Buffer
+	chunk []byte
+	err   error // of from, told when all is shown
+}
+
+// Read implements [io.Reader].
+func (r *reader) Read(p []byte) (int, error) {
+	for r.shown.Len() == 0 {
+		if r.err != nil {
+			return 0, r.err
+		}
+		n, err := r.from.Read(r.chunk)
+		r.w.Write(r.chunk[:n]) // into memory: never fails
+		if r.err = err; err != nil {
+			r.w.Close()
+		}
+	}
+	return r.shown.Read(p)
 }
 
 type writer struct {

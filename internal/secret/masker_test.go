@@ -231,7 +231,7 @@ func TestWriterKeepsBackLittle(t *testing.T) {
 	w := m.Writer(&b)
 	for _, step := range []struct{ write, shown string }{
 		{"plain\n", "plain\n"},
-		{"no end", "no end"},
+		{"no end.", "no end."},
 		{" hun", " "},
 		{"ting hunt", "hunting "},
 		{"er2\n", "***\n"},

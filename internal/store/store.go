@@ -1,6 +1,6 @@
 // Package store is the door to where the record is kept.
 //
-// A store is three small things that, together, need no broker and no lock
+// A store is four small things that, together, need no broker and no lock
 // server:
 //
 //   - a [Log]: events are appended, never changed, and read back in the one
@@ -8,6 +8,8 @@
 //   - [Marks]: every reader (a page, a notifier, a statistic) remembers under
 //     its own name how far it has read. After a crash it goes on from there,
 //     and a new reader begins at 0 and sees all of history;
+//   - [Registers]: small documents that hold now, changed in one transaction
+//     with the events that tell of the change;
 //   - [Leases]: a name that at most one living holder has. When a holder
 //     dies, however it dies, its leases are free again, so "is anybody
 //     still working on this run?" has a true answer.
@@ -21,7 +23,8 @@
 // satisfy it; the words they share with it, [RunHead] and [RunFilter], stand
 // here.
 //
-// Children: sqlite. What every child must do is written down in storetest.
+// Children: sqlite, postgres. What every child must do is written down in
+// storetest; what the two share, how an event lies in columns, in row.go.
 package store
 
 import (
@@ -41,6 +44,7 @@ type Store interface {
 	Log
 	Marks
 	Leases
+	Registers
 }
 
 // Log is the record itself.
@@ -73,6 +77,23 @@ type Marks interface {
 	Marked(ctx context.Context, reader string) (int64, error)
 }
 
+// Registers are small documents that hold now. They change together, and
+// together with the events that tell of it.
+type Registers interface {
+	// Register is the register of that kind and ID; its Version is 0 when
+	// there is none.
+	Register(ctx context.Context, kind, id string) (record.Register, error)
+
+	// Registers are those of a kind whose IDs begin with the prefix, by ID.
+	Registers(ctx context.Context, kind, prefix string) ([]record.Register, error)
+
+	// Change writes registers and appends events in one transaction, and
+	// returns the events as Append does. Nothing of it happens, and the error is a
+	// [record.ErrConflict], when a register has another version than the one
+	// given. So a change with Version 0 happens once, however many try.
+	Change(ctx context.Context, changes []record.Register, events ...record.Event) ([]record.Event, error)
+}
+
 // Leases are names that at most one living holder has.
 type Leases interface {
 	// Lease takes the name, or returns a [*HeldError] at once when somebody
@@ -89,6 +110,10 @@ type Leases interface {
 type Lease interface {
 	// Release gives the name back. A second call does nothing.
 	Release() error
+	// Lost is closed when the name is no longer held although it was not
+	// released: the store could not be reached for too long. Whoever held it
+	// stops at once what only its holder may do.
+	Lost() <-chan struct{}
 }
 
 // HeldError says that a lease is taken.
@@ -131,9 +156,11 @@ type RunHead struct {
 	SHA        string
 	Dirty      bool
 	Actor      string
-	Begun      time.Time    // planned
-	Ended      time.Time    // zero while it has not ended
-	Verdict    plan.Verdict // "" while it has not ended
+	Begun      time.Time      // planned
+	Started    time.Time      // zero while it waits for its turn
+	Origin     *record.Origin // nil: of the command line
+	Ended      time.Time      // zero while it has not ended
+	Verdict    plan.Verdict   // "" while it has not ended
 	Why        string
 	// Alive says that somebody held the run's lease when this was read.
 	Alive bool
@@ -141,7 +168,10 @@ type RunHead struct {
 
 // Interrupted reports whether the run neither ended nor goes on: whoever ran
 // it died. It can be resumed.
-func (h RunHead) Interrupted() bool { return h.Verdict == "" && !h.Alive }
+func (h RunHead) Interrupted() bool { return h.Verdict == "" && !h.Alive && !h.Waiting() }
+
+// Waiting reports whether a server's run has not had its turn yet.
+func (h RunHead) Waiting() bool { return h.Verdict == "" && h.Origin != nil && h.Started.IsZero() }
 
 // RunFilter chooses runs. Zero fields choose all.
 type RunFilter struct {
@@ -151,8 +181,19 @@ type RunFilter struct {
 	Branch     string // a branch, or a whole ref
 	Verdict    plan.Verdict
 	Unfinished bool   // only runs without a verdict
+	Origin     string // only those of this repository of the server
+	Change     string // only those of this pull or merge request
+	Actor      string
 	Before     string // only runs older than the one with this ID
 	Limit      int    // at most so many; 0: [DefaultRuns]
+}
+
+// EventFilter chooses events. Zero fields choose all.
+type EventFilter struct {
+	Kinds  []record.Kind
+	Run    string
+	Before int64 // only those with a smaller Seq
+	Limit  int   // at most so many; 0: [DefaultRuns]
 }
 
 // DefaultRuns is how many runs a list has when nothing else is asked for.

@@ -303,6 +303,9 @@ func (r *Process) Wait() Outcome {
 	return o
 }
 
+// Printed is what the process has written to standard output so far.
+func (r *Process) Printed() string { return r.stdout.String() }
+
 // AwaitText waits until the process has printed a text.
 func (r *Process) AwaitText(text string) {
 	r.p.t.Helper()

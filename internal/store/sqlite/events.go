@@ -3,42 +3,25 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"math/bits"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
 
 const (
-	// packAt is the size from which on a body is compressed. Small events stay
-	// readable with any SQLite tool; a plan of ten thousand jobs does not cost
-	// tens of megabytes.
-	packAt = 16 << 10
-	// maxBody is the size of the largest body, as JSON.
-	maxBody = 512 << 20
-
 	// A page of events is read at once and then let go, so that a slow reader
 	// keeps nothing locked: so many events, or so many bytes.
 	pageEvents = 512
 	pageBytes  = 4 << 20
 )
-
-// row is an event as it is stored.
-type row struct {
-	event record.Event // without Body
-	run   any          // int64; nil: of none
-	kind  record.Kind
-	body  any // string: JSON; []byte: JSON, compressed
-}
 
 // Append adds events to the record. See [store.Log].
 func (s *Store) Append(ctx context.Context, events ...record.Event) ([]record.Event, error) {
@@ -46,45 +29,15 @@ func (s *Store) Append(ctx context.Context, events ...record.Event) ([]record.Ev
 		return nil, nil
 	}
 	// What can fail for one caller alone is done before others are involved.
-	rows := make([]row, len(events))
-	for i, e := range events {
-		var err error
-		if rows[i], err = s.encode(e); err != nil {
-			return nil, err
-		}
+	rows, err := s.codec.EncodeAll(events)
+	if err != nil {
+		return nil, err
 	}
-	out := make([]record.Event, len(events))
-	err := s.writer.write(ctx, "append to", func(c *conn) error {
-		args := make([]any, 0, rowColumns*min(len(rows), maxRows))
-		for done := 0; done < len(rows); {
-			some := rows[done : done+rowsAtOnce(len(rows)-done)]
-			args = args[:0]
-			for i := range some {
-				r := &some[i]
-				if r.event.Time.IsZero() {
-					r.event.Time = cut(time.Now())
-				}
-				args = append(args, r.event.Time.UnixMicro(), r.run, r.event.Job, r.event.Step, string(r.kind), r.body)
-			}
-			res, err := c.exec(insertRows(len(some)), args...)
-			if err != nil {
-				return err
-			}
-			last, err := res.LastInsertId() // the rows before it have the numbers before it
-			if err != nil {
-				return err
-			}
-			for i := range some {
-				e := &out[done+i]
-				*e = events[done+i]
-				e.Time, e.Seq = some[i].event.Time, last-int64(len(some)-1-i)
-				if err := project(c, *e, some[i].run); err != nil {
-					return err
-				}
-			}
-			done += len(some)
-		}
-		return nil
+	var out []record.Event
+	err = s.writer.write(ctx, "append to", func(c *conn) error {
+		var err error
+		out, err = insert(c, events, rows)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -92,7 +45,56 @@ func (s *Store) Append(ctx context.Context, events ...record.Event) ([]record.Ev
 	return out, nil
 }
 
+// insert writes events, whose rows are given, and returns them as a reader
+// will see them.
+func insert(c *conn, events []record.Event, rows []store.Row) ([]record.Event, error) {
+	if len(events) == 0 {
+		return nil, nil
+	}
+	out := make([]record.Event, len(events))
+	args := make([]any, 0, rowColumns*min(len(rows), maxRows))
+	now := store.Cut(time.Now())
+	for done := 0; done < len(rows); {
+		some := rows[done : done+rowsAtOnce(len(rows)-done)]
+		args = args[:0]
+		for i := range some {
+			r := &some[i]
+			if r.Event.Time.IsZero() {
+				r.Event.Time = now
+			}
+			var run, body any
+			if r.Run != 0 {
+				run = r.Run
+			}
+			if body = r.Text; r.Packed != nil {
+				body = r.Packed
+			}
+			args = append(args, r.Event.Time.UnixMicro(), run, r.Event.Job, r.Event.Step, string(r.Kind), body)
+		}
+		res, err := c.exec(insertRows(len(some)), args...)
+		if err != nil {
+			return nil, err
+		}
+		last, err := res.LastInsertId() // the rows before it have the numbers before it
+		if err != nil {
+			return nil, err
+		}
+		for i := range some {
+			e := &out[done+i]
+			*e = some[i].Event
+			e.Seq, e.Body = last-int64(len(some)-1-i), events[done+i].Body
+			if err := project(c, *e, some[i].Run); err != nil {
+				return nil, err
+			}
+		}
+		done += len(some)
+	}
+	return out, nil
+}
+
 const (
+	// rowNames are the columns of an event, its Seq first.
+	rowNames = `seq, time, run, job, step, kind, body`
 	// rowColumns is how many values a row of events has, its Seq aside.
 	rowColumns = 6
 	// maxRows is the most rows that one statement inserts.
@@ -109,113 +111,123 @@ func insertRows(n int) string {
 		strings.Repeat(`, (?, ?, ?, ?, ?, ?)`, n-1)
 }
 
-// cut is the time as it is stored.
-func cut(t time.Time) time.Time { return time.UnixMicro(t.UnixMicro()).UTC() }
-
-func (s *Store) encode(e record.Event) (row, error) {
-	if e.Body == nil {
-		return row{}, errors.New("append to record: an event without a body")
-	}
-	r := row{event: e, kind: e.Kind()}
-	if !e.Time.IsZero() {
-		r.event.Time = cut(e.Time)
-	}
-	if e.Run != "" {
-		id, err := parseRun(e.Run)
-		if err != nil {
-			return row{}, fmt.Errorf("append to record: %w", err)
-		}
-		r.run = id
-	}
-	text, err := json.Marshal(e.Body)
-	if err != nil {
-		return row{}, fmt.Errorf("append to record: encode %s: %w", r.kind, err)
-	}
-	switch {
-	case len(text) > maxBody:
-		return row{}, fmt.Errorf("append to record: %s of %d bytes is larger than %d", r.kind, len(text), maxBody)
-	case len(text) >= packAt:
-		r.body = s.encoder().EncodeAll(text, make([]byte, 0, len(text)/8))
-	default:
-		r.body = string(text)
-	}
-	return r, nil
-}
-
-func (s *Store) decode(r row) (record.Event, error) {
-	e := r.event
-	if run, ok := r.run.(int64); ok {
-		e.Run = strconv.FormatInt(run, 10)
-	}
-	var text []byte
-	switch b := r.body.(type) {
-	case string:
-		text = []byte(b)
-	case []byte:
-		var err error
-		if text, err = s.decoder().DecodeAll(b, nil); err != nil {
-			return e, fmt.Errorf("event %d: decompress: %w", e.Seq, err)
-		}
-	}
-	body, err := record.Decode(r.kind, text)
-	if err != nil {
-		return e, fmt.Errorf("event %d: %w", e.Seq, err)
-	}
-	e.Body = body
-	return e, nil
-}
-
-func newEncoder() *zstd.Encoder {
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		panic(err) // the options above are constants
-	}
-	return e
-}
-
-func newDecoder() *zstd.Decoder {
-	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxBody))
-	if err != nil {
-		panic(err) // the options above are constants
-	}
-	return d
-}
-
-// parseRun is the number of a run, whose ID is decimal digits.
-func parseRun(id string) (int64, error) {
-	n, err := strconv.ParseInt(id, 10, 64)
-	if err != nil || n < 1 || strconv.FormatInt(n, 10) != id {
-		return 0, fmt.Errorf("%q is not the ID of a run, which is a number", id)
-	}
-	return n, nil
-}
-
 // After yields the events after seq. See [store.Log].
 func (s *Store) After(ctx context.Context, seq int64) iter.Seq2[record.Event, error] {
-	return s.read(ctx, seq, `SELECT seq, time, run, job, step, kind, body FROM events
-		WHERE seq > ?1 ORDER BY seq LIMIT ?2`)
+	return s.read(ctx, seq, `SELECT `+rowNames+` FROM events WHERE seq > ?2 ORDER BY seq LIMIT ?1`)
 }
 
-// Events yields the events of one run, in order, to the newest. It holds
+// AfterKinds yields those of the events after seq that are of these kinds, as After
+// does. Whoever follows a few kinds pays nothing for the others, and when asking
+// Watch for the newest Seq first knows how far it has come even if there are none.
+func (s *Store) AfterKinds(ctx context.Context, seq int64, kinds ...record.Kind) iter.Seq2[record.Event, error] {
+	if len(kinds) == 0 {
+		return func(func(record.Event, error) bool) {}
+	}
+	if store.AllQuiet(kinds) {
+		query, args := ofKinds(kinds, "seq > ?2", "seq")
+		return s.read(ctx, seq, query, args...)
+	}
+	args := make([]any, len(kinds))
+	for i, k := range kinds {
+		args[i] = string(k)
+	}
+	return s.read(ctx, seq, `SELECT `+rowNames+` FROM events
+		WHERE +kind IN (?3`+numbered(4, len(kinds)-1)+`) AND seq > ?2 ORDER BY seq LIMIT ?1`, args...)
+}
+
+// ofKinds is a query of quiet kinds: the first of each kind in the order, and of
+// these the first. ?1 is how many, and ?2 is for the condition on seq.
+func ofKinds(kinds []record.Kind, condition, order string) (query string, args []any) {
+	var ways []string
+	for i, k := range slices.Compact(slices.Sorted(slices.Values(kinds))) {
+		ways = append(ways, fmt.Sprintf("SELECT * FROM (SELECT %s FROM events WHERE kind = ?%d AND %s AND %s ORDER BY %s LIMIT ?1)",
+			rowNames, i+3, store.Quiet(), condition, order))
+		args = append(args, string(k))
+	}
+	return strings.Join(ways, " UNION ALL ") + " ORDER BY " + order + " LIMIT ?1", args
+}
+
+// numbered is ", ?4, ?5 …".
+func numbered(from, n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, ", ?%d", from+i)
+	}
+	return b.String()
+}
+
+// ofRun yields the events of one run, in order, to the newest. It holds
 // nothing open between two events; of errors see [store.Log].
-func (s *Store) Events(ctx context.Context, run string) iter.Seq2[record.Event, error] {
-	id, err := parseRun(run)
+func (s *Store) ofRun(ctx context.Context, run string) iter.Seq2[record.Event, error] {
+	id, err := store.RunNumber(run)
 	if err != nil {
 		return func(yield func(record.Event, error) bool) {
 			yield(record.Event{}, fmt.Errorf("%w: %w", store.ErrNotFound, err))
 		}
 	}
-	return s.read(ctx, 0, `SELECT seq, time, run, job, step, kind, body FROM events
-		WHERE run = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2`, id)
+	return s.read(ctx, 0, `SELECT `+rowNames+` FROM events WHERE run = ?3 AND seq > ?2 ORDER BY seq LIMIT ?1`, id)
 }
 
+// Events are the events that the filter chooses, newest first.
+func (s *Store) Events(ctx context.Context, f store.EventFilter) ([]record.Event, error) {
+	query, args, err := chooseEvents(f)
+	if err != nil {
+		return nil, err
+	}
+	page, err := s.page(ctx, math.MaxInt, query, args)
+	if err != nil {
+		return nil, s.explain("read", err)
+	}
+	events := make([]record.Event, len(page))
+	for i, r := range page {
+		if events[i], err = s.codec.Decode(r); err != nil {
+			return nil, err
+		}
+	}
+	return events, nil
+}
+
+// chooseEvents is the query of a filter. Events of a run are found by the run,
+// those of quiet kinds by their kind, and others by reading what is newest.
+func chooseEvents(f store.EventFilter) (query string, args []any, err error) {
+	const order = " ORDER BY seq DESC LIMIT ?"
+	before, limit := int64(math.MaxInt64), f.Limit
+	if f.Before > 0 {
+		before = f.Before
+	}
+	if limit <= 0 {
+		limit = store.DefaultRuns
+	}
+	if f.Run == "" && store.AllQuiet(f.Kinds) {
+		query, args = ofKinds(f.Kinds, "seq < ?2", "seq DESC")
+		return query, append([]any{limit, before}, args...), nil
+	}
+	query, args = `SELECT `+rowNames+` FROM events WHERE seq < ?`, []any{before}
+	if f.Run != "" {
+		run, err := store.RunNumber(f.Run)
+		if err != nil {
+			return "", nil, fmt.Errorf("%w: %w", store.ErrNotFound, err)
+		}
+		query, args = query+" AND run = ?", append(args, run)
+	}
+	if len(f.Kinds) > 0 {
+		query += " AND +kind IN (?" + strings.Repeat(", ?", len(f.Kinds)-1) + ")"
+		for _, k := range f.Kinds {
+			args = append(args, string(k))
+		}
+	}
+	return query + order, append(args, limit), nil
+}
+
+// read yields what the query finds, page by page: ?1 is how many rows at most, and
+// ?2 the Seq after which.
 func (s *Store) read(ctx context.Context, seq int64, query string, args ...any) iter.Seq2[record.Event, error] {
 	return func(yield func(record.Event, error) bool) {
 		for seq := seq; ; {
-			page, err := s.page(ctx, query, append([]any{seq, pageEvents}, args...))
+			page, err := s.page(ctx, pageBytes, query, append([]any{pageEvents, seq}, args...))
 			for _, r := range page {
-				seq = r.event.Seq
-				if !yield(s.decode(r)) {
+				seq = r.Event.Seq
+				if !yield(s.codec.Decode(r)) {
 					return
 				}
 			}
@@ -230,25 +242,29 @@ func (s *Store) read(ctx context.Context, seq int64, query string, args ...any) 
 	}
 }
 
-func (s *Store) page(ctx context.Context, query string, args []any) (page []row, err error) {
+// page reads rows until they are so many bytes.
+func (s *Store) page(ctx context.Context, most int, query string, args []any) (page []store.Row, err error) {
 	rows, err := s.reads.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	for size := 0; size < pageBytes && rows.Next(); {
-		var r row
+	for size := 0; size < most && rows.Next(); {
+		var r store.Row
 		var micros int64
-		if err := rows.Scan(&r.event.Seq, &micros, &r.run, &r.event.Job, &r.event.Step, &r.kind, &r.body); err != nil {
+		var run sql.NullInt64
+		var body any
+		if err := rows.Scan(&r.Event.Seq, &micros, &run, &r.Event.Job, &r.Event.Step, &r.Kind, &body); err != nil {
 			return page, err
 		}
-		r.event.Time = time.UnixMicro(micros).UTC()
-		switch b := r.body.(type) {
+		r.Event.Time, r.Run = time.UnixMicro(micros).UTC(), run.Int64
+		switch b := body.(type) {
 		case string:
-			size += len(b)
+			r.Text = b
 		case []byte:
-			size += len(b)
+			r.Packed = b
 		}
+		size += r.Size()
 		page = append(page, r)
 	}
 	return page, rows.Err()
@@ -258,7 +274,7 @@ func (s *Store) page(ctx context.Context, query string, args []any) (page []row,
 func (s *Store) Run(ctx context.Context, id string) (*record.Run, error) {
 	run := record.NewRun(id)
 	known := false
-	for e, err := range s.Events(ctx, id) {
+	for e, err := range s.ofRun(ctx, id) {
 		if err != nil {
 			return nil, fmt.Errorf("run %s: %w", id, err)
 		}

@@ -75,6 +75,10 @@ func (l *lease) Release() error {
 	return l.err
 }
 
+// Lost is never closed: a lock on an open file goes with the process, not
+// before it.
+func (l *lease) Lost() <-chan struct{} { return nil }
+
 // Held says whether somebody living has the name. See [store.Leases].
 func (s *Store) Held(ctx context.Context, name string) (string, bool, error) {
 	path := s.leaseFile(name)

@@ -4,7 +4,7 @@
 // nothing to install, nothing to configure, and several Fairlead processes may
 // use the same directory at once.
 //
-//	record.db       events, marks, and the read model "runs"
+//	record.db       events, marks, registers, and the read model "runs"
 //	leases/         one locked file for each lease held
 //
 // Three decisions make it fast and safe:
@@ -34,12 +34,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 
-	"github.com/klauspost/compress/zstd"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
+	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
 
@@ -81,9 +80,7 @@ type Store struct {
 	writer   *writer
 	reads    *sql.DB
 	watchers watchers
-
-	encoder func() *zstd.Encoder
-	decoder func() *zstd.Decoder
+	codec    *store.Codec
 }
 
 var _ store.Store = (*Store)(nil)
@@ -115,8 +112,7 @@ func Open(ctx context.Context, dir string, opts Options) (*Store, error) {
 	s.reads.SetMaxOpenConns(readers)
 	s.reads.SetMaxIdleConns(readers)
 	s.watchers.changed = make(chan struct{})
-	s.encoder = sync.OnceValue(newEncoder)
-	s.decoder = sync.OnceValue(newDecoder)
+	s.codec = store.NewCodec()
 	s.writer = newWriter(s, conn)
 	return s, nil
 }
@@ -180,7 +176,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // explain makes an error of SQLite one that says where and what to do.
 func (s *Store) explain(doing string, err error) error {
 	var known *Error
-	if err == nil || errors.As(err, &known) || errors.Is(err, store.ErrClosed) ||
+	if err == nil || errors.As(err, &known) || errors.Is(err, store.ErrClosed) || errors.Is(err, record.ErrConflict) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}

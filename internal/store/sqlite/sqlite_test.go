@@ -2,16 +2,12 @@ package sqlite_test
 
 import (
 	"bytes"
-	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -63,232 +59,6 @@ func must[T any](v T, err error) func(testing.TB) T {
 			t.Fatal(err)
 		}
 		return v
-	}
-}
-
-// begin begins a run of a file and holds its lease.
-func begin(t testing.TB, s *sqlite.Store, file, branch string) (id string, lease store.Lease) {
-	t.Helper()
-	id, number, err := s.NewRun(t.Context(), "o/r", file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lease = must(s.Lease(t.Context(), store.RunLease(id), "test"))(t)
-	must(s.Append(t.Context(),
-		record.Event{Run: id, Body: &record.RunPlanned{
-			Number: number, Attempt: 1, Root: "/src",
-			Change: &plan.Change{
-				Event: "push", Ref: "refs/heads/" + branch, SHA: "abc", Dirty: true, Repository: "o/r", Actor: "ann",
-			},
-			Pipeline: &plan.Pipeline{Name: "CI " + file, File: file, Jobs: []plan.Job{{ID: "build", Name: "Build"}}},
-		}},
-		record.Event{Run: id, Body: &record.RunStarted{PID: 1}},
-	))(t)
-	return id, lease
-}
-
-func finish(t testing.TB, s *sqlite.Store, id string, v plan.Verdict) {
-	t.Helper()
-	must(s.Append(t.Context(), record.Event{Run: id, Body: &record.RunFinished{Verdict: v, Why: "because"}}))(t)
-}
-
-func TestNewRun(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	a, b := open(t, dir), open(t, dir)
-	var got []string
-	for i, c := range []struct{ repo, file string }{
-		{"o/r", "ci.yml"}, {"o/r", "ci.yml"}, {"o/r", "lint.yml"}, {"o/x", "ci.yml"}, {"o/r", "ci.yml"},
-	} {
-		id, number, err := []*sqlite.Store{a, b}[i%2].NewRun(t.Context(), c.repo, c.file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, fmt.Sprint(id, "#", number))
-	}
-	if want := []string{"1#1", "2#2", "3#1", "4#1", "5#3"}; !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-	if heads := must(a.Runs(t.Context(), store.RunFilter{}))(t); len(heads) != 0 {
-		t.Errorf("runs that were never planned are listed: %v", heads)
-	}
-	if _, err := a.Head(t.Context(), "1"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("head of a run never planned: %v", err)
-	}
-
-	// Asked for by many at once, no ID and no number is given twice.
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	seen := map[string]bool{}
-	for i := range 40 {
-		wg.Go(func() {
-			id, number, err := []*sqlite.Store{a, b}[i%2].NewRun(t.Context(), "o/r", "ci.yml")
-			if err != nil {
-				t.Error(err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			for _, k := range []string{"id " + id, fmt.Sprint("number ", number)} {
-				if seen[k] {
-					t.Errorf("%s was given twice", k)
-				}
-				seen[k] = true
-			}
-		})
-	}
-	wg.Wait()
-}
-
-func TestRuns(t *testing.T) {
-	t.Parallel()
-	ctx := t.Context()
-	s := open(t, t.TempDir())
-	first, lease1 := begin(t, s, ".github/workflows/ci.yml", "main")
-	second, lease2 := begin(t, s, ".github/workflows/ci.yml", "dev")
-	third, lease3 := begin(t, s, "ci_yml", "main")
-	fourth, lease4 := begin(t, s, ".github/workflows/ciXyml", "main")
-	defer lease2.Release()
-	finish(t, s, first, plan.Failure)
-	if err := errors.Join(lease1.Release(), lease3.Release()); err != nil { // the third dies
-		t.Fatal(err)
-	}
-	finish(t, s, fourth, plan.Success)
-	if err := lease4.Release(); err != nil {
-		t.Fatal(err)
-	}
-
-	for _, c := range []struct {
-		name   string
-		filter store.RunFilter
-		want   []string
-	}{
-		{"all, newest first", store.RunFilter{}, []string{fourth, third, second, first}},
-		{"repository", store.RunFilter{Repository: "o/r"}, []string{fourth, third, second, first}},
-		{"another repository", store.RunFilter{Repository: "o/x"}, nil},
-		{"another tree", store.RunFilter{Root: "/else"}, nil},
-		{"pipeline by path", store.RunFilter{Pipeline: ".github/workflows/ci.yml"}, []string{second, first}},
-		{"pipeline by file name", store.RunFilter{Pipeline: "ci.yml"}, []string{second, first}},
-		{"pipeline by name", store.RunFilter{Pipeline: "CI ci_yml"}, []string{third}},
-		{"a name is no pattern", store.RunFilter{Pipeline: "ci_yml"}, []string{third}},
-		{"branch", store.RunFilter{Branch: "dev"}, []string{second}},
-		{"ref", store.RunFilter{Branch: "refs/heads/dev"}, []string{second}},
-		{"verdict", store.RunFilter{Verdict: plan.Failure}, []string{first}},
-		{"unfinished", store.RunFilter{Unfinished: true}, []string{third, second}},
-		{"limit", store.RunFilter{Limit: 2}, []string{fourth, third}},
-		{"before", store.RunFilter{Before: third, Limit: 1}, []string{second}},
-	} {
-		var got []string
-		for _, h := range must(s.Runs(ctx, c.filter))(t) {
-			got = append(got, h.ID)
-		}
-		if !slices.Equal(got, c.want) {
-			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
-		}
-	}
-
-	states := map[string][2]bool{first: {false, false}, second: {true, false}, third: {false, true}, fourth: {false, false}}
-	for id, want := range states {
-		h := must(s.Head(ctx, id))(t)
-		if h.Alive != want[0] || h.Interrupted() != want[1] {
-			t.Errorf("run %s: alive %v, interrupted %v; want %v", id, h.Alive, h.Interrupted(), want)
-		}
-	}
-	got := must(s.Head(ctx, first))(t)
-	if got.Begun.IsZero() || got.Ended.Before(got.Begun) {
-		t.Errorf("begun %v, ended %v", got.Begun, got.Ended)
-	}
-	got.Begun, got.Ended = time.Time{}, time.Time{}
-	want := store.RunHead{
-		ID: first, Number: 1, Attempt: 1, Repository: "o/r", Root: "/src", File: ".github/workflows/ci.yml",
-		Name: "CI .github/workflows/ci.yml", Event: "push", Ref: "refs/heads/main", Branch: "main", SHA: "abc",
-		Dirty: true, Actor: "ann", Verdict: plan.Failure, Why: "because",
-	}
-	if got != want {
-		t.Errorf("head: got %+v, want %+v", got, want)
-	}
-
-	// Resumed, a finished run has not ended any more.
-	must(s.Append(ctx, record.Event{Run: first, Body: &record.RunStarted{Resume: true}}))(t)
-	if h := must(s.Head(ctx, first))(t); h.Verdict != "" || !h.Ended.IsZero() || !h.Interrupted() {
-		t.Errorf("resumed: %+v", h)
-	}
-}
-
-func TestRun(t *testing.T) {
-	t.Parallel()
-	s := open(t, t.TempDir())
-	one, lease := begin(t, s, "a.yml", "main")
-	defer lease.Release()
-	two, lease2 := begin(t, s, "b.yml", "main")
-	defer lease2.Release()
-	must(s.Append(t.Context(), record.Event{Run: one, Job: "build", Body: &record.JobStarted{Attempt: 1}}))(t)
-	finish(t, s, two, plan.Success)
-
-	run := must(s.Run(t.Context(), one))(t)
-	if run.Planned == nil || run.Jobs["build"].State != record.Running || run.Verdict != "" {
-		t.Errorf("run %s: %+v", one, run)
-	}
-	if run := must(s.Run(t.Context(), two))(t); run.Verdict != plan.Success {
-		t.Errorf("run %s: %+v", two, run)
-	}
-	for _, id := range []string{"99", "", "x", "01", "1'"} {
-		if _, err := s.Run(t.Context(), id); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("run %q: %v", id, err)
-		}
-		if _, err := s.Head(t.Context(), id); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("head %q: %v", id, err)
-		}
-	}
-}
-
-func TestWatch(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	a, b := open(t, dir), open(t, dir)
-	must(a.Append(t.Context(), storetest.Event("1", 0)))(t)
-	if seq := must(a.Watch(t.Context(), 0))(t); seq != 1 {
-		t.Errorf("something new is there: got %d, want 1", seq)
-	}
-	// It does not matter who appends: this store or, as for another process, another one.
-	for i, writer := range []*sqlite.Store{a, b} {
-		got := make(chan int64)
-		go func() {
-			seq, err := a.Watch(t.Context(), int64(i+1))
-			if err != nil {
-				t.Error(err)
-			}
-			got <- seq
-		}()
-		must(writer.Append(t.Context(), storetest.Event("1", i)))(t)
-		if seq := <-got; seq != int64(i+2) {
-			t.Errorf("woken at %d, want %d", seq, i+2)
-		}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := a.Watch(ctx, 100); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
-	}
-}
-
-func TestClosed(t *testing.T) {
-	t.Parallel()
-	s := openDir(t, t.TempDir(), sqlite.Options{})
-	waiting := make(chan error)
-	go func() {
-		_, err := s.Watch(t.Context(), 5)
-		waiting <- err
-	}()
-	for range 2 {
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := <-waiting; err == nil {
-		t.Error("a watcher of a closed store was told that something is new")
-	}
-	if _, err := s.Append(t.Context(), storetest.Event("1", 1)); !errors.Is(err, store.ErrClosed) {
-		t.Errorf("append: %v", err)
 	}
 }
 
@@ -376,6 +146,38 @@ func TestBadDirectories(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// TestOldSchema opens a record of the first schema: its runs are listed as new ones
+// are.
+func TestOldSchema(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first := must(os.ReadFile("migrations/0001_record.sql"))(t)
+	db := must(sql.Open("sqlite", "file:"+filepath.Join(dir, sqlite.File)))(t)
+	for _, statement := range []string{
+		"PRAGMA journal_mode = WAL", string(first), "PRAGMA user_version = 1", "PRAGMA application_id = 0x46414952",
+		`INSERT INTO runs (id, repository, file, number, attempt, name, branch, begun, ended, verdict)
+			VALUES (1, 'o/r', '.github/workflows/ci.yml', 1, 1, 'CI', 'main', 5000000, 9000000, 'success'), (2, 'o/r', 'ci.yml', 1, 1, 'CI', 'main', 6000000, NULL, '')`,
+		`INSERT INTO events (seq, time, run, job, step, kind, body) VALUES
+			(1, 7000000, 1, '', '', 'run.started', '{}'), (2, 8000000, 1, '', '', 'run.started', '{}')`,
+	} {
+		must(db.Exec(statement))(t)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, dir)
+	heads := must(s.Runs(t.Context(), store.RunFilter{Pipeline: "ci.yml"}))(t)
+	if len(heads) != 2 || heads[1].Started != time.Unix(7, 0).UTC() || heads[1].Origin != nil || heads[1].Verdict != plan.Success {
+		t.Fatalf("got %+v", heads)
+	}
+	if h := heads[0]; !h.Started.IsZero() || h.Waiting() || !h.Interrupted() {
+		t.Errorf("a run that was interrupted: %+v", h)
+	}
+	if out := must(s.Append(t.Context(), storetest.Event("1", 1)))(t); out[0].Seq != 3 {
+		t.Errorf("the next event is %d", out[0].Seq)
+	}
 }
 
 // TestDamage reads a record whose pages were overwritten: what can be read
@@ -514,4 +316,16 @@ func BenchmarkPlan(b *testing.B) {
 			}
 		}
 	}
+}
+
+func BenchmarkStore(b *testing.B) {
+	storetest.Bench(b, func(b *testing.B) storetest.Lists {
+		s := openDir(b, b.TempDir(), sqlite.Options{Sync: sqlite.Full})
+		b.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				b.Error(err)
+			}
+		})
+		return s
+	})
 }

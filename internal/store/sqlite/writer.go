@@ -29,6 +29,7 @@ type conn struct {
 	db    *sql.DB
 	c     *sql.Conn
 	stmts map[string]*sql.Stmt
+	swept int64 // when registers that have expired were last removed, in microseconds since 1970
 }
 
 func openConn(ctx context.Context, dsn string) (*conn, error) {
@@ -136,6 +137,13 @@ type operation struct {
 	done  chan struct{}
 }
 
+// refusal is the error of an operation that has read, and has written
+// nothing: those that share its transaction go on.
+type refusal struct{ err error }
+
+func (r *refusal) Error() string { return r.err.Error() }
+func (r *refusal) Unwrap() error { return r.err }
+
 const (
 	queued int32 = iota
 	taken
@@ -223,7 +231,9 @@ func (w *writer) commit(batch []*operation) {
 
 func (w *writer) finish(batch []*operation, err error) {
 	for _, op := range batch {
-		op.err = err
+		if err != nil {
+			op.err = err
+		}
 		close(op.done)
 	}
 }
@@ -236,9 +246,13 @@ func (w *writer) try(batch []*operation) error {
 		if !op.state.CompareAndSwap(queued, taken) && op.state.Load() == withdrawn {
 			continue
 		}
-		if err := op.do(w.conn); err != nil {
+		var refused *refusal
+		switch op.err = op.do(w.conn); {
+		case errors.As(op.err, &refused):
+			op.err = refused.err
+		case op.err != nil:
 			w.conn.rollback()
-			return err
+			return op.err
 		}
 	}
 	if _, err := w.conn.exec("COMMIT"); err != nil {

@@ -5,8 +5,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/store"
 )
 
 // TestDiskFull fills the database (by SQLite's own limit, which fails as a
@@ -115,5 +117,57 @@ func TestShared(t *testing.T) {
 		if got, err := s.Marked(t.Context(), reader); err != nil || got != want {
 			t.Errorf("%s: %d, %v; want %d", reader, got, err, want)
 		}
+	}
+}
+
+// TestQuiet checks that the index of kinds is that which queries ask for.
+func TestQuiet(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.Context(), t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	query, args, err := chooseEvents(store.EventFilter{Kinds: []record.Kind{"acted", "effect.done"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := s.reads.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var text strings.Builder
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(&text, detail)
+	}
+	if err := rows.Err(); err != nil || strings.Count(text.String(), "INDEX events_by_kind (kind=? AND rowid<?)") != 2 {
+		t.Errorf("%v\n%s", err, &text)
+	}
+}
+
+// TestSweep checks that registers that have expired do not stay for good.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.Context(), t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	r := record.Register{Kind: "session", ID: "x", Body: []byte("1"), Expires: time.Now().Add(-time.Second)}
+	for _, id := range []string{"x", "y"} {
+		r.ID = id
+		if _, err := s.Change(t.Context(), []record.Register{r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var left string // the first change has swept, and the second need not
+	if err := s.reads.QueryRowContext(t.Context(), "SELECT group_concat(id) FROM registers").Scan(&left); err != nil || left != "y" {
+		t.Errorf("%q are left, %v", left, err)
 	}
 }
