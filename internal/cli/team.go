@@ -229,7 +229,8 @@ func (g *global) approveCommand() *cobra.Command {
 		Use:   "approve RUN",
 		Short: "Let a run start that waits for it",
 		Long: `Let a run start that waits for a maintainer: one of a change from a fork. Its own
-pipeline files count then; it is given no secrets all the same.`,
+pipeline files count, and it is given the secrets that they name: read the change
+before you approve it.`,
 		Example: `  fairlead approve 4711`, Args: args("RUN"),
 	}
 	c.RunE = func(cmd *cobra.Command, a []string) error {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -353,6 +354,79 @@ func TestLogJSON(t *testing.T) {
 		if w := sc.call("GET", path+query, "", session(sc.admin)); w.Code != 400 {
 			t.Errorf("%q: %d", query, w.Code)
 		}
+	}
+}
+
+// FuzzCountFold compares the count with that of copies in lower case.
+func FuzzCountFold(f *testing.F) {
+	f.Add([]byte("Needle neeDLE nneedle"), "needle")
+	f.Add([]byte("aAaAa"), "aa")
+	f.Add([]byte("[[x[["), "[[")
+	f.Fuzz(func(t *testing.T, line []byte, query string) {
+		ascii := func(b byte) byte {
+			if b >= 'A' && b <= 'Z' {
+				b += 'a' - 'A'
+			}
+			return b
+		}
+		if query == "" || strings.ContainsFunc(query, func(r rune) bool { return r >= 0x80 }) {
+			return
+		}
+		low := make([]byte, len(line))
+		for i, c := range line {
+			low[i] = ascii(c)
+		}
+		lower := []byte(strings.ToLower(query))
+		if got, want := countFold(line, lower), bytes.Count(low, lower); got != want {
+			t.Errorf("%q is in %q %d times, found %d", query, line, want, got)
+		}
+	})
+}
+
+// TestLongLines keeps a page small, however long the lines of its log are.
+func TestLongLines(t *testing.T) {
+	t.Parallel()
+	sc := newScene(t)
+	tell, w := sc.tellRunning(noon)
+	long := []byte(strings.Repeat("x", 200<<10))
+	for range 300 {
+		if _, err := w.Line("1", noon, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	view, err := sc.s.viewer().log(t.Context(), tell.id, "test", LogAsk{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := 0
+	for _, l := range view.Part {
+		size += len(l.Text)
+	}
+	if len(view.Part) < 300 || size > maxPart+maxLine+len(view.Part)*maxShown {
+		t.Errorf("%d lines of %d bytes", len(view.Part), size)
+	}
+	if last := view.Part[len(view.Part)-1]; !last.Cut || len(last.Text) > maxShown {
+		t.Errorf("the last line has %d bytes, and does not say that it is cut", len(last.Text))
+	}
+}
+
+// BenchmarkLog is what the server does for a log of 200,000 lines.
+func BenchmarkLog(b *testing.B) {
+	sc := newSceneB(b)
+	run, _ := sc.longLog()
+	for _, bench := range []struct{ name, query string }{
+		{"page", ""}, {"jump", "?fragment=lines&from=150000&n=150"}, {"search", "?q=needle&case=1&format=json"}, {"search any case", "?q=Needle&format=json"},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			for b.Loop() {
+				if w := sc.call("GET", "/runs/"+run+"/log/test"+bench.query, "", session(sc.admin)); w.Code != http.StatusOK {
+					b.Fatal(w.Code, w.Body)
+				}
+			}
+		})
 	}
 }
 

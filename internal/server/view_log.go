@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,10 @@ const (
 	windowed   = 400   // lines of the first part of a longer log
 	mostLines  = 5_000 // lines of a part
 	maxLine    = 64 << 10
-	maxHits    = 5_000
+	// maxPart is how many bytes a part has. Lines after that are cut short: a page of
+	// the longest lines would otherwise be a gigabyte.
+	maxPart = 4 << 20
+	maxHits = 5_000
 )
 
 // LogAsk is what a log is asked for.
@@ -79,12 +83,16 @@ func (v *views) log(ctx context.Context, run, job string, ask LogAsk) (LogView, 
 		}
 	}
 	view.From = max(from, 1)
+	size, most := 0, maxLine
 	err = log.Read(view.From-1, func(l logs.Line) bool {
 		if l.N >= view.From-1+n {
 			return false
 		}
 		if ask.Step == "" || l.Step == ask.Step {
-			view.Part = append(view.Part, logLine(l, maxLine))
+			view.Part = append(view.Part, logLine(l, most))
+			if size += min(len(l.Text), most); size > maxPart {
+				most = maxShown
+			}
 		}
 		return ctx.Err() == nil
 	})
@@ -112,10 +120,10 @@ func (v *LogView) damaged(err error) error {
 	return nil
 }
 
-// search looks through a log.
+// search looks through a log. The counts are of all of it.
 func search(ctx context.Context, log *logs.Reader, ask LogAsk) (*Found, error) {
 	f := &Found{Hits: []int64{}}
-	counts, err := log.Search(ctx, logs.Query{Text: ask.Query, Fold: !ask.Case, Step: ask.Step}, func(l logs.Line) bool {
+	hit := func(l logs.Line) bool {
 		if l.N+1 <= ask.After {
 			return true
 		}
@@ -125,9 +133,74 @@ func search(ctx context.Context, log *logs.Reader, ask LogAsk) (*Found, error) {
 		}
 		f.Hits = append(f.Hits, l.N+1)
 		return true
+	}
+	if ask.Case || strings.ContainsFunc(ask.Query, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		counts, err := log.Search(ctx, logs.Query{Text: ask.Query, Fold: !ask.Case, Step: ask.Step}, hit)
+		f.Lines, f.Matches = counts.Lines, counts.Matches
+		return f, err
+	}
+	// What is asked for most: letters of ASCII in either case. No line is copied for it.
+	lower := []byte(strings.ToLower(ask.Query))
+	err := log.Read(0, func(l logs.Line) bool {
+		if ask.Step != "" && l.Step != ask.Step {
+			return true
+		}
+		if n := countFold(l.Text, lower); n > 0 {
+			f.Lines, f.Matches = f.Lines+1, f.Matches+int64(n)
+			if !f.More {
+				hit(l)
+			}
+		}
+		return ctx.Err() == nil
 	})
-	f.Lines, f.Matches = counts.Lines, counts.Matches
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
 	return f, err
+}
+
+// countFold counts where a text of lower-case ASCII is found in a line, in either
+// case, without overlaps.
+func countFold(line, lower []byte) (n int) {
+	first, upper := lower[0], lower[0]
+	if first >= 'a' && first <= 'z' {
+		upper -= 'a' - 'A'
+	}
+	for len(line) >= len(lower) {
+		rest := line[:len(line)-len(lower)+1] // where it may begin
+		at := bytes.IndexByte(rest, first)
+		if upper != first {
+			if at >= 0 {
+				rest = rest[:at]
+			}
+			if b := bytes.IndexByte(rest, upper); b >= 0 {
+				at = b
+			}
+		}
+		if at < 0 {
+			break
+		}
+		if equalFold(line[at:at+len(lower)], lower) {
+			n++
+			at += len(lower) - 1
+		}
+		line = line[at+1:]
+	}
+	return n
+}
+
+// equalFold reports whether a text is the other, which is lower-case ASCII, in either
+// case.
+func equalFold(text, lower []byte) bool {
+	for i, c := range text {
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // logLine is a line for people: valid UTF-8, cut when it is too long.

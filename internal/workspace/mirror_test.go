@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -376,8 +377,8 @@ func TestMirrorHTTPS(t *testing.T) {
 	run(t, work, "clone", "-q", "--bare", work, filepath.Join(root, "app"))
 	var mu sync.Mutex
 	var saw []string
-	stolen := false
-	thief := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { stolen = true }))
+	var stolen atomic.Bool
+	thief := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { stolen.Store(true) }))
 	defer thief.Close()
 	handler := &cgi.Handler{Path: backend, Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"}}
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -401,9 +402,11 @@ func TestMirrorHTTPS(t *testing.T) {
 	if _, _, err := m.Commit(t.Context(), "main"); err != nil {
 		t.Fatal(err)
 	}
+	mu.Lock()
 	if len(saw) == 0 || slices.ContainsFunc(saw, func(s string) bool { return s != "x-access-token:canary-token" }) {
 		t.Errorf("it was shown %q", saw)
 	}
+	mu.Unlock()
 	err := filepath.WalkDir(m.Dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() && strings.Contains(read(t, path), "canary-token") {
 			t.Errorf("%s holds the token", path)
@@ -418,7 +421,7 @@ func TestMirrorHTTPS(t *testing.T) {
 		t.Errorf("with a wrong token: %v", err)
 	}
 	m.Dir, m.URL, m.Token = t.TempDir(), srv.URL+"/moved", "canary-token"
-	if err := m.Fetch(context.Background()); err == nil || stolen {
-		t.Errorf("a redirect was followed: %t, %v", stolen, err)
+	if err := m.Fetch(context.Background()); err == nil || stolen.Load() {
+		t.Errorf("a redirect was followed: %t, %v", stolen.Load(), err)
 	}
 }
