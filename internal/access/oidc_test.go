@@ -70,10 +70,10 @@ func newIdentityServer(t *testing.T) *identityServer {
 	s.Storage = storage.NewStorageWithClients(s.users, map[string]*storage.Client{
 		"fairlead": storage.WebClient("fairlead", "client secret", redirect),
 	})
-	provider, err := op.NewOpenIDProvider(server.URL, &op.Config{
+	provider, err := op.NewProvider(&op.Config{
 		CryptoKey: sha256.Sum256([]byte("test")), CryptoKeyId: "key", CodeMethodS256: true, AuthMethodPost: true,
 		SupportedScopes: []string{"openid", "profile", "email"},
-	}, s, op.WithAllowInsecure(), op.WithLogger(slog.New(slog.DiscardHandler)))
+	}, s, op.StaticIssuer(server.URL), op.WithAllowInsecure(), op.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}

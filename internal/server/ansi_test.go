@@ -82,7 +82,7 @@ func alien(out string) string {
 			return fmt.Sprintf("%q", c)
 		}
 	}
-	if open != nil && len(open) > 0 {
+	if len(open) > 0 {
 		return "tags that are not closed"
 	}
 	return ""
