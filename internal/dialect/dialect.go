@@ -90,6 +90,28 @@ type Session interface {
 	Close() error
 }
 
+// Interpreter is a Session of a language that has programs (plan.Program).
+type Interpreter interface {
+	// Interpret runs the program of a step to its end. What it wants done it
+	// asks of do; what it prints itself goes to log. As with Do, problems of
+	// the user's are told by Effects.Fail, or a *ProblemError with its place.
+	// A run that was interrupted interprets the program from its beginning:
+	// steps that had finished then are answered from the record. So what the
+	// program asks for may hang on their outcomes and on the scope alone.
+	Interpret(ctx context.Context, step *plan.Step, act *plan.Act, s *plan.Scope, do Doer, log io.Writer) (plan.Effects, error)
+}
+
+// Doer does what a program asks for. It may be used by several goroutines.
+type Doer interface {
+	// Step does one step, which Session.Resolve is asked for as for any
+	// other, and tells how it ended. Its Key is that of the program's step, a
+	// dot, and something that is the same whenever the program takes the same
+	// way. A step that fails does not by itself fail the program. It ends
+	// early with ctx, whose cause a StepOutcome then has for Why. The error
+	// says that nothing more can be done.
+	Step(ctx context.Context, step *plan.Step) (plan.StepOutcome, error)
+}
+
 // Setup is what a job needs before its first step.
 type Setup struct {
 	Before    []plan.Step // pre steps of the actions used

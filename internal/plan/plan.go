@@ -165,7 +165,8 @@ type Input struct {
 // them. A job made by an expansion may itself be deferred.
 type Job struct {
 	ID     string   `json:"id"`
-	Name   string   `json:"name"` // may hold expressions until expanded
+	Name   string   `json:"name"`            // may hold expressions until expanded
+	Stage  string   `json:"stage,omitempty"` // for people: jobs of one stage are shown together
 	Source Source   `json:"source"`
 	Needs  []string `json:"needs,omitempty"`
 
@@ -175,20 +176,34 @@ type Job struct {
 
 	Deferred *Deferred `json:"deferred,omitempty"`
 
-	Place           Place             `json:"place,omitzero"`
-	Env             []Binding         `json:"env,omitempty"`
-	Steps           []Step            `json:"steps,omitempty"`
-	Outputs         []Binding         `json:"outputs,omitempty"`
-	Timeout         time.Duration     `json:"timeout,omitempty"`
-	ContinueOnError bool              `json:"continue_on_error,omitempty"`
-	Concurrency     *Concurrency      `json:"concurrency,omitempty"`
-	Environment     *Environment      `json:"environment,omitempty"`
-	Permissions     map[string]string `json:"permissions,omitempty"`
+	Place           Place         `json:"place,omitzero"`
+	Env             []Binding     `json:"env,omitempty"`
+	Steps           []Step        `json:"steps,omitempty"`
+	Outputs         []Binding     `json:"outputs,omitempty"`
+	Timeout         time.Duration `json:"timeout,omitempty"`
+	ContinueOnError bool          `json:"continue_on_error,omitempty"`
+	// Tolerate lists exit codes that, as ContinueOnError, hurt nobody else.
+	Tolerate []int `json:"tolerate,omitempty"`
+	// Delay is waited from the moment the job could have begun.
+	Delay       time.Duration     `json:"delay,omitempty"`
+	Retry       *Retry            `json:"retry,omitempty"`
+	Concurrency *Concurrency      `json:"concurrency,omitempty"`
+	Environment *Environment      `json:"environment,omitempty"`
+	Permissions map[string]string `json:"permissions,omitempty"`
 
 	// Values is what the dialect wants to know again when it reads this
 	// job's expressions: the matrix cell, a called workflow's inputs. JSON-like:
 	// nil, bool, float64, string, []any, map[string]any.
 	Values map[string]any `json:"values,omitempty"`
+}
+
+// Retry says when a job that ended badly is tried again.
+type Retry struct {
+	Max int `json:"max"` // further attempts
+	// On are the verdicts that are tried again, and Exit the exit codes; what
+	// either names is. With both empty every bad end is.
+	On   []Verdict `json:"on,omitempty"`
+	Exit []int     `json:"exit,omitempty"`
 }
 
 // Deferred is a part of the plan that can be known only later. Only the
@@ -220,19 +235,46 @@ type Place struct {
 
 // Container is an image to run in, or a service to run beside the job.
 type Container struct {
-	Image      string            `json:"image"`
-	Env        map[string]string `json:"env,omitempty"`
-	Ports      []string          `json:"ports,omitempty"`
-	Volumes    []string          `json:"volumes,omitempty"`
-	Options    string            `json:"options,omitempty"`
-	Entrypoint string            `json:"entrypoint,omitempty"`
-	Command    string            `json:"command,omitempty"`
+	// Image is a reference: "alpine:3.20", "alpine@sha256:…".
+	Image string `json:"image"`
+	// Build is made into the image when it is set; Image is then empty.
+	Build   *Build            `json:"build,omitempty"`
+	Aliases []string          `json:"aliases,omitempty"` // further names of a service for the job
+	Env     map[string]string `json:"env,omitempty"`
+	Ports   []string          `json:"ports,omitempty"`   // "5432", "8080:80/tcp"
+	Volumes []string          `json:"volumes,omitempty"` // "name:/path", "/here:/there:ro"
+	Options string            `json:"options,omitempty"` // flags of docker create, as a person would write them
+	User    string            `json:"user,omitempty"`
+	// Entrypoint replaces the image's when it is not nil; one empty string
+	// takes it away.
+	Entrypoint []string `json:"entrypoint,omitempty"`
+	Command    []string `json:"command,omitempty"`
+	Pull       Pull     `json:"pull,omitempty"`
 	// Username and Password may hold expressions over secrets, which are
 	// never in a plan.
 	Username Expr   `json:"username,omitzero"`
 	Password Expr   `json:"password,omitzero"`
 	Source   Source `json:"source,omitzero"`
 }
+
+// Build is an image to be built from files.
+type Build struct {
+	Dir  string            `json:"dir"`            // the context; absolute, or below the workspace
+	File string            `json:"file,omitempty"` // the Dockerfile, below Dir; "" for Dockerfile
+	Args map[string]string `json:"args,omitempty"`
+	// Options are further flags of docker build.
+	Options string `json:"options,omitempty"`
+}
+
+// Pull says when an image is fetched from its registry.
+type Pull string
+
+// The pull policies. The empty one is PullMissing.
+const (
+	PullMissing Pull = "if-not-present"
+	PullAlways  Pull = "always"
+	PullNever   Pull = "never"
+)
 
 // Concurrency says what may not run at the same time as something else.
 type Concurrency struct {

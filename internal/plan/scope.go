@@ -70,6 +70,7 @@ type Context struct {
 	Secrets  map[string]string
 	Env      map[string]string   // given on the command line; weaker than the file's
 	Only     map[string][]string // matrix values to keep; empty keeps all
+	Play     []string            // IDs or names of the jobs that a person asked for, which wait for one
 	Debug    bool
 }
 
@@ -126,6 +127,8 @@ type StepOutcome struct {
 	Outcome    Verdict           `json:"outcome"`
 	Conclusion Verdict           `json:"conclusion"`
 	Outputs    map[string]string `json:"outputs,omitempty"`
+	Exit       int               `json:"exit,omitempty"` // of a command
+	Why        string            `json:"why,omitempty"`  // it ended badly
 }
 
 // Dirs are the directories of a room, absolute, as its steps see them.

@@ -70,16 +70,18 @@ type Wait struct {
 	All bool     `json:"all,omitempty"`
 }
 
-// Act is what a step turned out to be. Exactly one of Command, Builtin, Group
-// and Problem is set.
+// Act is what a step turned out to be. Exactly one of Command, Builtin, Group,
+// Program and Problem is set.
 type Act struct {
 	Name            string // for people, expressions resolved
 	Timeout         time.Duration
 	ContinueOnError bool
+	Retry           int // how often a command that failed is tried again
 
 	Command *Command
 	Builtin *Builtin
 	Group   *Group
+	Program *Program
 	Problem *Problem // it cannot be done on this machine; the step ends in error
 
 	// Masks are values that the dialect gives the step and nobody may see.
@@ -97,11 +99,20 @@ type Command struct {
 	Path  []string          `json:"path,omitempty"` // directories in front of the place's PATH
 	Dir   string            `json:"dir,omitempty"`  // absolute, as seen in the room; "" is the workspace
 	Files []File            `json:"-"`              // written before the start: a script
+	// Container is where the command runs, instead of its job's place; the
+	// directories are the same. Without Argv the container's own command is run.
+	Container *Container `json:"container,omitempty"`
 	// Script is the text for people: what Argv runs, without secrets' values.
 	Script string `json:"script,omitempty"`
 	// Volatile names the variables of Env that tell one run from another
 	// (its number, its commit, a token) and not what the command is to do.
 	Volatile []string `json:"volatile,omitempty"`
+}
+
+// Program is a step whose steps follow from how the ones before them ended: a
+// script of the pipeline language's own, which its dialect interprets.
+type Program struct {
+	Text string // for people, without secrets' values
 }
 
 // File is written before a command starts.

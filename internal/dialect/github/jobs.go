@@ -246,7 +246,7 @@ func (e *evaluator) container(c *workflow.Container) (*plan.Container, error) {
 		return v
 	}
 	out.Image = strings.TrimPrefix(text(c.Image), "docker://")
-	out.Options, out.Entrypoint, out.Command = text(c.Options), text(c.Entrypoint), text(c.Command)
+	out.Options, out.Entrypoint, out.Command = text(c.Options), plan.Words(text(c.Entrypoint)), plan.Words(text(c.Command))
 	for _, s := range c.Ports {
 		out.Ports = append(out.Ports, text(s))
 	}
@@ -339,9 +339,9 @@ func fillContainer(c *plan.Container, fields []field) {
 		case "options":
 			c.Options = expression.String(f.value)
 		case "entrypoint":
-			c.Entrypoint = expression.String(f.value)
+			c.Entrypoint = plan.Words(expression.String(f.value))
 		case "command":
-			c.Command = expression.String(f.value)
+			c.Command = plan.Words(expression.String(f.value))
 		case "ports":
 			c.Ports = texts(f.value)
 		case "volumes":
