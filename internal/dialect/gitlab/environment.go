@@ -2,26 +2,30 @@ package gitlab
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"path"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
 
 // environment is a job's variables while it runs, every one expanded.
 type environment struct {
-	*expander
-	names []string // sorted
-	files []plan.File
+	variables
+	files []plan.File // of file-type variables
 	masks []string
 }
 
@@ -38,56 +42,56 @@ var volatile = []string{
 	"GITLAB_USER_LOGIN", "GITLAB_USER_NAME", "GITLAB_USER_ID",
 }
 
+// runnerVersion is the version of GitLab's runner whose behaviour is followed.
+const runnerVersion = "18.5.0"
+
 // variablesDir is where, below the temporary directory, the files of
 // file-type variables lie.
 const variablesDir = "variables"
 
-// environmentOf makes the variables of a job, the weakest first
-// (docs.gitlab.com/ci/variables, "CI/CD variable precedence"): predefined ones
-// and the command line's, the files', dotenv reports of other jobs, those of
-// the project, its secrets, and what was given for this pipeline.
-func environmentOf(s *plan.Scope, spec *jobSpec, about commit) (*environment, error) {
+// environmentOf makes the variables of a job: layer upon layer, as variables.go
+// has them.
+func environmentOf(s *plan.Scope, spec *jobSpec, about []variable) (*environment, error) {
 	e := &environment{}
-	list := predefined(s.Change, about)
-	list = append(list, e.ofJob(s, spec)...)
-	list = append(list, texts(s.Context.Env, false)...)
-	list = append(list, spec.Variables...)
 	reports, err := dotenvOf(s, spec)
 	if err != nil {
 		return nil, err
 	}
-	list = append(list, reports...)
-	list = append(list, texts(s.Vars, false)...)
-	list = append(list, texts(s.Secrets, true)...)
+	file := Files
+	if s.Pipeline != nil {
+		file = s.Pipeline.File
+	}
+	list := layers(predefined(s.Change, file), about, e.ofJob(s, spec), texts(s.Context.Env, false),
+		spec.Variables, reports, texts(s.Vars, false), texts(s.Secrets, true), given(s), secretsOf(s, spec))
+	list = layers(list, deployment(list, spec))
+
+	var files []variable
+	for i, v := range list {
+		if v.File { // a reference to it is to its path
+			files = append(files, v)
+			list[i] = variable{Name: v.Name, Value: filepath.Join(s.Dirs.Temp, variablesDir, v.Name), Raw: true}
+		}
+	}
+	e.variables = expandVariables(list, false)
+	for _, v := range files {
+		body := v.Value
+		if !v.Raw {
+			body = e.variables.text(body)
+		}
+		e.files = append(e.files, plan.File{Path: e.value(v.Name), Mode: 0o600, Body: []byte(body)})
+	}
+	return e, nil
+}
+
+// given are the variables that a person gave for this run.
+func given(s *plan.Scope) []variable {
+	var list []variable
 	for _, name := range slices.Sorted(maps.Keys(s.Context.Inputs)) {
 		if text, ok := s.Context.Inputs[name].(string); ok {
 			list = append(list, variable{Name: name, Value: text})
 		}
 	}
-	list = append(list, secretsOf(s, spec)...)
-	list = append(list, e.deployment(list, spec)...)
-
-	for i := range list {
-		v := &list[i]
-		if v.File && !later(list[i+1:], v.Name) {
-			// A reference to it is to the path.
-			file := filepath.Join(s.Dirs.Temp, variablesDir, v.Name)
-			body := v.Value
-			if !v.Raw {
-				body = newExpander(list).expand(body)
-			}
-			e.files = append(e.files, plan.File{Path: file, Mode: 0o600, Body: []byte(body)})
-			*v = variable{Name: v.Name, Value: file, Raw: true}
-		}
-	}
-	e.expander = newExpander(list)
-	e.names = slices.Sorted(maps.Keys(e.known))
-	return e, nil
-}
-
-// later reports whether the list has a variable of that name.
-func later(list []variable, name string) bool {
-	return slices.ContainsFunc(list, func(v variable) bool { return v.Name == name })
+	return list
 }
 
 // texts are the variables of a map, in the order of their names.
@@ -99,22 +103,32 @@ func texts(m map[string]string, raw bool) []variable {
 	return list
 }
 
-// all is every variable, as a process gets them.
-func (e *environment) all() map[string]string {
-	env := make(map[string]string, len(e.names)+1)
-	for _, name := range e.names {
-		if !strings.ContainsAny(name, "=\x00") && name != "" {
-			value, _ := e.get(name)
-			env[name] = strings.ReplaceAll(value, "\x00", "")
+// process is every variable, as a process gets them.
+func (e *environment) process() map[string]string {
+	env := make(map[string]string, len(e.list)+1)
+	for _, v := range e.list {
+		if v.Name == "" || strings.ContainsAny(v.Name, "=\x00") {
+			continue
 		}
+		value := v.Value
+		if !v.Raw {
+			value = dollars(value)
+		}
+		env[v.Name] = strings.ReplaceAll(value, "\x00", "")
 	}
 	return env
 }
 
-// text is the value of a variable, "" when it is not set.
-func (e *environment) text(name string) string {
-	value, _ := e.get(name)
-	return value
+// value is what a variable holds, "" when it is not set.
+func (e *environment) value(name string) string {
+	i, ok := e.index[name]
+	switch {
+	case !ok:
+		return ""
+	case e.list[i].Raw:
+		return e.list[i].Value
+	}
+	return dollars(e.list[i].Value)
 }
 
 // ofJob are the variables that GitLab defines for a job, on top of those of
@@ -167,7 +181,7 @@ func (e *environment) ofJob(s *plan.Scope, spec *jobSpec) []variable {
 	set("CI_RUNNER_ID", "1")
 	set("CI_RUNNER_DESCRIPTION", "fairlead")
 	set("CI_RUNNER_SHORT_TOKEN", "fairlead")
-	set("CI_RUNNER_VERSION", serverMajor+"."+serverMinor+".0")
+	set("CI_RUNNER_VERSION", runnerVersion)
 	set("CI_RUNNER_REVISION", "fairlead")
 	set("CI_RUNNER_EXECUTABLE_ARCH", runtime.GOOS+"/"+runtime.GOARCH)
 	if tags, err := json.Marshal(slices.Concat([]string{}, spec.Tags)); err == nil {
@@ -184,12 +198,12 @@ func jobToken(s *plan.Scope, spec *jobSpec) string {
 
 // deployment are the variables of the job's environment, whose name and
 // address may hold others.
-func (e *environment) deployment(list []variable, spec *jobSpec) []variable {
+func deployment(list []variable, spec *jobSpec) []variable {
 	if spec.Environment == nil {
 		return nil
 	}
-	x := newExpander(list)
-	name := x.expand(spec.Environment.Name)
+	v := expandVariables(list, false)
+	name := v.text(spec.Environment.Name)
 	out := []variable{
 		{Name: "CI_ENVIRONMENT_NAME", Value: name, Raw: true},
 		{Name: "CI_ENVIRONMENT_SLUG", Value: environmentSlug(name), Raw: true},
@@ -198,11 +212,13 @@ func (e *environment) deployment(list []variable, spec *jobSpec) []variable {
 		{Name: "CI_ENVIRONMENT_ID", Value: number("environment", name), Raw: true},
 	}
 	if spec.Environment.URL != "" {
-		x = newExpander(slices.Concat(list, out))
-		out = append(out, variable{Name: "CI_ENVIRONMENT_URL", Value: x.expand(spec.Environment.URL), Raw: true})
+		v = expandVariables(layers(list, out), false)
+		out = append(out, variable{Name: "CI_ENVIRONMENT_URL", Value: v.text(spec.Environment.URL), Raw: true})
 	}
 	return out
 }
+
+var notSlug = regexp.MustCompile(`[^a-z0-9]+`)
 
 // environmentSlug is a name for hosts: at most 24 bytes, beginning with a
 // letter; a name that does not come through unchanged gets a tail of its own.
@@ -280,4 +296,40 @@ func secretsOf(s *plan.Scope, spec *jobSpec) []variable {
 		}
 	}
 	return list
+}
+
+// number is a number for what has none here: the same for the same names, and
+// hardly ever that of others.
+func number(names ...string) string {
+	h := fnv.New32a()
+	for _, name := range names {
+		h.Write([]byte(name + "\x00"))
+	}
+	return strconv.FormatUint(uint64(h.Sum32())|1, 10)
+}
+
+// commitOf are the variables that the commit itself tells, for a change whose
+// event does not.
+func commitOf(ctx context.Context, s *plan.Scope) []variable {
+	if len(commit(s.Change)) > 0 || s.Root == "" {
+		return nil
+	}
+	tree, err := workspace.Open(ctx, s.Root)
+	if err != nil {
+		return nil // a plain directory, or one that is gone: it has no commit
+	}
+	defer tree.Close()
+	c, err := tree.Commit(ctx, s.Change.SHA)
+	if err != nil {
+		return nil
+	}
+	title, rest, _ := strings.Cut(strings.TrimSpace(c.Message), "\n")
+	return []variable{
+		{Name: "CI_COMMIT_MESSAGE", Value: c.Message, Raw: true},
+		{Name: "CI_COMMIT_TITLE", Value: title, Raw: true},
+		{Name: "CI_COMMIT_DESCRIPTION", Value: strings.TrimLeft(rest, "\n"), Raw: true},
+		{Name: "CI_COMMIT_TIMESTAMP", Value: c.Committer.When.Format(time.RFC3339), Raw: true},
+		{Name: "CI_COMMIT_AUTHOR", Value: c.Author.Name + " <" + c.Author.Email + ">", Raw: true},
+		{Name: "GITLAB_USER_EMAIL", Value: c.Author.Email, Raw: true},
+	}
 }
