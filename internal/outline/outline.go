@@ -12,6 +12,8 @@
 package outline
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -168,7 +170,7 @@ type Text []Part
 //	run NAME      of the run: sha ref branch tag actor repository run number
 //	              workspace event base head
 //	hash GLOB     a digest of the files that match
-//	raw TEXT      an expression of the source language that has no word here
+//	raw TEXT      an expression that has no word here, as its language writes it
 type Part struct {
 	Literal string
 	Ref     string
@@ -217,4 +219,44 @@ type Cond struct {
 	Op          string
 	Args        []Cond
 	Left, Right Text
+}
+
+// Before are the jobs that must have ended before job i begins: its needs, or,
+// where it has none and the language has stages, all of the stage before it
+// that has jobs. Stages are in the order in which the jobs name them.
+func Before(p *Pipeline, i int) []string {
+	j := &p.Jobs[i]
+	if len(j.Needs) > 0 || j.Stage == "" {
+		return j.Needs
+	}
+	var stage string
+	var last []string
+	for k := range p.Jobs {
+		other := &p.Jobs[k]
+		if other.Stage == j.Stage {
+			break
+		}
+		if other.Stage != stage {
+			stage, last = other.Stage, nil
+		}
+		last = append(last, other.ID)
+	}
+	return last
+}
+
+// Axes are the names of a cell's values: those of the matrix in its order,
+// then the others by name.
+func Axes(j *Job, cell map[string]string) []string {
+	var names []string
+	for _, axis := range j.Matrix {
+		if _, ok := cell[axis.Name]; ok {
+			names = append(names, axis.Name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(cell)) {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
