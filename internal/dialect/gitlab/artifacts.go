@@ -1,0 +1,400 @@
+package gitlab
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/blob"
+	"github.com/fairlead-dev/fairlead/internal/depot"
+	"github.com/fairlead-dev/fairlead/internal/dialect"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+)
+
+// A job leaves an archive of files, and a report of each kind that it names.
+// The depot has them under names that are the job's own: "archive", and the
+// kind of the report.
+const archiveName = "archive"
+
+// Limits of dotenv reports.
+const (
+	maxDotenv     = 64 << 10 // bytes of all of a job's
+	maxDotenvVars = 1000
+)
+
+// zipLevel is how hard artifacts are compressed.
+const zipLevel = 5
+
+// nothingToDownload reports whether none of the jobs has left files, so that
+// the workspace is not needed for that.
+func (n *session) nothingToDownload(s *plan.Scope) (bool, error) {
+	if n.d.cfg.Depot == nil {
+		return true, nil
+	}
+	for _, d := range n.spec.Downloads {
+		if !d.Files {
+			continue
+		}
+		if a, err := n.d.cfg.Depot.Own(s.RunID, d.Job, archiveName); a != nil || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// download lays the artifacts of other jobs over the workspace.
+func (w *work) download(ctx context.Context) error {
+	if w.d.cfg.Depot == nil {
+		w.warn("artifacts are not kept here")
+		return nil
+	}
+	for _, d := range w.spec.Downloads {
+		if !d.Files {
+			continue
+		}
+		a, err := w.d.cfg.Depot.Own(w.s.RunID, d.Job, archiveName)
+		if err != nil {
+			return err
+		}
+		if a == nil {
+			continue // the job had none to leave, which is nobody's failure
+		}
+		n, err := w.d.cfg.Depot.Fetch(ctx, a, depot.Fetch{Dir: w.s.Dirs.Workspace, Temp: w.s.Dirs.Temp, Modes: true})
+		lost := errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrCorrupt)
+		switch {
+		case lost && d.Required:
+			w.fail("the artifacts of %s are lost: %v", d.Name, err)
+			return nil
+		case lost:
+			w.warn("the artifacts of %s are lost: %v", d.Name, err)
+		case errors.Is(err, depot.ErrHostile):
+			w.fail("the artifacts of %s are not unpacked: %v", d.Name, err)
+			return nil
+		case err != nil:
+			return err
+		default:
+			w.say("Downloaded artifacts of %s: %d files", d.Name, n)
+		}
+	}
+	return nil
+}
+
+// upload keeps what the job leaves. It is asked for the archive and for the
+// reports; what was not found is told and harms nobody.
+func (w *work) upload(ctx context.Context) error {
+	spec := w.spec.Artifacts
+	if w.d.cfg.Depot == nil {
+		w.warn("artifacts are not kept here")
+	} else if len(spec.Paths) > 0 || spec.Untracked {
+		if err := w.archive(ctx); err != nil || w.fx.Fail != "" {
+			return err
+		}
+	}
+	reports := maps.Clone(spec.Reports)
+	if spec.CoveragePath != "" {
+		if reports == nil {
+			reports = map[string][]string{}
+		}
+		reports[cmp.Or(spec.CoverageFormat, "cobertura")] = []string{spec.CoveragePath}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(reports)) {
+		if err := w.report(ctx, kind, reports[kind]); err != nil || w.fx.Fail != "" {
+			return err
+		}
+	}
+	return nil
+}
+
+// archive keeps the files that later jobs get.
+func (w *work) archive(ctx context.Context) error {
+	spec := w.spec.Artifacts
+	w.say("Uploading artifacts...")
+	list, err := w.collect(ctx, selection{paths: spec.Paths, exclude: spec.Exclude, untracked: spec.Untracked})
+	if errors.Is(err, depot.ErrTooMany) {
+		w.fail("%v", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if len(list) == 0 {
+		fmt.Fprintln(w.log, "ERROR: No files to upload")
+		return nil
+	}
+	name := cmp.Or(w.env.text(spec.Name), "artifacts")
+	a, err := w.keep(ctx, archiveName, list)
+	if a == nil || err != nil {
+		return err
+	}
+	w.fx.Artifacts = append(w.fx.Artifacts, plan.Artifact{Name: name, Digest: string(a.Digest), Size: a.Size})
+	w.say("Artifacts of %s are kept as %s: %d bytes, %s", w.spec.Name, name, a.Size, a.Digest)
+	if spec.ExposeAs != "" {
+		w.fx.Notes = append(w.fx.Notes, plan.Annotation{Level: plan.Notice, Title: spec.ExposeAs, Message: "artifact " + name})
+	}
+	return nil
+}
+
+// keep makes an artifact of files. It is nil when the user's files cannot be
+// kept, which fails the step.
+func (w *work) keep(ctx context.Context, name string, list []depot.Found) (*depot.Artifact, error) {
+	a := &depot.Artifact{Name: name, Type: depot.ZipType, Run: w.s.RunID, Job: w.spec.ID, Began: w.s.Started, Own: true}
+	if d, ok := parseExpiry(w.env.text(w.spec.Artifacts.ExpireIn)); ok {
+		a.Expires = time.Now().UTC().Add(d)
+	}
+	var err error
+	a.Digest, a.Size, err = w.d.cfg.Depot.Zip(ctx, list, depot.Zip{Root: w.s.Dirs.Workspace, Level: zipLevel, Modes: true})
+	if unreadable := new(depot.FileError); errors.As(err, &unreadable) {
+		w.fail("%v", unreadable)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a, w.d.cfg.Depot.AddArtifact(a, true)
+}
+
+// report keeps a report, and takes from it what counts here.
+func (w *work) report(ctx context.Context, kind string, patterns []string) error {
+	list, err := w.collect(ctx, selection{paths: patterns})
+	if err != nil {
+		return err
+	}
+	list = slices.DeleteFunc(list, func(f depot.Found) bool { return !f.Info.Mode().IsRegular() })
+	if len(list) == 0 {
+		return nil
+	}
+	if kind == "dotenv" {
+		if err := w.dotenv(list); err != nil || w.fx.Fail != "" {
+			return err
+		}
+	}
+	if w.d.cfg.Depot == nil {
+		return nil
+	}
+	a, err := w.keep(ctx, kind, list)
+	if a == nil || err != nil {
+		return err
+	}
+	w.fx.Artifacts = append(w.fx.Artifacts, plan.Artifact{Name: kind, Digest: string(a.Digest), Size: a.Size})
+	w.say("The report %s is kept: %d files", kind, len(list))
+	return nil
+}
+
+// dotenv makes outputs of the variables of dotenv reports.
+func (w *work) dotenv(list []depot.Found) error {
+	root, err := os.OpenRoot(w.s.Dirs.Workspace)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	left := maxDotenv
+	vars := map[string]string{}
+	for _, f := range list {
+		name, err := filepath.Rel(w.s.Dirs.Workspace, f.Path)
+		if err != nil {
+			return err
+		}
+		body, err := root.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if left -= len(body); left < 0 {
+			w.fail("the dotenv report is longer than %d bytes", maxDotenv)
+			return nil
+		}
+		if line, err := parseDotenv(body, vars); err != nil {
+			w.fail("%s:%d: %v", name, line, err)
+			return nil
+		}
+		if len(vars) > maxDotenvVars {
+			w.fail("the dotenv report has more than %d variables", maxDotenvVars)
+			return nil
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		w.fx.Outputs = append(w.fx.Outputs, plan.Setting{Name: name, Value: vars[name]})
+	}
+	return nil
+}
+
+var dotenvName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+
+// parseDotenv reads the lines NAME=VALUE of a report into vars. As on GitLab
+// there are no quotes and no comments; unlike there an empty line harms
+// nobody. With an error comes the number of the line.
+func parseDotenv(body []byte, vars map[string]string) (line int, err error) {
+	body = bytes.TrimPrefix(body, []byte("\ufeff"))
+	for text := range strings.SplitSeq(strings.ToValidUTF8(string(body), "\ufffd"), "\n") {
+		line++
+		text = strings.TrimSuffix(text, "\r")
+		if strings.TrimSpace(text) == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(text, "=")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		switch {
+		case strings.HasPrefix(name, "#"):
+			return line, fmt.Errorf("a dotenv report may hold no comments, and %.60q is one: GitLab refuses the whole report", text)
+		case !ok:
+			return line, fmt.Errorf("%.60q is not NAME=VALUE", text)
+		case !dotenvName.MatchString(name):
+			return line, fmt.Errorf("%.60q cannot be the name of a variable: it may hold letters, digits and underscores", name)
+		}
+		vars[name] = value
+	}
+	return 0, nil
+}
+
+// units of expire_in, in seconds; a month is 30 days, a year 365.25.
+var units = []struct {
+	names   string // separated by spaces
+	seconds float64
+}{
+	{"s sec secs second seconds", 1}, {"m min mins minute minutes", 60}, {"h hr hrs hour hours", 3600}, {"d day days", 86400},
+	{"w wk wks week weeks", 7 * 86400}, {"mo mos month months", 30 * 86400}, {"y yr yrs year years", 31557600},
+}
+
+var amount = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)[\s,]*(?:and\s+)?`)
+
+// parseExpiry reads expire_in: "1 week", "3 mins 4 sec", "2h20min", "42" (of
+// seconds). It is false for "never" and for what is no duration.
+func parseExpiry(text string) (time.Duration, bool) {
+	text = strings.ToLower(strings.TrimSpace(text))
+	var total float64
+	for rest := text; rest != ""; {
+		m := amount.FindStringSubmatch(rest)
+		if m == nil {
+			return 0, false
+		}
+		n, err := strconv.ParseFloat(m[1], 64)
+		if err != nil {
+			return 0, false
+		}
+		unit := 1.0
+		if m[2] != "" {
+			i := slices.IndexFunc(units, func(u struct {
+				names   string
+				seconds float64
+			}) bool {
+				return slices.Contains(strings.Fields(u.names), m[2])
+			})
+			if i < 0 {
+				return 0, false
+			}
+			unit = units[i].seconds
+		}
+		total += n * unit
+		rest = rest[len(m[0]):]
+	}
+	const longest = 100 * 365 * 24 * time.Hour
+	if total <= 0 || total > longest.Seconds() {
+		return 0, false
+	}
+	return time.Duration(total * float64(time.Second)), true
+}
+
+// release tells of a release that GitLab would make. Here the forge's own
+// people make them.
+func (w *work) release() {
+	r := w.spec.Release
+	text := func(s string) string { return w.env.text(s) }
+	tag := text(r.TagName)
+	name := cmp.Or(text(r.Name), tag)
+	w.say("Release %s of tag %s is recorded, and not made: no code host is asked from here.", name, tag)
+	var b strings.Builder
+	fmt.Fprintf(&b, "### Release %s\n\nTag `%s`", oneLine(name), oneLine(tag))
+	if ref := text(r.Ref); ref != "" {
+		fmt.Fprintf(&b, " at `%s`", oneLine(ref))
+	}
+	b.WriteString("\n")
+	if d := text(r.Description); d != "" {
+		fmt.Fprintf(&b, "\n%s\n", w.descriptionOf(d))
+	}
+	for _, l := range r.Links {
+		fmt.Fprintf(&b, "\n- [%s](%s)", oneLine(text(l.Name)), oneLine(text(l.URL)))
+	}
+	w.fx.Summary = append(w.fx.Summary, b.String()...)
+	w.fx.Notes = append(w.fx.Notes, plan.Annotation{
+		Level: plan.Notice, Title: "Release", Message: fmt.Sprintf("release %s of tag %s was not made on the code host", oneLine(name), oneLine(tag)),
+		File: r.Source.File, Line: r.Source.Line,
+	})
+	w.fx.Outputs = append(w.fx.Outputs, plan.Setting{Name: "tag_name", Value: tag}, plan.Setting{Name: "name", Value: name})
+}
+
+// descriptionOf is a release's description: the text, or what is in the file of
+// that name.
+func (w *work) descriptionOf(text string) string {
+	const longest = 1 << 20
+	if strings.Contains(text, "\n") || len(text) > 255 {
+		return text
+	}
+	root, err := os.OpenRoot(w.s.Dirs.Workspace)
+	if err != nil {
+		return text
+	}
+	defer root.Close()
+	f, err := root.Open(filepath.Clean(text))
+	if err != nil {
+		return text
+	}
+	defer f.Close()
+	body, err := io.ReadAll(io.LimitReader(f, longest))
+	if err != nil || len(body) == 0 {
+		return text
+	}
+	return string(body)
+}
+
+// maxPipelineFile bounds a pipeline file that a job has made.
+const maxPipelineFile = 1 << 20
+
+// artifactFile reads a file from the artifacts of a job of this run: what a
+// trigger's include:artifact names. A *dialect.ProblemError says that it is
+// not there.
+func (d *Dialect) artifactFile(ctx context.Context, s *plan.Scope, job, name string, at plan.Source) ([]byte, error) {
+	lost := func(lacking bool, message, hint string) error {
+		return &dialect.ProblemError{Lacking: lacking, Problem: plan.Problem{Source: at, Severity: plan.Error, Rule: "include", Message: message, Hint: hint}}
+	}
+	if d.cfg.Depot == nil {
+		return nil, lost(true, "artifacts are not kept here, so there is no "+name, "")
+	}
+	a, err := d.cfg.Depot.Own(s.RunID, job, archiveName)
+	if err != nil {
+		return nil, err
+	}
+	if a == nil {
+		return nil, lost(false, fmt.Sprintf("job %s has left no artifacts, and %s was to be among them", job, name), "add it to the job's artifacts:paths")
+	}
+	body, err := d.cfg.Depot.ReadFile(ctx, a, name, os.TempDir(), maxPipelineFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, lost(false, fmt.Sprintf("the artifacts of job %s hold no %s", job, name), "add it to the job's artifacts:paths")
+	case errors.Is(err, blob.ErrNotFound), errors.Is(err, blob.ErrCorrupt):
+		return nil, lost(true, fmt.Sprintf("the artifacts of job %s are lost: %v", job, err), "run the job again")
+	}
+	return body, err
+}
+
+// dotenvOutputs is what Dialect.Eval answers for outputDotenv: the variables
+// that the job has left in dotenv reports, as a JSON object; "" for none.
+func dotenvOutputs(s *plan.Scope) (string, error) {
+	outputs := s.Steps[stepUpload].Outputs
+	if len(outputs) == 0 {
+		return "", nil
+	}
+	text, err := json.Marshal(outputs)
+	return string(text), err
+}
