@@ -330,20 +330,6 @@ func FuzzDotenv(f *testing.F) {
 	})
 }
 
-func TestExpiry(t *testing.T) {
-	t.Parallel()
-	const day = 24 * time.Hour
-	for text, want := range map[string]time.Duration{
-		"42": 42 * time.Second, "42 seconds": 42 * time.Second, "3 mins 4 sec": 184 * time.Second, "2 hrs 20 min": 140 * time.Minute, "2h20min": 140 * time.Minute,
-		"6 mos 1 day": 181 * day, "47 yrs 6 mos and 4d": time.Duration(47*31557600*float64(time.Second)) + 184*day, "3 weeks and 2 days": 23 * day,
-		"1.5 hours": 90 * time.Minute, "1 Week": 7 * day, "never": 0, "": 0, "soon": 0, "3 apples": 0, "-1 day": 0, "999999 years": 0, "1 day,2 hours": 26 * time.Hour,
-	} {
-		if got, ok := parseExpiry(text); got != want || ok != (want > 0) {
-			t.Errorf("%q is %s, %t; want %s", text, got, ok, want)
-		}
-	}
-}
-
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	st := newStand(t)
