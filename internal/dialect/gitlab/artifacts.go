@@ -71,8 +71,11 @@ func (w *work) download(ctx context.Context) error {
 		if a == nil {
 			continue // the job had none to leave, which is nobody's failure
 		}
-		n, err := w.d.cfg.Depot.Fetch(ctx, a, depot.Fetch{Dir: w.s.Dirs.Workspace, Temp: w.s.Dirs.Temp, Modes: true})
-		lost := errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrCorrupt)
+		var n int
+		if err = errExpired; a.Expires.IsZero() || time.Now().Before(a.Expires) {
+			n, err = w.d.cfg.Depot.Fetch(ctx, a, depot.Fetch{Dir: w.s.Dirs.Workspace, Temp: w.s.Dirs.Temp, Modes: true})
+		}
+		lost := errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrCorrupt) || errors.Is(err, errExpired)
 		switch {
 		case lost && d.Required:
 			w.fail("the artifacts of %s are lost: %v", d.Name, err)
@@ -90,6 +93,8 @@ func (w *work) download(ctx context.Context) error {
 	}
 	return nil
 }
+
+var errExpired = errors.New("they have expired")
 
 // upload keeps what the job leaves. It is asked for the archive and for the
 // reports; what was not found is told and harms nobody.

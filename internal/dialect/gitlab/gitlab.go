@@ -33,7 +33,8 @@ type Fetcher interface {
 
 // Dialect implements [dialect.Dialect]. It is safe for concurrent use.
 type Dialect struct {
-	cfg Config
+	cfg     Config
+	commits commits
 }
 
 // New makes the dialect.

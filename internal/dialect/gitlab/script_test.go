@@ -83,9 +83,18 @@ func TestCommandsArePrinted(t *testing.T) {
 	}
 }
 
+func TestTrace(t *testing.T) {
+	t.Parallel()
+	st := newStand(t)
+	p := st.play(&jobSpec{Script: []string{"x=$CI_JOB_NAME"}, Variables: []variable{{Name: "CI_DEBUG_TRACE", Value: "true"}}})
+	if !strings.Contains(p.log, "+ x=job\n") {
+		t.Errorf("the log is\n%s", p.log)
+	}
+}
+
 func TestExitCode(t *testing.T) {
 	t.Parallel()
-	cmd := exec.Command("sh", "-c", string(shellText([]string{"exit 42"})))
+	cmd := exec.Command("sh", "-c", string(shellText([]string{"exit 42"}, false)))
 	var exit *exec.ExitError
 	if err := cmd.Run(); !errors.As(err, &exit) || exit.ExitCode() != 42 {
 		t.Errorf("ended with %v", err)
