@@ -51,6 +51,7 @@ const rule = "fairlead-yaml"
 type File struct {
 	Pipelines Pipelines
 	Reuse     Reuse
+	GitLab    GitLab
 }
 
 func file() kind[File] {
@@ -59,6 +60,8 @@ func file() kind[File] {
 			"Which of the pipeline files count."),
 		at("reuse", func(f *File) *Reuse { return &f.Reuse }, reuse(),
 			"What may be reused: Fairlead skips steps whose inputs did not change."),
+		at("gitlab", func(f *File) *GitLab { return &f.GitLab }, gitlab(),
+			"What the settings of a GitLab project say and its pipeline files cannot."),
 	)
 }
 

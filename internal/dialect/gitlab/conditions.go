@@ -208,7 +208,7 @@ func (c *conditions) exists(n *document.Node, vars *variables) bool {
 			continue
 		}
 		g := newGlob(text)
-		files := c.list()
+		files := c.treeFiles()
 		if c.partial || slices.ContainsFunc(files, g.match) {
 			return true
 		}
@@ -216,8 +216,8 @@ func (c *conditions) exists(n *document.Node, vars *variables) bool {
 	return false
 }
 
-// list are the files of the tree.
-func (c *conditions) list() []string {
+// treeFiles are the files of the tree.
+func (c *conditions) treeFiles() []string {
 	if c.files != nil || c.tree == nil {
 		return c.files
 	}

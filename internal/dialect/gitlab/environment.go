@@ -268,7 +268,7 @@ func tierOf(name string) string {
 
 // outcomeOf is how a job ended that this one needs.
 func outcomeOf(s *plan.Scope, id string) (plan.Outcome, bool) {
-	o, ok := s.Needs[path.Base(id)]
+	o, ok := needsOf(s)[path.Base(id)]
 	return o, ok
 }
 

@@ -11,6 +11,9 @@ import (
 const (
 	valueJob  = "job"  // a jobSpec, see specOf
 	valueGate = "gate" // what its condition hangs on, see gate
+	// valueNeeds are the outcomes that the job a deferred one became takes over
+	// from it, see needsOf.
+	valueNeeds = "needs"
 )
 
 // jobSpec is what a compiled job carries for whoever runs it: every key of
@@ -252,4 +255,53 @@ func fromJSONLike(from, to any) error {
 		return err
 	}
 	return json.Unmarshal(text, to)
+}
+
+// steps are the steps of a job, see the constants in job.go.
+func (s *jobSpec) steps() []plan.Step {
+	var steps []plan.Step
+	add := func(id, name, cond string) *plan.Step {
+		steps = append(steps, plan.Step{Key: id, ID: id, Name: name, Source: s.Source, If: plan.Expr{Text: cond, Source: s.Source}})
+		return &steps[len(steps)-1]
+	}
+	use := func(id, name, cond string) {
+		add(id, name, cond).Use = &plan.Use{Ref: id, Source: s.Source}
+	}
+	run := func(id, name, cond string, lines ...[]string) {
+		add(id, name, cond).Run = &plan.Script{Text: plan.Expr{Text: joinLines(lines...), Source: s.Source}}
+	}
+	if len(s.PreGetSources) > 0 {
+		run(stepHook, "pre_get_sources_script", ifSuccess, s.PreGetSources)
+	}
+	if len(s.Cache) > 0 {
+		use(stepRestore, "Restore caches", ifSuccess)
+	}
+	if len(s.Downloads) > 0 {
+		use(stepDownload, "Download artifacts", ifSuccess)
+	}
+	run(stepScript, "script", ifSuccess, s.BeforeScript, s.Script)
+	if s.Release != nil {
+		use(stepRelease, "Release", ifSuccess)
+	}
+	if len(s.AfterScript) > 0 {
+		run(stepAfter, "after_script", ifEver, s.AfterScript)
+	}
+	if len(s.Cache) > 0 {
+		use(stepSave, "Save caches", ifAlways)
+	}
+	if s.Artifacts != nil {
+		use(stepUpload, "Upload artifacts", s.Artifacts.When)
+	}
+	return steps
+}
+
+func joinLines(lists ...[]string) string {
+	var text []byte
+	for _, list := range lists {
+		for _, line := range list {
+			text = append(text, line...)
+			text = append(text, '\n')
+		}
+	}
+	return string(text)
 }

@@ -407,15 +407,12 @@ func (p *pipeline) closure(of []*cell) (out []*cell) {
 	for _, c := range of {
 		visit(c)
 	}
-	for done := 0; done < stage; { // jobs of stages bring those of all stages before
-		done = stage
+	for had := -1; had != len(out); { // jobs of stages bring those of all stages before
+		had = len(out)
 		for _, c := range p.present() {
 			if c.entry.stage < stage {
 				visit(c)
 			}
-		}
-		if stage == done {
-			break
 		}
 	}
 	return out

@@ -32,12 +32,13 @@ type pipeline struct {
 	// base are the predefined variables, strong those that override what
 	// the files say.
 	base, strong []variable
+	passed       []variable // by the trigger job; part of strong
 	global       []variable
 	stages       []string
 	entries      []*entry
 	byName       map[string]*entry // also those that rules keep out
 	// child makes the pipeline of a trigger job.
-	child func(e *entry) *plan.Deferred
+	child func(job *plan.Job, t trigger, passed []variable) *plan.Deferred
 }
 
 // entry is a job as it stands in the file.
@@ -162,7 +163,7 @@ func (p *pipeline) read() {
 // isJob reports whether what stands under the name of a keyword is a job
 // all the same.
 func isJob(n *document.Node) bool {
-	return n.Kind == document.Mapping && (n.Get("script") != nil || n.Get("trigger") != nil)
+	return n != nil && n.Kind == document.Mapping && (n.Get("script") != nil || n.Get("trigger") != nil)
 }
 
 func (p *pipeline) readStages() {
@@ -390,17 +391,18 @@ func (p *pipeline) jobs() []plan.Job {
 	p.identify()
 	p.link()
 	cells := p.present()
-	ends := slices.ContainsFunc(cells, func(c *cell) bool { return c.entry.when == "manual" && !c.entry.allow })
+	blocks := slices.ContainsFunc(cells, func(c *cell) bool { return c.entry.when == "manual" && !c.entry.allow })
 	byStage := make([][]*cell, len(p.stages))
 	for _, c := range cells {
 		byStage[c.entry.stage] = append(byStage[c.entry.stage], c)
 	}
 	var out []plan.Job
+	var before []*cell
 	for _, list := range byStage {
 		for _, c := range list {
-			before := slices.Concat(byStage[:c.entry.stage]...)
-			out = append(out, p.make(c, before, ends)...)
+			out = append(out, p.make(c, before, blocks)...)
 		}
+		before = append(before, list...)
 	}
 	if p.parent != "" && slices.ContainsFunc(cells, func(c *cell) bool { return c.entry.when == "manual" }) {
 		p.embed(out)
@@ -482,7 +484,7 @@ func (p *pipeline) make(c *cell, before []*cell, blocking bool) []plan.Job {
 	spec := e.spec
 	spec.ID, spec.Name, spec.Group = job.ID, c.name, e.name
 	spec.Index, spec.Total = c.index, c.total
-	spec.Variables = layers(e.spec.Variables, c.variables)
+	spec.Variables = layers(e.spec.Variables, c.variables, p.passed)
 	spec.Downloads = p.downloads(c, before, prefix)
 	job.Values = map[string]any{valueJob: spec.encode(), valueGate: jsonLike(g)}
 	if e.trigger != nil {

@@ -196,8 +196,8 @@ func (r *reporter) duration(n *document.Node, what string) time.Duration {
 	return d
 }
 
-// units of time, by their names in the singular.
-var units = map[string]time.Duration{
+// timeUnits are units of time, by their names in the singular.
+var timeUnits = map[string]time.Duration{
 	"s": time.Second, "sec": time.Second, "second": time.Second,
 	"m": time.Minute, "min": time.Minute, "minute": time.Minute,
 	"h": time.Hour, "hr": time.Hour, "hour": time.Hour,
@@ -246,8 +246,8 @@ func parseDuration(text string) (time.Duration, error) {
 		unit := time.Second
 		if word := rest[:n]; word != "" {
 			var ok bool
-			if unit, ok = units[word]; !ok {
-				if unit, ok = units[strings.TrimSuffix(word, "s")]; !ok {
+			if unit, ok = timeUnits[word]; !ok {
+				if unit, ok = timeUnits[strings.TrimSuffix(word, "s")]; !ok {
 					return 0, fmt.Errorf("%q is no unit of time", word)
 				}
 			}

@@ -148,13 +148,12 @@ func (v *variables) expand(text string, keep bool) string {
 // text is what a text comes to where a person or a machine reads it.
 func (v *variables) text(text string) string { return dollars(v.expand(text, false)) }
 
-// known reports whether everything that a text refers to is defined.
-func (v *variables) known(text string) bool {
-	for _, m := range references.FindAllStringSubmatch(text, -1) {
-		if name := m[1] + m[2] + m[3]; name != "" {
-			if _, ok := v.index[name]; !ok {
-				return false
-			}
+// complete reports whether nothing that a text refers to, directly or not, is
+// undefined. The variables must have been expanded with keep.
+func (v *variables) complete(text string) bool {
+	for _, m := range references.FindAllStringSubmatch(v.expand(text, true), -1) {
+		if m[1]+m[2]+m[3] != "" {
+			return false
 		}
 	}
 	return true

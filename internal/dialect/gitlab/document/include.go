@@ -491,17 +491,18 @@ func (l *loading) remote(n, entry, given *Node, depth int) []*Node {
 			return nil
 		}
 	}
-	root, _ := l.file(Origin{FS: nothing{}, Name: url + "#"}, "", body, given, n.Source, nil, depth+1)
+	root, _ := l.file(Origin{FS: Nowhere{}, Name: url + "#"}, "", body, given, n.Source, nil, depth+1)
 	if root == nil {
 		return nil
 	}
 	return []*Node{root}
 }
 
-// nothing is a tree without files: what a remote file calls local is nowhere.
-type nothing struct{}
+// Nowhere is a tree without files: what a remote file calls local is there.
+type Nowhere struct{}
 
-func (nothing) Open(name string) (fs.File, error) {
+// Open implements [fs.FS].
+func (Nowhere) Open(name string) (fs.File, error) {
 	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 }
 

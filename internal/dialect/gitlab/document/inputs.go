@@ -550,3 +550,18 @@ func escape(text string) string {
 	}
 	return b.String()
 }
+
+// Typed is a text that a person gave for an input, as its type wants it.
+func (in *Input) Typed(text string, at plan.Source) *Node {
+	n := NewText(text, at)
+	n.calls = false
+	switch in.Type {
+	case "number", "boolean":
+		n.Value = plainScalar(text)
+	case "array":
+		if _, body, problems := Parse(at.File, []byte("v: "+text)); !plan.Errors(problems) {
+			return body.Get("v")
+		}
+	}
+	return n
+}

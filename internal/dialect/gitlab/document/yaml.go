@@ -174,6 +174,9 @@ func newSequence(items []*Node, at plan.Source) *Node {
 	return n
 }
 
+// NewMapping is a mapping that stands at a place.
+func NewMapping(fields []Field, at plan.Source) *Node { return newMapping(fields, at) }
+
 func newMapping(fields []Field, at plan.Source) *Node {
 	n := &Node{Kind: Mapping, Fields: fields, Source: at}
 	n.count()
@@ -576,4 +579,10 @@ func Clip(s string) string {
 // Compare orders places as a reader meets them.
 func Compare(a, b plan.Source) int {
 	return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
+}
+
+// WithField is a mapping with one more field.
+func WithField(n *Node, key string, value *Node) *Node {
+	fields := append(slices.Clone(n.Fields), Field{Key: key, Source: value.Source, Value: value})
+	return newMapping(fields, n.Source)
 }

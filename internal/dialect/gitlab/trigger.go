@@ -1,0 +1,279 @@
+package gitlab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/fairlead-dev/fairlead/internal/dialect/gitlab/document"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+)
+
+// The kinds of plan.Deferred.
+const (
+	deferPlace   = "place"   // a job whose image, environment … hold variables that are not known yet
+	deferChild   = "child"   // the child pipeline of files of the tree; Data has its jobs
+	deferDynamic = "dynamic" // the child pipeline of a file that a job makes
+	deferOutside = "outside" // a pipeline of another project, which cannot be had
+)
+
+// maxGenerations is how deep child pipelines may be nested; GitLab's limit.
+const maxGenerations = 3
+
+// childSuffix is put after the name of a trigger job that does not wait for its
+// child pipeline: the child is a job beside it.
+const childSuffix = " (child)"
+
+// trigger is trigger: of a job.
+type trigger struct {
+	project  string
+	include  *document.Node
+	artifact string // of the job made
+	made     string
+	depend   bool // the job ends as the child pipeline does
+	yaml     bool // forward:yaml_variables
+	given    bool // forward:pipeline_variables
+	inputs   *document.Node
+	source   plan.Source
+}
+
+func (p *pipeline) readTrigger(n *document.Node) trigger {
+	t := trigger{yaml: true, source: n.Source}
+	if n.Kind == document.Scalar {
+		t.project = p.text(n, "trigger")
+		return t
+	}
+	if !p.keys(n, "trigger", []string{"project", "branch", "include", "strategy", "forward", "inputs"}) {
+		return t
+	}
+	t.project = p.text(n.Get("project"), "project")
+	t.depend = p.choice(n.Get("strategy"), "strategy", "depend", "mirror") != ""
+	if f := n.Get("forward"); !f.IsNull() && p.keys(f, "forward", []string{"yaml_variables", "pipeline_variables"}) {
+		if yes, given := p.boolean(f.Get("yaml_variables"), "yaml_variables"); given {
+			t.yaml = yes
+		}
+		t.given, _ = p.boolean(f.Get("pipeline_variables"), "pipeline_variables")
+	}
+	t.include, t.inputs = n.Get("include"), n.Get("inputs")
+	if (t.project == "") == t.include.IsNull() {
+		p.fail(n.Source, "value", "trigger needs either a project or an include", "write include: and the file of the child pipeline")
+		return t
+	}
+	for _, item := range entriesOf(t.include) {
+		if a := item.Get("artifact"); !a.IsNull() {
+			t.artifact, t.made = p.text(a, "artifact"), p.text(item.Get("job"), "job")
+			t.inputs = item.Get("inputs")
+			if t.made == "" {
+				p.fail(item.Source, "missing", "include:artifact does not say which job makes it", "write job: and its name")
+			}
+		}
+	}
+	return t
+}
+
+// entriesOf are the entries of an include.
+func entriesOf(n *document.Node) []*document.Node {
+	switch {
+	case n.IsNull():
+		return nil
+	case n.Kind == document.Sequence:
+		return n.Items
+	}
+	return []*document.Node{n}
+}
+
+// triggerJobs are the jobs of a cell that starts another pipeline.
+func (p *pipeline) triggerJobs(job plan.Job, c *cell, spec *jobSpec) []plan.Job {
+	t := p.readTrigger(c.entry.trigger)
+	vars := p.varsOf(spec)
+	if t.project != "" {
+		project := vars.text(t.project)
+		p.warn(t.source, "unsupported", fmt.Sprintf("%s starts a pipeline of project %s, which is not done here: the job ends in error when its turn comes",
+			document.Clip(c.name), document.Clip(project)), "leave it out of the run, or start that pipeline where it is")
+		job.Deferred = &plan.Deferred{Kind: deferOutside, Source: t.source, Data: map[string]any{"project": project}}
+		return []plan.Job{job}
+	}
+	var passed []variable
+	if t.yaml {
+		for _, v := range spec.Variables {
+			if !v.Raw {
+				v.Value = vars.expand(v.Value, true)
+			}
+			passed = append(passed, v)
+		}
+	}
+	child := job
+	out := []plan.Job{job}
+	if !t.depend {
+		// The trigger job has done its work when the child pipeline is there;
+		// how that ends is nobody's concern.
+		child.ID, child.Name, child.Needs = job.ID+childSuffix, job.Name+childSuffix, []string{c.id}
+		child.If = plan.Expr{Text: ifWhen + "on_success", Source: job.Source}
+		child.ContinueOnError, child.Retry, child.Delay, child.Tolerate = true, nil, 0, nil
+		child.Values = map[string]any{valueGate: jsonLike(gate{Name: child.Name, When: "on_success", DAG: true, Needs: []string{c.id}, Stage: c.entry.stage}), valueJob: job.Values[valueJob]}
+		out = append(out, plan.Job{})
+	}
+	if t.artifact != "" {
+		made := p.byName[t.made]
+		id := strings.ReplaceAll(t.made, "/", "-")
+		if made == nil || !made.in {
+			p.blame(t.source, "include", fmt.Sprintf("%s includes %s of the job %s, which is not there", document.Clip(c.name), document.Clip(t.artifact), document.Clip(t.made)), "check the name of the job")
+		} else if len(made.cells) > 0 {
+			id = made.cells[0].id
+		}
+		if p.parent != "" {
+			id = p.parent + "/" + id
+		}
+		child.Deferred = &plan.Deferred{Kind: deferDynamic, Source: t.source, Data: map[string]any{
+			"job": id, "file": vars.text(t.artifact), "passed": jsonLike(map[string]any{"list": passed})["list"],
+		}}
+	} else {
+		child.Deferred = p.child(&child, t, passed)
+	}
+	out[len(out)-1] = child
+	return out
+}
+
+// child makes a child pipeline of files of the tree.
+func (c *compiler) child(job *plan.Job, t trigger, passed []variable, report *reporter) *plan.Deferred {
+	bad := &plan.Deferred{Kind: deferChild, Source: t.source}
+	if c.generation >= maxGenerations {
+		report.fail(t.source, "limit", fmt.Sprintf("more than %d pipelines trigger one another in a row", maxGenerations), "trigger the inner one directly")
+		return bad
+	}
+	inner := *c
+	inner.generation++
+	inner.event = "parent_pipeline"
+	inner.strong = layers(c.project, passed)
+	inner.passed = passed
+	if t.given {
+		inner.strong = layers(inner.strong, c.given)
+		inner.passed = layers(passed, c.given)
+	}
+	inner.base = layers(c.base, []variable{{Name: "CI_PIPELINE_SOURCE", Value: inner.event, Raw: true}})
+	include := t.include
+	if t.inputs != nil && include.Kind == document.Mapping && include.Get("inputs") == nil {
+		include = document.WithField(include, "inputs", t.inputs)
+	}
+	doc := document.Include(c.ctx, inner.options(), include)
+	p, r := inner.pipeline(doc, job.ID)
+	jobs := p.jobs()
+	for _, problem := range slices.Concat(doc.Problems, p.problems) {
+		report.add(problem)
+	}
+	c.hang = c.hang || p.hang
+	c.texts = append(c.texts, doc.Texts...)
+	if !r.in {
+		jobs = nil
+		report.warn(t.source, "trigger", fmt.Sprintf("%s starts no pipeline: %s", document.Clip(job.Name), r.why), "look at the rules of the child pipeline")
+	}
+	bad.Data = map[string]any{"jobs": jsonLike(map[string]any{"list": jobs})["list"], "why": r.why}
+	return bad
+}
+
+// Expand implements [dialect.Dialect].
+func (d *Dialect) Expand(ctx context.Context, job *plan.Job, s *plan.Scope) (*plan.Expansion, error) {
+	scope := *s
+	scope.Job = job
+	switch at := job.Deferred.Source; job.Deferred.Kind {
+	case deferPlace:
+		return d.placed(ctx, job, &scope)
+	case deferChild:
+		var data struct {
+			Jobs []plan.Job `json:"jobs"`
+			Why  string     `json:"why"`
+		}
+		if err := fromJSONLike(job.Deferred.Data, &data); err != nil {
+			return nil, fmt.Errorf("gitlab: read the child pipeline of %s: %w", job.ID, err)
+		}
+		if len(data.Jobs) == 0 {
+			return nil, wrong(at, "trigger", fmt.Sprintf("the pipeline that %s starts has no jobs: %s", job.Name, data.Why), "look at the rules of the child pipeline and of its jobs")
+		}
+		return &plan.Expansion{Jobs: data.Jobs}, nil
+	case deferDynamic:
+		return d.dynamic(ctx, job, &scope)
+	case deferOutside:
+		project, _ := job.Deferred.Data["project"].(string)
+		return nil, lacking(at, "trigger", fmt.Sprintf("%s starts a pipeline of project %s, which cannot be done here", job.Name, project), "start it where that project is")
+	}
+	return nil, fmt.Errorf("gitlab: job %s is deferred as %q, which this version does not know", job.ID, job.Deferred.Kind)
+}
+
+// wholeID is the last part of the ID of a job that is all that another became.
+const wholeID = "1"
+
+// placed makes the one job concrete, now that all its variables are known.
+func (d *Dialect) placed(ctx context.Context, job *plan.Job, s *plan.Scope) (*plan.Expansion, error) {
+	spec, err := specOf(job)
+	if err != nil {
+		return nil, err
+	}
+	env, err := environmentOf(s, spec, commitOf(ctx, s))
+	if err != nil {
+		return nil, err
+	}
+	whole := *job
+	whole.ID, whole.Needs, whole.Deferred = job.ID+"/"+wholeID, nil, nil
+	whole.If = plan.Expr{Text: ifBegun, Source: job.If.Source}
+	whole.Delay, whole.ContinueOnError, whole.Tolerate = 0, job.ContinueOnError, job.Tolerate
+	whole.Values = map[string]any{valueJob: job.Values[valueJob], valueNeeds: jsonLike(map[string]any{"list": s.Needs})["list"]}
+	place(&whole, spec, &env.variables)
+	return &plan.Expansion{Jobs: []plan.Job{whole}}, nil
+}
+
+// needsOf are the outcomes of the jobs that the job of a scope needs, also when
+// it is what became of a deferred one, which has no needs of its own.
+func needsOf(s *plan.Scope) map[string]plan.Outcome {
+	if s.Job == nil || s.Job.Values[valueNeeds] == nil {
+		return s.Needs
+	}
+	var kept map[string]plan.Outcome
+	text, err := json.Marshal(s.Job.Values[valueNeeds])
+	if err != nil || json.Unmarshal(text, &kept) != nil {
+		return s.Needs
+	}
+	return kept
+}
+
+// dynamic makes the child pipeline of a file that a job has made.
+func (d *Dialect) dynamic(ctx context.Context, job *plan.Job, s *plan.Scope) (*plan.Expansion, error) {
+	var data struct {
+		Job    string     `json:"job"`
+		File   string     `json:"file"`
+		Passed []variable `json:"passed"`
+	}
+	if err := fromJSONLike(job.Deferred.Data, &data); err != nil {
+		return nil, fmt.Errorf("gitlab: read the trigger %s: %w", job.ID, err)
+	}
+	at := job.Deferred.Source
+	body, err := d.artifactFile(ctx, s, data.Job, data.File, at)
+	if err != nil {
+		return nil, err
+	}
+	c, err := d.late(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	c.generation = strings.Count(job.ID, "/") + 1
+	c.event = "parent_pipeline"
+	c.passed = data.Passed
+	c.strong = layers(c.strong, data.Passed)
+	c.base = layers(c.base, []variable{{Name: "CI_PIPELINE_SOURCE", Value: c.event, Raw: true}})
+	options := c.options()
+	options.File = data.File
+	options.Tree.Name = data.Job + ":"
+	doc := document.Parsed(ctx, options, body)
+	p, r := c.pipeline(doc, job.ID)
+	jobs := p.jobs()
+	for _, problem := range slices.Concat(doc.Problems, p.problems) {
+		if problem.Severity == plan.Error {
+			return nil, wrong(at, problem.Rule, fmt.Sprintf("the pipeline that %s has made has errors: %s", data.Job, problem.String()), problem.Hint)
+		}
+	}
+	if !r.in || len(jobs) == 0 {
+		return nil, wrong(at, "trigger", fmt.Sprintf("the pipeline that %s starts has no jobs: %s", job.Name, r.why), "look at what the job has made")
+	}
+	return &plan.Expansion{Jobs: jobs}, nil
+}
