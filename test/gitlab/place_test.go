@@ -127,13 +127,13 @@ func (e *ended) log(job string) string {
 }
 
 // results are the verdicts of the jobs that did something or were skipped:
-// "build:success test:skipped".
+// "build=success test=skipped".
 func (e *ended) results() string {
 	var list []string
 	for _, id := range slices.Sorted(maps.Keys(e.Jobs)) {
 		j := e.Jobs[id]
 		if len(j.Children) == 0 {
-			list = append(list, id+":"+string(j.Verdict))
+			list = append(list, id+"="+string(j.Verdict))
 		}
 	}
 	return strings.Join(list, " ")

@@ -109,11 +109,11 @@ func TestProject(t *testing.T) {
 	given := func(o *launch.Order) { o.Vars = map[string]string{"MARKS": marks} }
 	e := p.run(given)
 	sha := e.Planned.Change.SHA[:8]
-	p.want(e, plan.Success, "build:success deploy:skipped flaky:success lint:failure summary:success unit/api:success unit/ui:success")
+	p.want(e, plan.Success, "build=success deploy=skipped flaky=success lint=failure summary=success unit: [api]=success unit: [ui]=success")
 	for job, lines := range map[string][]string{
 		"build":    {"deps made"},
-		"unit/api": {"built " + sha, "api at 1.2, hello from app"},
-		"unit/ui":  {"ui at 1.2, hello from app"},
+		"unit: [api]": {"built " + sha, "api at 1.2, hello from app"},
+		"unit: [ui]":  {"ui at 1.2, hello from app"},
 		"lint":     {"afterwards, failed"},
 		"summary":  {"version 1.2 of The first commit"},
 	} {
@@ -124,7 +124,7 @@ func TestProject(t *testing.T) {
 		}
 	}
 	tests := 0
-	for _, id := range []string{"unit/api", "unit/ui"} {
+	for _, id := range []string{"unit: [api]", "unit: [ui]"} {
 		for _, r := range e.Jobs[id].Tests {
 			tests += r.Passed
 		}
@@ -144,7 +144,7 @@ func TestProject(t *testing.T) {
 
 	// A person lets the deployment go on, with what the others have left.
 	again := p.run(given, func(o *launch.Order) { o.Play = []string{"deploy"} })
-	p.want(again, plan.Success, "build:success deploy:success flaky:success lint:failure summary:success unit/api:success unit/ui:success")
+	p.want(again, plan.Success, "build=success deploy=success flaky=success lint=failure summary=success unit: [api]=success unit: [ui]=success")
 	if !strings.Contains(again.log("deploy"), "built "+sha) || !strings.Contains(again.log("deploy"), "to https://app.example as production") {
 		t.Errorf("deploy printed\n%s", again.log("deploy"))
 	}
@@ -224,7 +224,7 @@ two:
   script: ["echo two of $CI_PIPELINE_SOURCE"]
 `})
 	e := p.run()
-	p.want(e, plan.Success, "dynamic/inner:success generate:success static/one:success static/two:success")
+	p.want(e, plan.Success, "dynamic/inner=success generate=success static/one=success static/two=success")
 	for job, line := range map[string]string{"dynamic/inner": "inner of parent_pipeline\n", "static/two": "two of parent_pipeline\n"} {
 		if !strings.Contains(e.log(job), line) {
 			t.Errorf("%s printed\n%s", job, e.log(job))
@@ -249,7 +249,7 @@ rescue: {stage: two, when: on_failure, script: [cat f]}
 cleanup: {stage: three, when: always, script: [echo clean]}
 `})
 	e := p.run()
-	p.want(e, plan.Failure, "breaks:failure cleanup:success next:skipped rescue:success")
+	p.want(e, plan.Failure, "breaks=failure cleanup=success next=skipped rescue=success")
 	if !strings.Contains(e.log("rescue"), "left\n") || !strings.Contains(e.log("breaks"), "after\n") {
 		t.Errorf("rescue printed\n%s\nbreaks printed\n%s", e.log("rescue"), e.log("breaks"))
 	}
@@ -269,7 +269,7 @@ test:
   stage: test
   script: [cat out/app, 'echo "version $V"']
 `})
-	p.want(p.run(), plan.Success, "build:success test:success")
+	p.want(p.run(), plan.Success, "build=success test=success")
 	reused := func(e *ended) (names []string) {
 		for _, id := range e.Order {
 			for _, s := range e.Jobs[id].Steps {
@@ -283,13 +283,13 @@ test:
 	p.write(map[string]string{"unused": "changed"})
 	p.git("commit", "-q", "-a", "-m", "nothing that matters")
 	again := p.run()
-	p.want(again, plan.Success, "build:success test:success")
+	p.want(again, plan.Success, "build=success test=success")
 	if got := fmt.Sprint(reused(again)); got != "[build/script test/script]" {
 		t.Errorf("reused %s", got)
 	}
 	p.write(map[string]string{"src": "other source\n"})
 	other := p.run()
-	p.want(other, plan.Success, "build:success test:success")
+	p.want(other, plan.Success, "build=success test=success")
 	if len(reused(other)) != 0 || !strings.Contains(other.log("test"), "other source\n") {
 		t.Errorf("reused %v:\n%s", reused(other), other.log("test"))
 	}
