@@ -111,11 +111,11 @@ func TestProject(t *testing.T) {
 	sha := e.Planned.Change.SHA[:8]
 	p.want(e, plan.Success, "build=success deploy=skipped flaky=success lint=failure summary=success unit: [api]=success unit: [ui]=success")
 	for job, lines := range map[string][]string{
-		"build":    {"deps made"},
+		"build":       {"deps made"},
 		"unit: [api]": {"built " + sha, "api at 1.2, hello from app"},
 		"unit: [ui]":  {"ui at 1.2, hello from app"},
-		"lint":     {"afterwards, failed"},
-		"summary":  {"version 1.2 of The first commit"},
+		"lint":        {"afterwards, failed"},
+		"summary":     {"version 1.2 of The first commit"},
 	} {
 		for _, line := range lines {
 			if !strings.Contains(e.log(job), "\n"+line+"\n") {
