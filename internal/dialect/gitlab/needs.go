@@ -291,7 +291,7 @@ func (p *pipeline) find(w need, c *cell, byCell map[string]*cell) ([]*cell, *ent
 				found = append(found, other)
 			}
 		}
-		if !hit {
+		if !hit && !w.optional {
 			p.fail(w.source, "needs", fmt.Sprintf("no cell of %s is what %s needs of it", document.Clip(w.job), document.Clip(c.name)), "write values that its matrix has")
 		}
 	}
@@ -377,7 +377,7 @@ func (p *pipeline) checkDependencies(byCell map[string]*cell) {
 				p.blame(at, "dependencies", fmt.Sprintf("%s depends on %s, which is not there", document.Clip(e.name), document.Clip(name)), "check the name")
 			case !e.dag && other.stage >= e.stage:
 				p.fail(at, "dependencies", fmt.Sprintf("%s depends on %s, which is not in an earlier stage", document.Clip(e.name), document.Clip(name)), "move one of the two to another stage")
-			case e.dag && !slices.ContainsFunc(e.needs, func(n need) bool { return n.job == other.name || n.job == name }):
+			case e.dag && len(e.needs) > 0 && !slices.ContainsFunc(e.needs, func(n need) bool { return n.job == other.name || n.job == name }):
 				p.fail(at, "dependencies", fmt.Sprintf("%s depends on %s and does not need it", document.Clip(e.name), document.Clip(name)), "add it to needs")
 			}
 		}

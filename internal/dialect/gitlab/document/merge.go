@@ -3,6 +3,7 @@ package document
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/fairlead-dev/fairlead/internal/plan"
@@ -225,6 +226,9 @@ func (l *linker) target(n *Node, depth int) *Node {
 	found := l.root
 	for i, step := range path {
 		next := found.Get(step)
+		if k, err := strconv.Atoi(step); err == nil && found.Kind == Sequence && k >= 0 && k < len(found.Items) {
+			next = found.Items[k]
+		}
 		if next == nil {
 			if !l.lost(n.Source, "reference", fmt.Sprintf("!reference [%s] leads to nothing: there is no %s", Clip(name), Clip(strings.Join(path[:i+1], ", "))), l.hintFor(path[:i+1])) {
 				return nothing
