@@ -102,7 +102,7 @@ func (w *work) upload(ctx context.Context) error {
 	spec := w.spec.Artifacts
 	if w.d.cfg.Depot == nil {
 		w.warn("artifacts are not kept here")
-	} else if len(spec.Paths) > 0 || spec.Untracked {
+	} else if (len(spec.Paths) > 0 || spec.Untracked) && ends(spec.When, w.s.Status) {
 		if err := w.archive(ctx); err != nil || w.fx.Fail != "" {
 			return err
 		}

@@ -63,7 +63,7 @@ func environmentOf(s *plan.Scope, spec *jobSpec, about []variable) (*environment
 		file = s.Pipeline.File
 	}
 	list := layers(predefined(s.Change, file), about, e.ofJob(s, spec), texts(s.Context.Env, false),
-		spec.Variables, reports, texts(s.Vars, false), texts(s.Secrets, true), given(s), secretsOf(s, spec))
+		spec.Variables, reports, spec.Project, texts(s.Vars, false), texts(s.Secrets, true), given(s), secretsOf(s, spec))
 	list = layers(list, deployment(list, spec))
 
 	var files []variable
