@@ -46,9 +46,10 @@ var floors = map[string]int{
 
 	"engine": 3, // runs a plan
 	"launch": 4, // from an event to a running plan
+	"crew":   5, // machines that do a server's jobs
 
-	"cli":    5, // the command line
-	"server": 5, // hooks, API, pages
+	"cli":    6, // the command line
+	"server": 6, // hooks, API, pages
 }
 
 // guests are the third-party modules, room by room, each with its reason. A

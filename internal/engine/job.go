@@ -77,13 +77,8 @@ func (o *owner) job(soft context.Context, n *node, r *reusing) *job {
 		Engine: o.Engine, req: &o.req, plan: n.job, base: n.scope, prior: o.prior(n), reuse: r,
 		soft: soft, hard: o.ctx, began: time.Now(), verdict: plan.Success,
 		state: map[string]map[string]string{}, commands: map[string]*plan.Command{}, reported: map[string]bool{},
-		places: make(chan struct{}, maxBackground),
-		earnest: func() {
-			if done := make(chan struct{}); n.paper {
-				o.reports <- report{node: n, earnest: done}
-				<-done
-			}
-		},
+		places:  make(chan struct{}, maxBackground),
+		earnest: func() { o.earnest(n) },
 	}
 }
 
@@ -91,7 +86,7 @@ func (o *owner) job(soft context.Context, n *node, r *reusing) *job {
 func (o *owner) runJob(soft context.Context, n *node) end {
 	for attempt := 1; ; attempt++ {
 		again := attempt <= o.req.Retry
-		e := o.attempt(soft, n, attempt, again)
+		e := o.once(soft, n, attempt, again)
 		if !e.verdict.Bad() || !again || soft.Err() != nil || e.lost {
 			return e
 		}
