@@ -178,7 +178,7 @@ var (
 
 const (
 	maxEntry   = 16 << 20 // bytes of one entry
-	maxEntries = 32 << 20 // of entries that are said at once
+	MaxSaid    = 32 << 20 // of entries that are said at once
 	maxHolding = 4096     // jobs of a worker
 	maxLabels  = 100
 	maxLabel   = 200 // bytes

@@ -94,8 +94,8 @@ const (
 	keepAssignment = 7 * 24 * time.Hour
 	// maxGap is how many lines may be missing in a log, after a disk has lost some.
 	maxGap = 1_000_000
-	// maxGiven is the size of the largest artifact that is taken from a worker.
-	maxGiven = 64 << 30
+	// MaxBlob is the size of the largest artifact that is taken from a worker.
+	MaxBlob = 64 << 30
 
 	workerKind     = "worker"     // by name: a workerDoc
 	assignmentKind = "assignment" // by run/job: an assignmentDoc
@@ -117,10 +117,19 @@ type workerDoc struct {
 	Token   string    `json:"token"`        // whose name this is
 	Session string    `json:"session"`
 	State   string    `json:"state"`
+	Lost    bool      `json:"lost,omitempty"` // it is not heard of
 	Labels  []string  `json:"labels"`
 	Places  int       `json:"places"`
 	Version string    `json:"version"`
 	Seen    time.Time `json:"seen"`
+}
+
+// state is the worker's as people are told it.
+func (d *workerDoc) state() string {
+	if d.Lost && d.State != workerLeft {
+		return workerLost
+	}
+	return d.State
 }
 
 // hand is a worker.
@@ -258,7 +267,9 @@ func (w *hand) takes(place *plan.Place) bool {
 const ContainersLabel = "containers"
 
 // able reports whether a worker can be given jobs, now or later.
-func (w *hand) able() bool { return w.doc.State == workerJoined || w.doc.State == workerPaused }
+func (w *hand) able() bool {
+	return !w.doc.Lost && (w.doc.State == workerJoined || w.doc.State == workerPaused)
+}
 
 // Fits implements [engine.Hands].
 func (h *Hands) Fits(place *plan.Place) bool {

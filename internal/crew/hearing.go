@@ -45,7 +45,7 @@ func (h *Hands) Say(ctx context.Context, token, session string, ref Ref, from in
 	if err != nil {
 		return Heard{}, err
 	}
-	if len(entries) > maxEntries || from < 0 {
+	if len(entries) > MaxSaid || from < 0 {
 		return Heard{}, fmt.Errorf("%w: too much at once", ErrUnsound)
 	}
 	t, err := h.held(ctx, w, ref)
@@ -238,7 +238,7 @@ func (h *Hands) Put(ctx context.Context, token, session string, ref Ref, d blob.
 	if _, err := h.heldBy(ctx, token, session, ref); err != nil {
 		return err
 	}
-	_, _, err := h.Blobs.Put(ctx, proving(io.LimitReader(r, maxGiven), d))
+	_, _, err := h.Blobs.Put(ctx, proving(io.LimitReader(r, MaxBlob), d))
 	return err
 }
 

@@ -52,7 +52,7 @@ func (h *Hands) sweep(ctx context.Context) {
 		}
 	}
 	for _, w := range h.workers {
-		if gone := now.Sub(w.seen); gone >= forgetAfter || gone >= h.Lease && w.doc.State != workerLost {
+		if gone := now.Sub(w.seen); gone >= forgetAfter || gone >= h.Lease && !w.doc.Lost {
 			silent = append(silent, w)
 		}
 	}
@@ -74,39 +74,40 @@ func (h *Hands) sweep(ctx context.Context) {
 	}
 }
 
-// silent writes that a worker is not heard of.
+// silent writes that a worker is not heard of; after a day it is forgotten.
 func (h *Hands) silent(ctx context.Context, w *hand) error {
-	state := workerLost
-	if time.Since(w.seen) >= forgetAfter {
-		state = workerLeft
-	}
-	return h.become(ctx, w, state, false)
+	return h.change(ctx, w, func(doc *workerDoc) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		switch gone := time.Since(w.seen); {
+		case gone >= forgetAfter:
+			doc.State = workerLeft
+		case gone >= h.Lease:
+			doc.Lost = true
+		}
+	})
 }
 
-// become writes another state of a worker, with the events that tell of it. Workers that
-// left are forgotten.
-func (h *Hands) become(ctx context.Context, w *hand, state string, alive bool, more ...record.Event) error {
+// change changes what is known of a worker, with the events that tell of it.
+// Workers that left are forgotten.
+func (h *Hands) change(ctx context.Context, w *hand, edit func(doc *workerDoc), more ...record.Event) error {
 	h.mu.Lock()
-	doc, version, seen := w.doc, w.version, w.seen
+	doc, version := w.doc, w.version
 	h.mu.Unlock()
-	if !alive && time.Since(seen) < h.Lease && state == workerLost {
-		return nil // it was heard of meanwhile
-	}
-	changed := doc.State != state
-	doc.State = state
-	if alive {
-		seen = time.Now()
-	}
-	doc.Seen = seen.UTC()
+	was := doc.state()
+	edit(&doc)
+	h.mu.Lock()
+	doc.Seen = w.seen.UTC()
+	h.mu.Unlock()
 	r := record.Register{Kind: workerKind, ID: w.name, Version: version}
 	var err error
-	if state != workerLeft {
+	if doc.State != workerLeft {
 		if r.Body, err = json.Marshal(doc); err != nil {
 			return err
 		}
 	}
-	if changed {
-		more = append(more, record.Event{Body: &record.WorkerSeen{Worker: w.name, State: state, Version: doc.Version}})
+	if doc.state() != was {
+		more = append(more, record.Event{Body: &record.WorkerSeen{Worker: w.name, State: doc.state(), Version: doc.Version}})
 	}
 	if _, err := h.Store.Change(ctx, []record.Register{r}, more...); err != nil {
 		if errors.Is(err, record.ErrConflict) {
@@ -117,7 +118,7 @@ func (h *Hands) become(ctx context.Context, w *hand, state string, alive bool, m
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	w.doc, w.version, w.wrote = doc, version+1, time.Now()
-	if state == workerLeft && h.workers[w.name] == w {
+	if doc.State == workerLeft && h.workers[w.name] == w {
 		delete(h.workers, w.name)
 	}
 	h.poke()
@@ -271,15 +272,11 @@ func (h *Hands) Poll(ctx context.Context, token string, p Polling) (Polled, erro
 		return Polled{}, fmt.Errorf("%w: an old poll", ErrUnsound)
 	}
 	w.n, w.seen, w.skew = p.N, now, now.Sub(p.Now)
-	was, write := w.doc.State, now.Sub(w.wrote) >= seenEvery
+	write := w.doc.Lost || now.Sub(w.wrote) >= seenEvery
 	h.poke() // an older poll ends
 	h.mu.Unlock()
-	if was == workerLost || write {
-		state := was
-		if was == workerLost {
-			state = workerJoined
-		}
-		if err := h.become(ctx, w, state, true); err != nil {
+	if write {
+		if err := h.change(ctx, w, func(doc *workerDoc) { doc.Lost = false }); err != nil {
 			return Polled{}, err
 		}
 	}
@@ -465,7 +462,7 @@ func (h *Hands) Leave(ctx context.Context, token, session string) error {
 	if err != nil {
 		return err
 	}
-	if err := h.become(ctx, w, workerLeft, true); err != nil {
+	if err := h.change(ctx, w, func(doc *workerDoc) { doc.State = workerLeft }); err != nil {
 		return err
 	}
 	return h.abandoned(ctx, Joining{Name: w.name}, "left")
@@ -482,7 +479,7 @@ func (h *Hands) Workers(ctx context.Context) ([]WorkerInfo, error) {
 	list := make([]WorkerInfo, 0, len(known))
 	for _, name := range slices.Sorted(maps.Keys(known)) {
 		w := known[name]
-		info := WorkerInfo{Name: name, State: w.doc.State, Labels: w.doc.Labels, Version: w.doc.Version, Seen: w.seen.UTC(), Places: w.doc.Places}
+		info := WorkerInfo{Name: name, State: w.doc.state(), Labels: w.doc.Labels, Version: w.doc.Version, Seen: w.seen.UTC(), Places: w.doc.Places}
 		for id, t := range h.given {
 			if t.doc.State == assignmentHeld && t.doc.Worker == name {
 				info.Jobs = append(info.Jobs, id)
@@ -541,5 +538,5 @@ func (h *Hands) SetWorker(ctx context.Context, by launch.By, name, state string)
 	if !slices.Contains([]string{workerJoined, workerPaused, workerDraining, workerLeft}, state) {
 		return &launch.UsageError{Message: fmt.Sprintf("a worker cannot be %.40q", state), Hint: "it can be paused, draining, joined or left"}
 	}
-	return h.become(ctx, w, state, false, by.Acted(access.SetWorkers, name, map[string]string{"state": state}))
+	return h.change(ctx, w, func(doc *workerDoc) { doc.State = state }, by.Acted(access.SetWorkers, name, map[string]string{"state": state}))
 }

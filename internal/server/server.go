@@ -120,6 +120,7 @@ type Config struct {
 	LogPath func(run, job string) string // where a pushed run's logs go
 	// Workers are the machines that take jobs; nil: jobs run here.
 	Workers Workers
+	Crew    Crew // what those machines ask for
 	Logs    Logs
 	Blobs   blob.Store
 	Forges  map[string]forge.Forge
