@@ -58,8 +58,8 @@ func WorkerOf(place string) (worker string, ok bool) { return strings.CutPrefix(
 // is plain data and survives JSON. It may hold secrets, and is never stored.
 type Assignment struct {
 	Run, Job string
-	Try      int  // of the job, from 1
-	Again    bool // it is tried again if it ends badly: nothing of it need be kept
+	Try      int // of the job, from 1
+	Retry    int // how often a job that failed is tried again, whatever Plan says
 
 	Context *plan.Context
 	Plan    *plan.Job
@@ -121,6 +121,7 @@ func (a *Assignment) join() error {
 // Ended is how a job ended elsewhere.
 type Ended struct {
 	Verdict  plan.Verdict      `json:"verdict"`
+	Exit     int               `json:"exit,omitempty"` // of the command that failed first
 	Why      string            `json:"why,omitempty"`
 	At       plan.Source       `json:"at,omitzero"`
 	Outputs  map[string]string `json:"outputs,omitempty"`
@@ -148,9 +149,10 @@ func (o *owner) fitsHands(n *node) bool {
 
 // takeBack queues a job again that no hand takes any more.
 func (o *owner) takeBack(n *node, soft context.Context) {
+	stopped, c := soft.Err() != nil, causeOf(soft)
+	n.cancel(nil)
 	n.away, n.given, n.cancel = false, false, nil
-	if soft.Err() != nil {
-		c := causeOf(soft)
+	if stopped {
 		o.end(n, end{verdict: c.verdict, why: c.why})
 		return
 	}
@@ -162,12 +164,12 @@ func (o *owner) takeBack(n *node, soft context.Context) {
 }
 
 // once does the job once, here or elsewhere.
-func (o *owner) once(soft context.Context, n *node, try int, again bool) end {
+func (o *owner) once(soft context.Context, n *node, try int, again func(*end) bool) end {
 	if !n.away {
 		return o.attempt(soft, n, try, again)
 	}
 	o.earnest(n)
-	a := Assignment{Run: o.runID, Job: n.job.ID, Try: try, Again: again, Context: o.req.Context, Plan: n.job, Scope: n.scope}
+	a := Assignment{Run: o.runID, Job: n.job.ID, Try: try, Retry: o.req.Retry, Context: o.req.Context, Plan: n.job, Scope: n.scope}
 	if p := o.prior(n); p != nil && try == 1 {
 		a.PriorRun, a.Prior, a.From = o.req.Prior.ID, p, o.req.From[n.job.ID]
 	}
@@ -178,7 +180,7 @@ func (o *owner) once(soft context.Context, n *node, try int, again bool) end {
 	if err != nil {
 		return end{verdict: plan.Fault, why: err.Error(), at: n.job.Source, lost: errors.Is(err, ErrLeft), nobody: errors.Is(err, ErrNobody)}
 	}
-	e := end{verdict: d.Verdict, why: o.req.Masker.String(d.Why), at: d.At, withheld: d.Withheld, leave: d.Settled}
+	e := end{verdict: d.Verdict, exit: d.Exit, why: o.req.Masker.String(d.Why), at: d.At, withheld: d.Withheld, leave: d.Settled}
 	for name, value := range d.Outputs {
 		// Whoever did the job was not given the secrets of others.
 		if o.req.Masker.Holds(value) {
@@ -211,7 +213,7 @@ func (e *Engine) Do(soft, hard context.Context, req Request, a Assignment) (Ende
 	if err := a.join(); err != nil {
 		return Ended{}, fmt.Errorf("do job %s of run %s: %w", a.Job, a.Run, err)
 	}
-	req.Context = a.Context
+	req.Context, req.Retry = a.Context, a.Retry
 	if a.Prior != nil {
 		req.Prior = &record.Run{ID: a.PriorRun, Jobs: map[string]*record.JobRun{a.Job: a.Prior}}
 		if a.From != "" {
@@ -227,8 +229,8 @@ func (e *Engine) Do(soft, hard context.Context, req Request, a Assignment) (Ende
 	}
 	e.active.Add(1)
 	defer e.active.Add(-1)
-	end := o.attempt(soft, n, a.Try, a.Again)
-	d := Ended{Verdict: end.verdict, Why: end.why, At: end.at, Outputs: end.outputs, Withheld: end.withheld, Settled: end.leave}
+	end := o.attempt(soft, n, a.Try, o.again(a.Plan, a.Try))
+	d := Ended{Verdict: end.verdict, Exit: end.exit, Why: end.why, At: end.at, Outputs: end.outputs, Withheld: end.withheld, Settled: end.leave}
 	if end.lost {
 		return d, fmt.Errorf("%w: %s", ErrRecord, end.why)
 	}
