@@ -33,8 +33,8 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
+	"github.com/fairlead-dev/fairlead/internal/depot"
 	"github.com/fairlead-dev/fairlead/internal/engine"
-	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
 // Protocol is the version of these words.
@@ -124,13 +124,8 @@ type Errand struct {
 	Lines      int64             `json:"lines"`  // that its log has
 	Commit     string            `json:"commit"` // of the tree
 	Origin     string            `json:"origin"` // names the repository, for copies of it
-	Artifacts  []Saved           `json:"artifacts,omitempty"`
-}
-
-// Saved is an artifact of the run.
-type Saved struct {
-	Job string `json:"job"`
-	plan.Artifact
+	// Artifacts are those of the run so far.
+	Artifacts []depot.Artifact `json:"artifacts,omitempty"`
 }
 
 // Heard is how much of a job's entries the server has.

@@ -14,9 +14,10 @@ import (
 
 // The kinds of entries, each the first byte of one.
 const (
-	entryLines  = 'L' // number of the first line; then lines: step, time, text
-	entryEvents = 'E' // events as JSON
-	entryEnd    = 'F' // an ending as JSON
+	entryLines    = 'L' // number of the first line; then lines: step, time, text
+	entryEvents   = 'E' // events as JSON
+	entryArtifact = 'A' // an artifact, as a depot has it, as JSON
+	entryEnd      = 'F' // an ending as JSON
 )
 
 // ending is how a worker's attempt at a job ended.

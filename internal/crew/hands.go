@@ -16,11 +16,13 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
+	"github.com/fairlead-dev/fairlead/internal/depot"
 	"github.com/fairlead-dev/fairlead/internal/engine"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/store"
 )
 
 // Hands are a server's workers. They implement [engine.Hands] on one side, and
@@ -44,9 +46,6 @@ type Hands struct {
 	given   map[string]*given // by Ref.id
 	queue   []*given          // that nobody has, the next one first
 	wake    chan struct{}     // closed, and made anew, when polls have to look again
-	saved   map[string]*savedOf
-	seq     int64 // up to which saved is true
-	reading sync.Mutex
 }
 
 // HandsOptions are what Hands are made of.
@@ -55,8 +54,8 @@ type HandsOptions struct {
 	// At names this server among those of one record.
 	At    string
 	Data  string     // directory of logs, as the Launcher's
-	Blobs blob.Store // artifacts
-	// Artifacts makes jobs of this machine find what workers saved; nil: none ask.
+	Blobs blob.Store // of the artifacts
+	// Artifacts are those of the runs, whoever saved them.
 	Artifacts Artifacts
 	// Only says that all jobs are for workers: none runs on this machine.
 	Only bool
@@ -68,14 +67,16 @@ type HandsOptions struct {
 
 // HandsStore is what Hands ask of the record.
 type HandsStore interface {
-	launch.Store
-	// Watch waits until the record goes beyond seq, and returns the newest Seq.
-	Watch(ctx context.Context, seq int64) (int64, error)
+	store.Registers
+	store.Leases
+	Run(ctx context.Context, id string) (*record.Run, error)
 }
 
-// Artifacts lets jobs find artifacts that were saved on another machine.
+// Artifacts are those of runs, where jobs of a machine save and find them: a
+// [depot.Depot].
 type Artifacts interface {
-	Adopt(ctx context.Context, run, job string, a plan.Artifact) error
+	Artifacts(ctx context.Context, run string) ([]depot.Artifact, error)
+	Adopt(ctx context.Context, a depot.Artifact) error
 }
 
 const (
@@ -191,16 +192,10 @@ type given struct {
 
 func (t *given) ref() Ref { return Ref{t.run, t.job, t.doc.Attempt} }
 
-// savedOf are the artifacts of a run that has jobs with workers.
-type savedOf struct {
-	ready chan struct{} // closed when those of the past are in
-	list  []Saved
-}
-
 // NewHands makes the hands of a server, and reads which workers there were.
 func NewHands(ctx context.Context, o HandsOptions) (*Hands, error) {
 	o.Lease = cmp.Or(o.Lease, DefaultLease)
-	h := &Hands{HandsOptions: o, workers: map[string]*hand{}, given: map[string]*given{}, saved: map[string]*savedOf{}, wake: make(chan struct{})}
+	h := &Hands{HandsOptions: o, workers: map[string]*hand{}, given: map[string]*given{}, wake: make(chan struct{})}
 	known, err := readHands(ctx, o.Store)
 	if err != nil {
 		return nil, err
@@ -212,9 +207,6 @@ func NewHands(ctx context.Context, o HandsOptions) (*Hands, error) {
 			w.seen, w.wrote = now, now
 			h.workers[w.name] = w
 		}
-	}
-	if h.seq, err = o.Store.Watch(ctx, -1); err != nil {
-		return nil, fmt.Errorf("read the workers: %w", err)
 	}
 	return h, nil
 }
@@ -404,16 +396,7 @@ func (h *Hands) enter(ctx context.Context, a engine.Assignment) (*given, error) 
 		h.queue = append(h.queue, t)
 		h.poke()
 	}
-	s := h.saved[a.Run]
-	fresh := s == nil
-	if fresh {
-		s = &savedOf{ready: make(chan struct{})}
-		h.saved[a.Run] = s
-	}
 	h.mu.Unlock()
-	if fresh {
-		go h.learn(context.WithoutCancel(ctx), a.Run, s)
-	}
 	return t, nil
 }
 

@@ -2,6 +2,7 @@ package crew
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
+	"github.com/fairlead-dev/fairlead/internal/depot"
 	"github.com/fairlead-dev/fairlead/internal/engine"
 	"github.com/fairlead-dev/fairlead/internal/record"
 )
@@ -104,6 +106,8 @@ func (h *Hands) hear(ctx context.Context, t *given, w *hand, at int64, entries [
 				err = h.vet(ctx, t, w, skew, more)
 			}
 			events = append(events, more...)
+		case entryArtifact:
+			err = h.adopt(ctx, t, body)
 		case entryEnd:
 			var e ending
 			e, err = readEnd(body)
@@ -195,25 +199,41 @@ func (h *Hands) vet(ctx context.Context, t *given, w *hand, skew time.Duration, 
 		case *record.JobStarted:
 			b.Place = engine.PlaceOf(w.name)
 		case *record.ArtifactSaved:
-			d, err := blob.Parse(b.Digest)
-			if err != nil {
-				return fmt.Errorf("%w: an artifact: %w", ErrUnsound, err)
-			}
-			lacking, err := h.Blobs.Missing(ctx, []blob.Digest{d})
-			if err != nil {
-				return fmt.Errorf("look for an artifact: %w", err)
-			}
-			if len(lacking) > 0 {
-				return fmt.Errorf("%w: an artifact without its bytes", ErrUnsound)
-			}
-			if h.Artifacts != nil {
-				if err := h.Artifacts.Adopt(ctx, t.run, t.job, b.Artifact); err != nil {
-					return err
-				}
+			if err := h.here(ctx, b.Digest); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
+}
+
+// here makes sure that the bytes of an artifact are here.
+func (h *Hands) here(ctx context.Context, digest string) error {
+	d, err := blob.Parse(digest)
+	if err != nil {
+		return fmt.Errorf("%w: an artifact: %w", ErrUnsound, err)
+	}
+	lacking, err := h.Blobs.Missing(ctx, []blob.Digest{d})
+	if err == nil && len(lacking) > 0 {
+		err = fmt.Errorf("%w: an artifact without its bytes", ErrUnsound)
+	}
+	if err != nil {
+		return fmt.Errorf("look for an artifact: %w", err)
+	}
+	return nil
+}
+
+// adopt takes over an artifact.
+func (h *Hands) adopt(ctx context.Context, t *given, body []byte) error {
+	var a depot.Artifact
+	if err := json.Unmarshal(body, &a); err != nil {
+		return fmt.Errorf("%w: an artifact: %w", ErrUnsound, err)
+	}
+	a.Run, a.Job = t.run, t.job
+	if err := h.here(ctx, string(a.Digest)); err != nil {
+		return err
+	}
+	return h.Artifacts.Adopt(ctx, a)
 }
 
 // Missing are those of the digests whose bytes are not here.
@@ -247,11 +267,11 @@ func (h *Hands) Blob(ctx context.Context, token, session string, ref Ref, d blob
 	if _, err := h.heldBy(ctx, token, session, ref); err != nil {
 		return nil, err
 	}
-	saved, err := h.savedBy(ctx, ref.Run)
+	saved, err := h.Artifacts.Artifacts(ctx, ref.Run)
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(saved, func(s Saved) bool { return s.Digest == string(d) }) {
+	if !slices.ContainsFunc(saved, func(a depot.Artifact) bool { return a.Digest == d }) {
 		return nil, blob.ErrNotFound
 	}
 	return h.Blobs.Open(ctx, d)

@@ -15,8 +15,6 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
-	"github.com/fairlead-dev/fairlead/internal/record"
-	"github.com/fairlead-dev/fairlead/internal/store"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
 
@@ -59,9 +57,6 @@ func secretsOf(j *plan.Job, secrets map[string]string) map[string]string {
 	return given
 }
 
-// runLease is the name of the lease of a run's owner.
-func runLease(run string) string { return store.RunLease(run) }
-
 // headOf is the commit of a run's tree.
 func headOf(ctx context.Context, c *plan.Context) (string, error) {
 	tree, err := workspace.Open(ctx, c.Root)
@@ -83,78 +78,6 @@ func bundle(ctx context.Context, c *plan.Context, have []string, to io.Writer) e
 	}
 	defer tree.Close()
 	return tree.Bundle(ctx, to, have)
-}
-
-// learn finds what a run had saved before its first job was given away.
-func (h *Hands) learn(ctx context.Context, run string, s *savedOf) {
-	defer close(s.ready)
-	known, err := h.Store.Run(ctx, run)
-	if err != nil {
-		h.complain("look for the artifacts of run "+run, err)
-		return
-	}
-	var before []Saved
-	for _, id := range known.Order {
-		for _, a := range known.Jobs[id].Artifacts {
-			before = append(before, Saved{id, a})
-		}
-	}
-	h.mu.Lock()
-	s.list = append(before, s.list...)
-	h.mu.Unlock()
-}
-
-// savedBy are the artifacts of a run so far, the newest of each name.
-func (h *Hands) savedBy(ctx context.Context, run string) ([]Saved, error) {
-	if err := h.catchUp(ctx); err != nil {
-		return nil, err
-	}
-	h.mu.Lock()
-	s := h.saved[run]
-	h.mu.Unlock()
-	if s == nil {
-		return nil, nil
-	}
-	select {
-	case <-s.ready:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var list []Saved
-	for i, a := range s.list {
-		if !slices.ContainsFunc(s.list[i+1:], func(b Saved) bool { return b.Name == a.Name }) {
-			list = append(list, a)
-		}
-	}
-	return list, nil
-}
-
-// catchUp reads what runs have saved since it was last asked.
-func (h *Hands) catchUp(ctx context.Context) error {
-	h.reading.Lock()
-	defer h.reading.Unlock()
-	h.mu.Lock()
-	seq := h.seq
-	h.mu.Unlock()
-	for e, err := range h.Store.After(ctx, seq) {
-		if err != nil && e.Seq == 0 {
-			return fmt.Errorf("look for artifacts: %w", err)
-		}
-		h.mu.Lock()
-		h.seq = e.Seq
-		if s := h.saved[e.Run]; s != nil && err == nil {
-			switch b := e.Body.(type) {
-			case *record.ArtifactSaved:
-				s.list = append(s.list, Saved{e.Job, b.Artifact})
-			case *record.RunFinished:
-				delete(h.saved, e.Run)
-			}
-		}
-		h.mu.Unlock()
-	}
-	return nil
 }
 
 // proving is a reader that fails at the end of bytes that do not have the digest.

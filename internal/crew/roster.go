@@ -18,6 +18,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/store"
 )
 
 // The states of a worker.
@@ -365,7 +366,7 @@ func (h *Hands) renew(ctx context.Context, w *hand, ref Ref, now time.Time) (boo
 	if doc.State != assignmentHeld || doc.Worker != w.name || doc.Attempt != ref.Attempt {
 		return false, ErrFenced
 	}
-	_, held, err := h.Store.Held(ctx, runLease(ref.Run))
+	_, held, err := h.Store.Held(ctx, store.RunLease(ref.Run))
 	if err != nil {
 		return false, fmt.Errorf("look for the owner of run %s: %w", ref.Run, err)
 	}
@@ -433,7 +434,7 @@ func (h *Hands) take(ctx context.Context, t *given, w *hand) (e *Errand, err err
 	if err := h.openLog(t); err != nil {
 		return nil, err
 	}
-	saved, err := h.savedBy(ctx, t.run)
+	saved, err := h.Artifacts.Artifacts(ctx, t.run)
 	if err != nil {
 		return nil, err
 	}

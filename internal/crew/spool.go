@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
+	"github.com/fairlead-dev/fairlead/internal/depot"
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/record"
 )
@@ -155,7 +156,14 @@ func (s *spool) scan() (end int64, err error) {
 			if err != nil {
 				return end, nil //nolint:nilerr // as above
 			}
-			s.need(events)
+			s.need(digestsOf(events)...)
+		}
+		if entry[0] == entryArtifact {
+			var a depot.Artifact
+			if json.Unmarshal(entry[1:], &a) != nil {
+				return end, nil // as above
+			}
+			s.need(a.Digest)
 		}
 		s.ended = entry[0] == entryEnd
 		end += spoolHeader + int64(len(entry))
@@ -186,15 +194,23 @@ func readSpooled(f io.ReaderAt, at, size int64) ([]byte, error) {
 	return entry, nil
 }
 
-// need notes which artifacts the server must have before the next entry.
-func (s *spool) need(events []record.Event) {
+// need notes which blobs the server must have before the next entry.
+func (s *spool) need(digests ...blob.Digest) {
+	if n := int64(len(s.ends)); len(digests) > 0 {
+		s.needs[n] = append(s.needs[n], digests...)
+	}
+}
+
+// digestsOf are the artifacts that events speak of.
+func digestsOf(events []record.Event) (digests []blob.Digest) {
 	for _, e := range events {
 		if b, ok := e.Body.(*record.ArtifactSaved); ok {
 			if d, err := blob.Parse(b.Digest); err == nil {
-				s.needs[int64(len(s.ends))] = append(s.needs[int64(len(s.ends))], d)
+				digests = append(digests, d)
 			}
 		}
 	}
+	return digests
 }
 
 // add writes an entry. The caller holds mu.
@@ -242,8 +258,23 @@ func (s *spool) Append(_ context.Context, events ...record.Event) ([]record.Even
 	if err != nil {
 		return nil, err
 	}
-	s.need(told)
+	s.need(digestsOf(told)...)
 	return told, s.add(entry)
+}
+
+// artifact says what the job has saved.
+func (s *spool) artifact(a *depot.Artifact) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	data, err := json.Marshal(a)
+	if err == nil {
+		err = s.flush()
+	}
+	if err != nil {
+		return err
+	}
+	s.need(a.Digest)
+	return s.add(append([]byte{entryArtifact}, data...))
 }
 
 // end says how the attempt ended. Nothing can be said after it.

@@ -32,8 +32,8 @@ type Worker struct {
 	Doer    Doer
 	Joining Joining
 	Dir     string // of what is still to be said
-	Blobs   *Lent  // where its jobs keep artifacts; nil: nowhere
-	// Artifacts makes jobs find what others have saved; nil: none ask.
+	Blobs   *Lent  // where its jobs keep the bytes of artifacts
+	// Artifacts are where its jobs save and find them.
 	Artifacts Artifacts
 	// Log is told of failures that are tried again, Tell of what goes on; nil:
 	// nobody is.
@@ -428,7 +428,7 @@ func (w *Worker) deliver(ctx context.Context, e *errand) {
 
 // bring sends the server the artifacts that it does not have.
 func (w *Worker) bring(ctx context.Context, ref Ref, digests []blob.Digest) error {
-	if len(digests) == 0 || w.Blobs == nil {
+	if len(digests) == 0 {
 		return nil
 	}
 	missing, err := w.Master.Missing(ctx, w.session, ref, digests)
@@ -467,26 +467,39 @@ func (w *Worker) do(e *errand, x *Errand) {
 	w.tell("%s ended: %s", e.Ref, ended.Verdict)
 }
 
-// work does a job.
+// work does a job, and says what it has saved.
 func (w *Worker) work(e *errand, x *Errand) (engine.Ended, error) {
+	had := map[int64]bool{}
 	for _, a := range x.Artifacts {
-		d, err := blob.Parse(a.Digest)
-		if err != nil || w.Blobs == nil {
-			continue // a job that wants it says that it is not there
-		}
-		w.Blobs.tell(d, func(ctx context.Context) (io.ReadCloser, error) { return w.Master.Blob(ctx, w.session, e.Ref, d) })
-		if w.Artifacts != nil {
-			if err := w.Artifacts.Adopt(e.soft, e.Run, a.Job, a.Artifact); err != nil {
-				return engine.Ended{}, err
-			}
+		had[a.ID] = true
+		w.Blobs.tell(a.Digest, func(ctx context.Context) (io.ReadCloser, error) {
+			return w.Master.Blob(ctx, w.session, e.Ref, a.Digest)
+		})
+		if err := w.Artifacts.Adopt(e.soft, a); err != nil {
+			return engine.Ended{}, err
 		}
 	}
-	return w.Doer.Do(e.soft, e.hard, &Task{
+	ended, err := w.Doer.Do(e.soft, e.hard, &Task{
 		Errand: x, Record: e.spool, Log: e.spool,
 		Bundle: func(ctx context.Context, have []string) (io.ReadCloser, error) {
 			return w.Master.Bundle(ctx, w.session, e.Ref, have)
 		},
 	})
+	if err != nil {
+		return ended, err
+	}
+	saved, err := w.Artifacts.Artifacts(context.WithoutCancel(e.hard), e.Run)
+	if err != nil {
+		return ended, err
+	}
+	for i := range saved {
+		if a := &saved[i]; a.Job == e.Job && !had[a.ID] {
+			if err := e.spool.artifact(a); err != nil {
+				return ended, err
+			}
+		}
+	}
+	return ended, nil
 }
 
 // forget takes a job from the books.
