@@ -105,11 +105,11 @@ const (
 // Demand is how many jobs wait for workers of certain labels: what an autoscaler
 // wants to know.
 type Demand struct {
-	Labels  []string      `json:"labels"` // of the jobs' place, sorted
-	Waiting int           `json:"waiting"`
-	Oldest  time.Duration `json:"oldest"` // that the first of them has waited
-	Fit     int           `json:"fit"`    // workers that take such jobs
-	Free    int           `json:"free"`   // places that they have left
+	Labels []string // of the jobs' place, sorted
+	Jobs   int
+	Oldest time.Duration // how long the first of them has waited
+	Fit    int           // workers that take such jobs
+	Free   int           // places that they have left
 }
 
 // workerDoc is a worker as its register holds it.
@@ -607,7 +607,7 @@ func (h *Hands) Demand() []Demand {
 				}
 			}
 		}
-		d.Waiting++
+		d.Jobs++
 		d.Oldest = max(d.Oldest, time.Since(t.since))
 	}
 	list := make([]Demand, 0, len(by))
@@ -615,4 +615,24 @@ func (h *Hands) Demand() []Demand {
 		list = append(list, *by[key])
 	}
 	return list
+}
+
+// spareRuns is how many runs go on beside others when no job is done here: those
+// whose jobs wait tell what workers are wanted.
+const spareRuns = 64
+
+// Runs is how many more runs may go on at a time because their jobs are done
+// elsewhere.
+func (h *Hands) Runs() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.Only {
+		n = spareRuns
+	}
+	for _, w := range h.workers {
+		if w.able() {
+			n += w.doc.Places
+		}
+	}
+	return n
 }

@@ -43,6 +43,9 @@ type Desk struct {
 	Dir      string // mirrors and checkouts; the same path on all machines that share the store
 	URL      string // the server's own, for links; "" for none
 	Jobs     int    // how many runs go on at a time here; 0: by the machine
+	// Further is how many more runs may go on because jobs are done elsewhere;
+	// nil: none.
+	Further func() int
 	// Guard says in which networks repositories may lie.
 	Guard forge.Guard
 	// Stop is how long runs that are under way may go on when Serve is to end.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/access"
+	"github.com/fairlead-dev/fairlead/internal/crew"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/secret"
 	"github.com/fairlead-dev/fairlead/internal/store"
@@ -30,10 +31,12 @@ type Vault interface {
 // Workers are the machines that take jobs.
 type Workers interface {
 	// Workers lists those that are known, by name.
-	Workers(ctx context.Context) ([]WorkerRow, error)
+	Workers(ctx context.Context) ([]crew.WorkerInfo, error)
 	// SetWorker has a worker pause, drain, or go on, or forgets it: "paused",
 	// "draining", "joined", "left".
 	SetWorker(ctx context.Context, by launch.By, name, state string) error
+	// Demand is how many jobs wait for workers, by the labels that they ask for.
+	Demand() []crew.Demand
 }
 
 // adminRoutes are the rows about what the server is made of: repositories, secrets,
@@ -302,9 +305,20 @@ func (s *Server) queue(r *request) (q launch.Queue, err error) {
 	return q, nil
 }
 
-// WorkersView lists workers.
+// WorkersView lists workers, and what waits for them: an autoscaler makes as
+// many of a kind as Waiting exceeds Free.
 type WorkersView struct {
 	Workers []WorkerRow `json:"workers"`
+	Waiting []DemandRow `json:"waiting"` // jobs, by the labels that they ask for
+}
+
+// DemandRow is what waits for workers of certain labels.
+type DemandRow struct {
+	Labels []string `json:"labels"` // of the jobs' place, sorted
+	Jobs   int      `json:"jobs"`
+	Oldest float64  `json:"oldest"` // seconds that the first of them has waited
+	Fit    int      `json:"fit"`    // workers that take such jobs
+	Free   int      `json:"free"`   // jobs that they could take at once
 }
 
 // WorkerRow is a worker.
@@ -319,13 +333,16 @@ type WorkerRow struct {
 }
 
 func (s *Server) workers(r *request) (WorkersView, error) {
-	v := WorkersView{Workers: []WorkerRow{}}
+	v := WorkersView{Workers: []WorkerRow{}, Waiting: []DemandRow{}}
 	if s.Workers == nil {
 		return v, nil
 	}
-	rows, err := s.Workers.Workers(r.Context())
-	if rows != nil {
-		v.Workers = rows
+	list, err := s.Workers.Workers(r.Context())
+	for _, w := range list {
+		v.Workers = append(v.Workers, WorkerRow(w))
+	}
+	for _, d := range s.Workers.Demand() {
+		v.Waiting = append(v.Waiting, DemandRow{Labels: d.Labels, Jobs: d.Jobs, Oldest: d.Oldest.Seconds(), Fit: d.Fit, Free: d.Free})
 	}
 	return v, err
 }
