@@ -23,7 +23,7 @@ import (
 func (o *opened) hands(ctx context.Context, s cli.Serving, log *slog.Logger) (*crew.Hands, error) {
 	host, _ := os.Hostname()
 	return crew.NewHands(ctx, crew.HandsOptions{
-		Store: o.record, At: host + " " + s.Listen, Data: o.data, Blobs: o.blobs, Artifacts: o.depot, Only: s.Elsewhere,
+		Store: o.record, At: host + " " + s.Listen, Data: o.data, Blobs: o.blobs, Artifacts: o.depot, Trees: crew.GitTrees{}, Only: s.Elsewhere,
 		Log: func(doing string, err error) { log.Warn(doing, "error", err) },
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path"
@@ -57,6 +58,7 @@ type HandsOptions struct {
 	Blobs blob.Store // of the artifacts
 	// Artifacts are those of the runs, whoever saved them.
 	Artifacts Artifacts
+	Trees     Trees
 	// Only says that all jobs are for workers: none runs on this machine.
 	Only bool
 	// Lease is how long a job is a worker's after a sign of life; 0: [DefaultLease].
@@ -68,7 +70,8 @@ type HandsOptions struct {
 // HandsStore is what Hands ask of the record.
 type HandsStore interface {
 	store.Registers
-	store.Leases
+	// Held says whether somebody living has the name of a lease.
+	Held(ctx context.Context, name string) (holder string, held bool, err error)
 	Run(ctx context.Context, id string) (*record.Run, error)
 }
 
@@ -77,6 +80,15 @@ type HandsStore interface {
 type Artifacts interface {
 	Artifacts(ctx context.Context, run string) ([]depot.Artifact, error)
 	Adopt(ctx context.Context, a depot.Artifact) error
+}
+
+// Trees are what runs were started for.
+type Trees interface {
+	// Head is the commit of a run's tree.
+	Head(ctx context.Context, c *plan.Context) (commit string, err error)
+	// Bundle writes that commit as a git bundle, without what those have who have
+	// some commits.
+	Bundle(ctx context.Context, c *plan.Context, have []string, to io.Writer) error
 }
 
 const (

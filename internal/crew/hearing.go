@@ -283,5 +283,5 @@ func (h *Hands) Bundle(ctx context.Context, token, session string, ref Ref, have
 	if err != nil {
 		return err
 	}
-	return bundle(ctx, t.a.Context, have, to)
+	return h.Trees.Bundle(ctx, t.a.Context, have, to)
 }

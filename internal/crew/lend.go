@@ -57,8 +57,11 @@ func secretsOf(j *plan.Job, secrets map[string]string) map[string]string {
 	return given
 }
 
-// headOf is the commit of a run's tree.
-func headOf(ctx context.Context, c *plan.Context) (string, error) {
+// GitTrees are the checkouts that runs were started in.
+type GitTrees struct{}
+
+// Head implements [Trees].
+func (GitTrees) Head(ctx context.Context, c *plan.Context) (string, error) {
 	tree, err := workspace.Open(ctx, c.Root)
 	if err != nil {
 		return "", err
@@ -70,8 +73,8 @@ func headOf(ctx context.Context, c *plan.Context) (string, error) {
 	return tree.Head(ctx)
 }
 
-// bundle writes the commit of a run's tree.
-func bundle(ctx context.Context, c *plan.Context, have []string, to io.Writer) error {
+// Bundle implements [Trees].
+func (GitTrees) Bundle(ctx context.Context, c *plan.Context, have []string, to io.Writer) error {
 	tree, err := workspace.Open(ctx, c.Root)
 	if err != nil {
 		return err

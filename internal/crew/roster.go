@@ -439,7 +439,7 @@ func (h *Hands) take(ctx context.Context, t *given, w *hand) (e *Errand, err err
 		return nil, err
 	}
 	e = &Errand{Lines: t.log.Lines(), Artifacts: saved}
-	if e.Commit, err = headOf(ctx, t.a.Context); err != nil {
+	if e.Commit, err = h.Trees.Head(ctx, t.a.Context); err != nil {
 		return nil, fmt.Errorf("the tree of run %s: %w", t.run, err)
 	}
 	change := t.a.Context.Change

@@ -354,6 +354,10 @@ func (d *playedDesk) Cancel(_ context.Context, by launch.By, run, job string) er
 	return nil
 }
 
+func (d *playedDesk) Metrics() launch.Metrics {
+	return launch.Metrics{Waiting: 2, Running: 1, Oldest: 90 * time.Second}
+}
+
 func (d *playedDesk) Queue(context.Context) (launch.Queue, error) {
 	return launch.Queue{Waiting: []launch.Waiting{{Run: "7", Repository: "team/app", Name: "CI", Why: "its turn comes"}, {Run: "8", Repository: "team/other", Name: "CI", Why: "its turn comes"}}}, nil
 }

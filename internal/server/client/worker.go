@@ -100,7 +100,7 @@ func (m master) Missing(ctx context.Context, of string, ref crew.Ref, digests []
 }
 
 func (m master) Put(ctx context.Context, of string, ref crew.Ref, d blob.Digest, r io.Reader) error {
-	res, err := m.c.send(ctx, http.MethodPut, "/work/blobs/"+escape(string(d)), about(ref), "application/octet-stream", r, session(of))
+	res, err := m.c.send(ctx, http.MethodPut, "/work/blobs/"+escape(string(d)), about(ref), "application/octet-stream", io.NopCloser(r), session(of)) // it is the caller's to close
 	if err != nil {
 		return word(err)
 	}
