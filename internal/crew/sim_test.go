@@ -53,7 +53,7 @@ func simulate(t *testing.T, sc *scene, seed uint64, sum map[string]int) {
 			synctest.Wait() // a process that was killed does nothing more
 		}
 		w := &wire{dice: rand.New(rand.NewPCG(dice.Uint64(), 5)), lose: lose, slow: time.Duration(dice.Int64N(int64(2 * time.Second)))}
-		workers[name] = sc.hire(name, &doing{steps: steps, each: time.Duration(1 + dice.Int64N(int64(20*time.Second)))}, w)
+		workers[name] = sc.hire(name, &doing{steps: steps, each: time.Duration(1 + dice.Int64N(int64(60*time.Second)))}, w)
 	}
 	names := []string{"a", "b", "c"}
 	for _, name := range names {
