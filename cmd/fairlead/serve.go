@@ -193,7 +193,7 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 	if err != nil {
 		return err
 	}
-	hands, err := o.hands(ctx, s, log)
+	hands, err := o.hands(ctx, w, s, log)
 	if err != nil {
 		return err
 	}

@@ -20,10 +20,14 @@ import (
 )
 
 // hands are the workers of a server.
-func (o *opened) hands(ctx context.Context, s cli.Serving, log *slog.Logger) (*crew.Hands, error) {
-	host, _ := os.Hostname()
+func (o *opened) hands(ctx context.Context, w cli.Wiring, s cli.Serving, log *slog.Logger) (*crew.Hands, error) {
+	at := "" // the only server there is
+	if w.Database != "" {
+		host, _ := os.Hostname()
+		at = host + " " + s.Listen
+	}
 	return crew.NewHands(ctx, crew.HandsOptions{
-		Store: o.record, At: host + " " + s.Listen, Data: o.data, Blobs: o.blobs, Artifacts: o.depot, Trees: crew.GitTrees{}, Only: s.Elsewhere,
+		Store: o.record, At: at, Data: o.data, Blobs: o.blobs, Artifacts: o.depot, Trees: crew.GitTrees{}, Only: s.Elsewhere,
 		Log: func(doing string, err error) { log.Warn(doing, "error", err) },
 	})
 }
