@@ -35,10 +35,14 @@ func (l *Launcher) Do(soft, hard context.Context, e Errand) (engine.Ended, error
 	s := start{id: e.Run, number: c.Number, attempt: c.Attempt, dialect: d, tree: e.Tree, pipeline: c.Pipeline, change: c.Change, secrets: c.Secrets}
 	masker := new(secret.Masker)
 	masker.Add(slices.Collect(maps.Values(c.Secrets))...)
+	heard := &hearing{Record: e.Record, run: record.NewRun(e.Run)}
 	dirs := &opener{Launcher: l, of: s, slots: map[string]*workspace.Slot{}}
 	req := engine.Request{
-		Masker: masker, Record: e.Record, Observer: unobserved{},
-		Log:  func(string) (engine.Log, error) { return e.Log, nil },
+		Masker: masker, Record: heard, Observer: unobserved{},
+		Log: func(string) (engine.Log, error) {
+			heard.printed = true
+			return e.Log, nil
+		},
 		Open: dirs.open, Kept: dirs.kept,
 	}
 	var room int64
@@ -52,11 +56,45 @@ func (l *Launcher) Do(soft, hard context.Context, e Errand) (engine.Ended, error
 		}
 	}
 	ended, err := l.engine(d).Do(soft, hard, req, e.Assignment)
+	if !heard.printed && err == nil {
+		err = l.printReused(hard, e.Log, heard.run.Job(e.Job))
+	}
 	if req.Reuse != nil {
 		l.settleCache(hard, room)
 	}
 	l.tidy(hard)
 	return ended, err
+}
+
+// hearing is a record that remembers what it was told of a job.
+type hearing struct {
+	engine.Record
+	run     *record.Run
+	printed bool // its log was opened
+}
+
+func (t *hearing) Append(ctx context.Context, events ...record.Event) ([]record.Event, error) {
+	events, err := t.Record.Append(ctx, events...)
+	if err == nil && !t.printed {
+		for _, e := range events {
+			t.run.Apply(e)
+		}
+	}
+	return events, err
+}
+
+// printReused prints what the steps of a job printed when they ran: it was reused as a
+// whole, and whoever asks for its log has not what is here.
+func (l *Launcher) printReused(ctx context.Context, w printer, j *record.JobRun) error {
+	for _, s := range j.Steps {
+		if !printedBefore(s) {
+			continue
+		}
+		if err := l.reprint(ctx, w, s); err != nil {
+			return fmt.Errorf("print what step %s had printed: %w", s.Key, err)
+		}
+	}
+	return nil
 }
 
 // unobserved is a run that nobody watches here.

@@ -75,6 +75,17 @@ func TestWorker(t *testing.T) {
 			t.Errorf("the log has not one line %q:\n%s", want, log)
 		}
 	}
+	// What was done on a worker is reused there, and its log is here all the same.
+	if status, body := s.push("2", strings.Repeat("1", 40), sha, hookSecret); status != http.StatusAccepted {
+		t.Fatalf("%d %s", status, body)
+	}
+	all = s.await(2)
+	if why := s.must("why", all[0].ID); !strings.Contains(why, "reused") {
+		t.Errorf("nothing of the same again was reused:\n%s", why)
+	}
+	if log := s.must("logs", all[0].ID); strings.Count(log, "build | first\n") != 1 || strings.Contains(log, "evicted") {
+		t.Errorf("the log of what was reused:\n%s", log)
+	}
 	s.drained(w)
 	s.keepsNone(filepath.Join(filepath.Dir(s.Data), "w1"))
 	s.keepsNone(s.Data)
