@@ -57,8 +57,11 @@ func (s *Server) adminRoutes() []route {
 			}, Says: "Remove a repository and its secrets. Its runs are kept."},
 
 		{Method: "GET", Path: "/queue", Verb: access.SeeQueue, Template: "queue", Do: view(s.queue), Says: "What waits, why, and what runs."},
-		{Method: "GET", Path: "/workers", Verb: access.SeeWorkers, Template: "workers", Do: view(s.workers), Says: "The machines that take jobs."},
-		{Method: "POST", Path: "/workers/{worker}", Verb: access.SetWorkers, Form: "/workers/{worker}", Do: act(s.setWorker), Says: "Have a worker pause, drain or go on, or forget it."},
+		{Method: "GET", Path: "/workers", Verb: access.SeeWorkers, Template: "workers", Do: view(s.workers), Says: "The machines that take jobs, and how many jobs wait for them, by labels: what an autoscaler asks."},
+		{Method: "POST", Path: "/workers/{worker}", Verb: access.SetWorkers, Form: "/workers/{worker}", Do: act(s.setWorker),
+			Then: func(r *request, _ any) (string, string) {
+				return "/workers", setWorkerSays(r.PathValue("worker"), r.PostFormValue("state"))
+			}, Says: "Have a worker pause, drain or go on, or forget it."},
 
 		{Method: "GET", Path: "/secrets", Verb: access.SeeSecrets, Somewhere: true, Template: "secrets", Do: view(s.secrets), Says: "The names of secrets. Their values nobody is shown.",
 			Query: []param{{Name: "repository", Says: `the repository; "" for those of all repositories`}}},
@@ -329,7 +332,9 @@ type WorkerRow struct {
 	Version string    `json:"version,omitempty"`
 	Seen    time.Time `json:"seen,omitzero"`
 	Places  int       `json:"places,omitempty"`
-	Jobs    []string  `json:"jobs,omitempty"` // "12/test": what it works at
+	Busy    int       `json:"busy,omitempty"` // places that it has jobs for
+	// Jobs are what it works at, "12/test", as far as who asks may see them.
+	Jobs []string `json:"jobs,omitempty"`
 }
 
 func (s *Server) workers(r *request) (WorkersView, error) {
@@ -339,12 +344,32 @@ func (s *Server) workers(r *request) (WorkersView, error) {
 	}
 	list, err := s.Workers.Workers(r.Context())
 	for _, w := range list {
-		v.Workers = append(v.Workers, WorkerRow(w))
+		row := WorkerRow{Name: w.Name, State: w.State, Labels: w.Labels, Version: w.Version, Seen: w.Seen, Places: w.Places, Busy: len(w.Jobs)}
+		for _, job := range w.Jobs {
+			run, _, _ := strings.Cut(job, "/")
+			if h, err := s.Runs.Head(r.Context(), run); err == nil && r.May(access.SeeRuns, access.Object{Repository: repositoryOf(&h)}) {
+				row.Jobs = append(row.Jobs, job)
+			}
+		}
+		v.Workers = append(v.Workers, row)
 	}
 	for _, d := range s.Workers.Demand() {
 		v.Waiting = append(v.Waiting, DemandRow{Labels: d.Labels, Jobs: d.Jobs, Oldest: d.Oldest.Seconds(), Fit: d.Fit, Free: d.Free})
 	}
 	return v, err
+}
+
+// setWorkerSays tells people what comes of having a worker do something.
+func setWorkerSays(name, state string) string {
+	switch state {
+	case "paused":
+		return name + " takes no more jobs until it is told to go on."
+	case "draining":
+		return name + " finishes its jobs, then leaves."
+	case "left":
+		return name + " is forgotten."
+	}
+	return name + " takes jobs again."
 }
 
 // SettingWorker is what a worker is to do.
