@@ -77,29 +77,29 @@ func (o *owner) job(soft context.Context, n *node, r *reusing) *job {
 		Engine: o.Engine, req: &o.req, plan: n.job, base: n.scope, prior: o.prior(n), reuse: r,
 		soft: soft, hard: o.ctx, began: time.Now(), verdict: plan.Success,
 		state: map[string]map[string]string{}, commands: map[string]*plan.Command{}, reported: map[string]bool{},
-		places: make(chan struct{}, maxBackground),
-		earnest: func() {
-			if done := make(chan struct{}); n.paper {
-				o.reports <- report{node: n, earnest: done}
-				<-done
-			}
-		},
+		places:  make(chan struct{}, maxBackground),
+		earnest: func() { o.earnest(n) },
 	}
 }
 
 // runJob runs a job to its end, several times if it may be retried.
 func (o *owner) runJob(soft context.Context, n *node) end {
 	for attempt := 1; ; attempt++ {
-		again := func(e *end) bool {
-			return e.verdict.Bad() && attempt <= o.req.Retry || n.job.Retry.Again(attempt, e.verdict, e.exit)
-		}
-		e := o.attempt(soft, n, attempt, again)
+		again := o.again(n.job, attempt)
+		e := o.once(soft, n, attempt, again)
 		if !again(&e) || soft.Err() != nil || e.lost {
 			return e
 		}
 		if e.leave != nil {
 			e.leave()
 		}
+	}
+}
+
+// again says of an attempt whether its end is one that is tried again.
+func (o *owner) again(j *plan.Job, attempt int) func(*end) bool {
+	return func(e *end) bool {
+		return e.verdict.Bad() && attempt <= o.req.Retry || j.Retry.Again(attempt, e.verdict, e.exit)
 	}
 }
 

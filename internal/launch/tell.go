@@ -158,7 +158,7 @@ func (d *Desk) SetRoute(ctx context.Context, by By, r notify.Route) error {
 		return fmt.Errorf("set route %s: %w", r.Name, err)
 	}
 	_, err = d.Store.Change(ctx, []record.Register{register(routeKind, r.Name, old.Version, r)},
-		by.acted(access.SetSettings, "", map[string]string{"route": r.Name, "channel": r.Channel}))
+		by.Acted(access.SetSettings, "", map[string]string{"route": r.Name, "channel": r.Channel}))
 	return d.routed(r.Name, err)
 }
 
@@ -172,7 +172,7 @@ func (d *Desk) RemoveRoute(ctx context.Context, by By, name string) error {
 		return &UsageError{Message: fmt.Sprintf("there is no route %.80q", name)}
 	}
 	_, err = d.Store.Change(ctx, []record.Register{{Kind: routeKind, ID: name, Version: old.Version}},
-		by.acted(access.SetSettings, "", map[string]string{"route": name, "removed": "yes"}))
+		by.Acted(access.SetSettings, "", map[string]string{"route": name, "removed": "yes"}))
 	return d.routed(name, err)
 }
 
