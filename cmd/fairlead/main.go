@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -28,6 +29,8 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/dialect/github"
 	"github.com/fairlead-dev/fairlead/internal/dialect/github/builtin"
 	"github.com/fairlead-dev/fairlead/internal/dialect/github/opinion"
+	"github.com/fairlead-dev/fairlead/internal/executor"
+	"github.com/fairlead-dev/fairlead/internal/executor/docker"
 	"github.com/fairlead-dev/fairlead/internal/executor/host"
 	"github.com/fairlead-dev/fairlead/internal/forge"
 	"github.com/fairlead-dev/fairlead/internal/launch"
@@ -41,6 +44,9 @@ func main() { os.Exit(run()) }
 
 // run is main without the end of the process, so that tests can be it.
 func run() int {
+	if len(os.Args) > 1 && os.Args[1] == docker.Inside {
+		return docker.Serve(os.Args[2:], func(grace time.Duration) executor.Executor { return host.New(host.InContainer(grace)) })
+	}
 	if os.Getenv("GOGC") == "" {
 		// Most commands live for less than a second: collecting garbage that the
 		// end of the process takes away costs more than keeping it.
@@ -175,11 +181,14 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 		Listen: func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") },
 	})
 	here := host.New(host.Options{Labels: w.Labels})
+	// What an action is made of has to be there for its steps.
+	shared := append(slices.Collect(maps.Values(w.Actions)), sources.Dir)
+	boxes := docker.New(docker.Options{Dir: filepath.Join(o.caches, "containers"), Shared: shared})
 	o.launcher = &launch.Launcher{
 		Dialects: []dialect.Dialect{github.New(github.Config{
 			Fetch: sources, Actions: w.Actions, Builtins: actions, Service: actions.Serve,
 		})},
-		Executor: here,
+		Executor: executor.Machine{Host: here, Containers: boxes},
 		Store:    o.record,
 		Cache:    steps,
 		Outputs:  outputs,
@@ -187,7 +196,7 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 		Data:     o.data, Idle: here.Idle, Version: version(),
 		Actions: w.Actions, Grace: cancelledGrace,
 	}
-	o.shut = slices.Concat([]func() error{here.Close, actions.Close, trees.Close, steps.Close}, o.shut)
+	o.shut = slices.Concat([]func() error{here.Close, boxes.Close, actions.Close, trees.Close, steps.Close}, o.shut)
 	return o, nil
 }
 

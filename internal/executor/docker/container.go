@@ -207,6 +207,20 @@ func (r *room) start(ctx context.Context, c *plan.Container, what string, bare b
 	for _, dir := range jobDirs(r.spec.Dirs) {
 		bind(dir, dir, false)
 	}
+	for _, dir := range r.x.opts.Shared {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("share a directory with the container: %w", err)
+		}
+		bind(dir, dir, true)
+	}
+	for _, v := range set.volumes {
+		// What the daemon makes belongs to root.
+		if below(v.source, jobDirs(r.spec.Dirs)) {
+			if err := os.MkdirAll(v.source, 0o755); err != nil {
+				return nil, fmt.Errorf("make a directory for a volume: %w", err)
+			}
+		}
+	}
 	bind(agent, agentFile, true)
 	bind(b.dir, lineDir, true)
 
@@ -408,7 +422,13 @@ func (d *daemon) remove(id string) error {
 
 // listen makes a socket for an agent to call, in a directory of its own.
 func (x *Executor) listen() (dir string, l *net.UnixListener, err error) {
-	if dir, err = os.MkdirTemp(x.opts.Dir, "line-"); err != nil {
+	if x.opts.Dir != "" {
+		err = os.MkdirAll(x.opts.Dir, 0o700)
+	}
+	if err == nil {
+		dir, err = os.MkdirTemp(x.opts.Dir, "line-")
+	}
+	if err != nil {
 		return "", nil, fmt.Errorf("make a line into the container: %w", err)
 	}
 	l, err = net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, lineName), Net: "unix"})

@@ -64,6 +64,9 @@ type Options struct {
 	// Dir is where sockets are made; "" is the system's directory for
 	// temporary files. Daemon and containers have to see it at the same path.
 	Dir string
+	// Shared are directories of this machine that every job's container sees
+	// at the same paths, and cannot change.
+	Shared []string
 	// Agent is the program that runs inside: a Fairlead for Linux that needs
 	// no libraries. "" is the one that is running.
 	Agent string

@@ -21,6 +21,9 @@ func (b *box) table() table {
 	for _, dir := range jobDirs(b.room.spec.Dirs) {
 		t = append(t, volume{dir, dir})
 	}
+	for _, dir := range b.room.x.opts.Shared {
+		t = append(t, volume{dir, dir})
+	}
 	t = append(t, b.set.volumes...)
 	slices.SortStableFunc(t, func(a, b volume) int { return cmp.Compare(len(b.target), len(a.target)) })
 	return t

@@ -98,7 +98,7 @@ func boolInt(b bool) int {
 func (r *room) note(i *image) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m := record.Material{Name: i.name, Commit: i.id}
+	m := record.Material{Name: i.name, Digest: i.id}
 	if i.digest != "" {
 		m.URL = "docker://" + i.digest
 	}
