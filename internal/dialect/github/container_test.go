@@ -53,7 +53,10 @@ runs: {using: docker, image: sub/Dockerfile, pre-entrypoint: /pre.sh, entrypoint
 // secrets outside of its plan.
 func TestContainerJob(t *testing.T) {
 	t.Parallel()
-	d := New(Config{LookPath: func(string, []string) (string, error) { t.Error("this machine was asked for a program"); return "", nil }})
+	d := New(Config{LookPath: func(string, []string) (string, error) {
+		t.Error("this machine was asked for a program")
+		return "", nil
+	}})
 	ps, _, err := d.Compile(t.Context(), tree(ciFile, `on: push
 jobs:
   a:

@@ -150,9 +150,7 @@ func (r *recipe) pack(w io.Writer) error {
 			if d.IsDir() && !r.ignore.exceptions && !strings.HasPrefix(r.file, rel+"/") {
 				return fs.SkipDir
 			}
-			if !d.IsDir() {
-				return nil
-			}
+			return nil // of a directory, something may be let in
 		}
 		info, err := d.Info()
 		if err != nil {

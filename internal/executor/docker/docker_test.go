@@ -24,7 +24,7 @@ import (
 )
 
 // testImage is a static busybox and nothing else.
-const testImage = "fairlead-test/busybox:1"
+const testImage = "fairlead-test/busybox:2"
 
 // engine is what the tests need once: a client, the image, the agent.
 type engine struct {

@@ -18,3 +18,6 @@ func FirstProcess(r executor.Room) int {
 	}
 	return i.Container.State.Pid
 }
+
+// ContainerID is the daemon's name of the container that a room is in.
+func ContainerID(r executor.Room) string { return r.(*room).box.id }

@@ -258,7 +258,11 @@ func (b *box) open(value string) {
 		return
 	}
 	// If it is not ours to open, the container's user may own it.
-	_ = os.Chmod(value, info.Mode().Perm()|info.Mode().Perm()>>6&7|0o6)
+	open := info.Mode().Perm() | 0o66
+	if info.IsDir() {
+		open |= 0o11
+	}
+	_ = os.Chmod(value, open)
 }
 
 // lost is the end of a command whose container has ended under it.

@@ -267,7 +267,7 @@ func (f *searchFence) inside() []int {
 		case p.state != 'Z' && (y.orphan(p) || !there[p.ppid] && p.ppid > 0):
 			// An orphan, or one whose parent died while we looked. All others
 			// descend from one of them.
-			in[p.pid] = marked(p.pid, mark, f.many)
+			in[p.pid] = marked(p.pid, mark, f.many) && (p.ppid != y.self || y.settled(p))
 		}
 	}
 	for grown := true; grown; { // descendants; two or three rounds
@@ -408,6 +408,23 @@ func (y *search) orphan(p process) bool {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	return p.ppid == y.self && p.sid != y.sid && p.tty == 0 && y.firsts[p.pid] == nil && !y.keeper.is(p.pid)
+}
+
+// settled is orphan asked again when nothing is just being started: a first
+// process may have done its work before it is known as one, or been waited for
+// since it was looked at.
+func (y *search) settled(p process) bool {
+	y.starting.Lock()
+	defer y.starting.Unlock()
+	if !y.orphan(p) {
+		return false
+	}
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/stat")
+	if err != nil {
+		return false
+	}
+	now, ok := parseStat(data)
+	return ok && now.start == p.start && now.state != 'Z'
 }
 
 // strangers reports whether we have a child that is not accounted for: that may
