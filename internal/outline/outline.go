@@ -260,3 +260,38 @@ func Axes(j *Job, cell map[string]string) []string {
 	}
 	return names
 }
+
+// Cells are the combinations of the matrix, without those excluded.
+func Cells(j *Job) []map[string]string {
+	cells := []map[string]string{{}}
+	for _, axis := range j.Matrix {
+		var next []map[string]string
+		for _, cell := range cells {
+			for _, v := range axis.Values {
+				if len(next) == maxCells {
+					break
+				}
+				with := maps.Clone(cell)
+				with[axis.Name] = v
+				next = append(next, with)
+			}
+		}
+		cells = next
+	}
+	if len(j.Matrix) == 0 {
+		return nil
+	}
+	return slices.DeleteFunc(cells, func(cell map[string]string) bool {
+		return slices.ContainsFunc(j.Exclude, func(x map[string]string) bool {
+			for name, v := range x {
+				if cell[name] != v {
+					return false
+				}
+			}
+			return len(x) > 0
+		})
+	})
+}
+
+// maxCells bounds the combinations of a matrix, as GitHub does.
+const maxCells = 256

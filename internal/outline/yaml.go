@@ -133,3 +133,6 @@ func node(value any) *yaml.Node {
 	_ = n.Encode(value) // bools and numbers
 	return n
 }
+
+// Empty reports whether nothing was set.
+func (m *Mapping) Empty() bool { return len(m.node.Content) == 0 }
