@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net"
 	"os"
@@ -244,7 +245,7 @@ func (r *room) start(ctx context.Context, c *plan.Container, what string, bare b
 		conn.Close()
 		return nil, fmt.Errorf("open a room in the container of %s: %w%s", img.name, err, b.said.told())
 	}
-	return b, b.lend(ctx)
+	return b, b.lend()
 }
 
 // jobDirs are the directories that a job has, each once.
@@ -336,14 +337,43 @@ func (b *box) give(ctx context.Context, to [2]int) error {
 	return nil
 }
 
-// lend gives the job's directories to the container's user while it lives, if
-// that could not write to them otherwise: one that is neither root nor ours.
-func (b *box) lend(ctx context.Context) error {
-	if b.user[0] == 0 || b.user[0] == b.room.owner()[0] {
+// foreign reports whether the container's user is neither root nor ours, and
+// so can neither write our files, nor we his.
+func (b *box) foreign() bool { return b.user[0] != 0 && b.user[0] != b.room.owner()[0] }
+
+// lend opens the job's directories to a foreign user.
+func (b *box) lend() error {
+	if !b.foreign() {
 		return nil
 	}
-	if err := b.give(ctx, b.user); err != nil {
-		return fmt.Errorf("lend the job's directories to the user of the container: %w", err)
+	for _, dir := range jobDirs(b.room.spec.Dirs) {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.Type()&^fs.ModeDir != 0 {
+				return nil // it has just gone, or is a link or the like
+			}
+			return unlock(path, d)
+		})
+		if err != nil {
+			return fmt.Errorf("lend the job's directories to user %d of the container: %w", b.user[0], err)
+		}
+	}
+	return nil
+}
+
+// unlock lets everybody do with a file or directory what its owner may. Nobody
+// else gets at it: the directories of a job lie below one that is ours alone.
+func unlock(path string, d interface{ Info() (fs.FileInfo, error) }) error {
+	info, err := d.Info()
+	if err != nil {
+		return nil // it has just gone
+	}
+	perm := info.Mode().Perm()
+	open := perm | perm>>3&0o070 | perm>>6
+	if open == perm {
+		return nil
+	}
+	if err := os.Chmod(path, open); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+		return err
 	}
 	return nil
 }
@@ -359,7 +389,7 @@ func (r *room) owner() [2]int {
 
 // reclaim makes all files in the job's directories ours again.
 func (b *box) reclaim(ctx context.Context) error {
-	if b.user[0] == 0 || b.user[0] == b.room.owner()[0] {
+	if !b.foreign() {
 		return nil // the agent has done it, or they always were
 	}
 	if err := b.give(ctx, b.room.owner()); err != nil {

@@ -26,8 +26,8 @@
 // Files in the job's directories belong to whoever runs Fairlead in the end.
 // Containers run as the user that their image or the pipeline names, mostly
 // root, since that is what images are made for. An agent that is root gives
-// away what its steps made, after each of them; the directories are lent to
-// another user while his container lives.
+// away what its steps made, after each of them; to any other user the
+// directories are opened while his container lives.
 //
 // Containers and networks carry labels that say which process they belong to. The
 // next Fairlead removes those whose process is gone.

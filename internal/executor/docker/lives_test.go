@@ -2,7 +2,6 @@ package docker_test
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,14 +13,10 @@ import (
 
 // lives reports whether a process of a room's container exists and is no
 // zombie; pid is its number inside. All processes of this machine are looked
-// at: those of the container's name space have their number in it at the end
-// of NSpid.
+// at: those of the container are in its control group, and have their number
+// inside at the end of NSpid.
 func lives(r executor.Room, pid int) bool {
-	first := docker.FirstProcess(r)
-	space, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", first))
-	if err != nil {
-		return false // the container has gone, and all in it
-	}
+	id := docker.ContainerID(r)
 	files, _ := filepath.Glob("/proc/[0-9]*/status")
 	for _, file := range files {
 		data, err := os.ReadFile(file)
@@ -34,7 +29,7 @@ func lives(r executor.Room, pid int) bool {
 		if len(numbers) < 2 || numbers[len(numbers)-1] != strconv.Itoa(pid) {
 			continue
 		}
-		if s, _ := os.Readlink(filepath.Join(filepath.Dir(file), "ns/pid")); s == space {
+		if groups, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cgroup")); bytes.Contains(groups, []byte(id)) {
 			return true
 		}
 	}

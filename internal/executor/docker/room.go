@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -223,7 +225,9 @@ func (b *box) run(ctx context.Context, c *plan.Command, watch *trace.Spec, out i
 	own := *c
 	own.Container = nil
 	for _, value := range c.Env {
-		b.open(value)
+		if err := b.open(value); err != nil {
+			return executor.Result{}, fmt.Errorf("lend a file to user %d of the container: %w", b.user[0], err)
+		}
 	}
 	o := &order{Command: own}
 	t := b.table()
@@ -247,22 +251,24 @@ func (b *box) run(ctx context.Context, c *plan.Command, watch *trace.Spec, out i
 	return res, err
 }
 
-// open lets the container's user write a file that is ours and was made for a
-// command's eyes: one of those by which it talks to its dialect.
-func (b *box) open(value string) {
-	if b.user[0] == 0 || b.user[0] == b.room.owner()[0] || !strings.HasPrefix(value, b.room.spec.Dirs.Temp+"/") {
-		return
+// open lets a foreign user write a file that was made for a command's eyes: one
+// of those by which it talks to its dialect.
+func (b *box) open(value string) error {
+	if !b.foreign() || !strings.HasPrefix(value, b.room.spec.Dirs.Temp+"/") {
+		return nil
 	}
 	info, err := os.Lstat(value)
 	if err != nil || !info.Mode().IsRegular() && !info.IsDir() {
-		return
+		return nil // it is no such file
 	}
-	// If it is not ours to open, the container's user may own it.
-	open := info.Mode().Perm() | 0o66
-	if info.IsDir() {
-		open |= 0o11
+	for dir := filepath.Dir(value); below(dir, []string{b.room.spec.Dirs.Temp}); dir = filepath.Dir(dir) {
+		if info, err := os.Lstat(dir); err == nil {
+			if err := unlock(dir, fs.FileInfoToDirEntry(info)); err != nil {
+				return err
+			}
+		}
 	}
-	_ = os.Chmod(value, open)
+	return unlock(value, fs.FileInfoToDirEntry(info))
 }
 
 // lost is the end of a command whose container has ended under it.
