@@ -56,7 +56,7 @@ func run() int {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, Version: version(),
 		Files: []string{github.Files},
-		Open:  open, Serve: serve, Lint: lint, Preview: github.New(github.Config{}).Preview, Shell: host.New(host.Options{}).Shell,
+		Open:  open, Serve: serve, Lint: lint, Preview: github.New(github.Config{}).Preview, Shell: shell,
 		Convert: func(ctx context.Context, tree fs.FS, file, to string) ([]launch.Converted, error) {
 			return launch.Convert(ctx, readers(), tree, file, to)
 		},
@@ -225,6 +225,16 @@ func directory(given, variable, fallback string) (string, error) {
 // readers are the dialects, to read files and run nothing.
 func readers() []dialect.Dialect {
 	return []dialect.Dialect{github.New(github.Config{Opinion: opinion.Of})}
+}
+
+// shell gives a person a shell where a step stood.
+func shell(ctx context.Context, dirs plan.Dirs, c *plan.Command) (code int, err error) {
+	if c.Container == nil {
+		return host.New(host.Options{}).Shell(ctx, c)
+	}
+	boxes := docker.New(docker.Options{})
+	defer func() { err = errors.Join(err, boxes.Close()) }()
+	return boxes.Shell(ctx, dirs, c)
 }
 
 // lint asks every dialect what is wrong with a tree.

@@ -346,6 +346,14 @@ func (j *job) leave(ws Workspace, keep bool) {
 			for name, value := range c.Env {
 				masked.Env[name] = j.req.Masker.String(value)
 			}
+			if masked.Container == nil {
+				masked.Container = j.plan.Place.Container
+			}
+			if c := masked.Container; c != nil {
+				alike := *c
+				alike.Private = nil // nobody there knows secrets
+				masked.Container = &alike
+			}
 			commands[key] = &masked
 		}
 		j.req.Kept(j.plan.ID, commands)
