@@ -44,6 +44,35 @@ setup() {
   [ -e /usr/include/stdlib.h ] || need nosuchcommand libc6-dev
 }
 
+# engine: a container engine answers. If none does, one is started for the time
+# of the tests, with everything that it keeps in a directory of its own.
+engine() {
+  local flags
+  [ -n "${DOCKER_HOST:-}" ] || [ -S /var/run/docker.sock ] && return
+  if [ "$(uname)" != Linux ] || [ "$(id -u)" != 0 ]; then
+    echo "test.sh: no container engine answers and only root can start one: the tests in containers are skipped" >&2
+    return
+  fi
+  need dockerd docker.io
+  /bin/busybox --help 2>/dev/null | grep -q BusyBox || need nosuchcommand busybox-static
+  lair=$(mktemp -d)
+  for flags in "" "--iptables=false --ip6tables=false"; do
+    dockerd $flags --host "unix://$lair/socket" --data-root "$lair/data" --exec-root "$lair/exec" --pidfile "$lair/pid" >"$lair/log" 2>&1 &
+    dockerd=$!
+    trap 'kill "$dockerd"; wait "$dockerd" || true; rm -rf "$lair"' EXIT
+    for _ in $(seq 100); do
+      grep -q 'API listen on' "$lair/log" && export DOCKER_HOST="unix://$lair/socket" && return
+      kill -0 "$dockerd" 2>/dev/null || break
+      sleep 0.2
+    done
+    kill "$dockerd" 2>/dev/null || true
+    wait "$dockerd" || true
+  done
+  trap - EXIT
+  echo "test.sh: dockerd does not start, and the tests in containers are skipped: $(tail -n 1 "$lair/log")" >&2
+  rm -rf "$lair"
+}
+
 lint() {
   local unformatted
   unformatted=$(gofmt -l $(git ls-files '*.go'))
@@ -86,6 +115,7 @@ fuzz_one() {
 }
 
 tests() {
+  engine
   go test -race -timeout 25m ./...
 }
 

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -30,6 +31,8 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/dialect/github"
 	"github.com/fairlead-dev/fairlead/internal/dialect/github/builtin"
 	"github.com/fairlead-dev/fairlead/internal/dialect/github/opinion"
+	"github.com/fairlead-dev/fairlead/internal/executor"
+	"github.com/fairlead-dev/fairlead/internal/executor/docker"
 	"github.com/fairlead-dev/fairlead/internal/executor/host"
 	"github.com/fairlead-dev/fairlead/internal/forge"
 	"github.com/fairlead-dev/fairlead/internal/launch"
@@ -43,6 +46,9 @@ func main() { os.Exit(run()) }
 
 // run is main without the end of the process, so that tests can be it.
 func run() int {
+	if len(os.Args) > 1 && os.Args[1] == docker.Inside {
+		return docker.Serve(os.Args[2:], func(grace time.Duration) executor.Executor { return host.New(host.InContainer(grace)) })
+	}
 	if os.Getenv("GOGC") == "" {
 		// Most commands live for less than a second: collecting garbage that the
 		// end of the process takes away costs more than keeping it.
@@ -52,7 +58,7 @@ func run() int {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, Version: version(),
 		Files: []string{github.Files},
-		Open:  open, Serve: serve, Work: work, Lint: lint, Preview: github.New(github.Config{}).Preview, Shell: host.New(host.Options{}).Shell,
+		Open:  open, Serve: serve, Work: work, Lint: lint, Preview: github.New(github.Config{}).Preview, Shell: shell,
 		Convert: func(ctx context.Context, tree fs.FS, file, to string) ([]launch.Converted, error) {
 			return launch.Convert(ctx, readers(), tree, file, to)
 		},
@@ -181,11 +187,14 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 		Listen: func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") },
 	})
 	here := host.New(host.Options{Labels: w.Labels})
+	// What an action is made of has to be there for its steps.
+	shared := append(slices.Collect(maps.Values(w.Actions)), sources.Dir)
+	boxes := docker.New(docker.Options{Dir: filepath.Join(o.caches, "containers"), Shared: shared})
 	o.launcher = &launch.Launcher{
 		Dialects: []dialect.Dialect{github.New(github.Config{
 			Fetch: sources, Actions: w.Actions, Builtins: actions, Service: actions.Serve,
 		})},
-		Executor: here,
+		Executor: executor.Machine{Host: here, Containers: boxes},
 		Store:    o.record,
 		Cache:    steps,
 		Outputs:  outputs,
@@ -193,7 +202,7 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 		Data:     o.data, Idle: here.Idle, Version: version(),
 		Actions: w.Actions, Grace: cancelledGrace,
 	}
-	o.shut = slices.Concat([]func() error{here.Close, actions.Close, trees.Close, steps.Close}, o.shut)
+	o.shut = slices.Concat([]func() error{here.Close, boxes.Close, actions.Close, trees.Close, steps.Close}, o.shut)
 	return o, nil
 }
 
@@ -222,6 +231,16 @@ func directory(given, variable, fallback string) (string, error) {
 // readers are the dialects, to read files and run nothing.
 func readers() []dialect.Dialect {
 	return []dialect.Dialect{github.New(github.Config{Opinion: opinion.Of})}
+}
+
+// shell gives a person a shell where a step stood.
+func shell(ctx context.Context, dirs plan.Dirs, c *plan.Command) (code int, err error) {
+	if c.Container == nil {
+		return host.New(host.Options{}).Shell(ctx, c)
+	}
+	boxes := docker.New(docker.Options{})
+	defer func() { err = errors.Join(err, boxes.Close()) }()
+	return boxes.Shell(ctx, dirs, c)
 }
 
 // lint asks every dialect what is wrong with a tree.

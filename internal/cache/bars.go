@@ -23,6 +23,7 @@ func Barriers() []Barrier {
 		{record.BarNetwork, "it talked to another machine", "if what comes back is determined by its inputs, such as a lock file, declare `network: pinned` for it in fairlead.yaml; if it does not matter, `network: ignore` with a `max-age`", "network"},
 		{record.BarSocket, "it talked to a program that was there before", "what that program does cannot be seen; if it does not matter, declare `network: pinned` or `network: ignore` for the step in fairlead.yaml", "network"},
 		{record.BarOutside, "it changed files outside of its workspace", "let it write below the workspace or a temporary directory; if the place is a cache, name it under `zones` in fairlead.yaml", "zones"},
+		{record.BarVolume, "it used a volume of the container", "give it what it needs below the workspace, or mount a directory of this machine", ""},
 		{record.BarSecret, "what it set holds a secret, or it named a value that is to be masked", "hand the secret to the steps that need it instead of passing it on", ""},
 		{record.BarProcesses, "it left processes running", "end them in the step, or start them in a step of their own", ""},
 		{record.BarHazard, "a step at the same time touched the same files", "let one wait for the other", ""},

@@ -63,7 +63,7 @@ type App struct {
 	Preview func(job *plan.Job, c *plan.Context) (x *plan.Expansion, ok bool)
 	// Shell runs a command with a step's environment, in its directory, on this
 	// process's own terminal, and returns its exit code.
-	Shell func(ctx context.Context, c *plan.Command) (int, error)
+	Shell func(ctx context.Context, dirs plan.Dirs, c *plan.Command) (int, error)
 }
 
 // Wiring are the flags that decide what a launcher is made of.

@@ -29,7 +29,10 @@ directory and with the environment of one of its steps: the one named, or else
 the one that failed. With a COMMAND, run that instead of a shell.
 
 What is changed there stays: fairlead rerun RUN --from JOB goes on from it.
-Values of secrets are not kept; variables that held one hold *** instead.`,
+Values of secrets are not kept; variables that held one hold *** instead.
+
+The shell of a step that ran in a container is in a new one of the same image,
+with the same directories: what steps changed outside of these is not there.`,
 		Example: `  fairlead shell last test
   fairlead shell 12 test/3 -- go test -run TestFoo ./...`,
 		ValidArgsFunction: g.completeJobs,
@@ -94,14 +97,14 @@ func (g *global) shellIn(ctx context.Context, tools *Tools, r *record.Run, job, 
 	}
 	if len(command) > 0 {
 		enter.Argv = command
-		code, err := g.inTerminal(ctx, &enter)
+		code, err := g.inTerminal(ctx, in.Dirs, &enter)
 		if err == nil && code != 0 {
 			return exit(code)
 		}
 		return err
 	}
 	shell := "sh"
-	if base := filepath.Base(c.Argv[0]); base == "bash" {
+	if len(c.Argv) > 0 && filepath.Base(c.Argv[0]) == "bash" {
 		shell = "bash"
 	}
 	enter.Argv = []string{shell}
@@ -119,7 +122,7 @@ func (g *global) shellIn(ctx context.Context, tools *Tools, r *record.Run, job, 
 			fmt.Fprintf(g.Stderr, "%s\n", st.yellow("these held secrets, whose values are not kept: "+shown(strings.Join(hidden, ", "))))
 		}
 	}
-	_, err = g.inTerminal(ctx, &enter) // how a person leaves a shell tells nothing
+	_, err = g.inTerminal(ctx, in.Dirs, &enter) // how a person leaves a shell tells nothing
 	if g.asks() {
 		fmt.Fprintf(g.Stderr, "%s\n", st.dim("what you changed stays: fairlead rerun "+r.ID+" --from "+quoted(job+"/"+topKey(key))+" goes on from it"))
 	}
@@ -128,11 +131,11 @@ func (g *global) shellIn(ctx context.Context, tools *Tools, r *record.Run, job, 
 
 // inTerminal runs a command on our terminal. Interrupts from the keyboard are
 // meant for it, and not for us.
-func (g *global) inTerminal(ctx context.Context, c *plan.Command) (int, error) {
+func (g *global) inTerminal(ctx context.Context, dirs plan.Dirs, c *plan.Command) (int, error) {
 	unheard := make(chan os.Signal, 1)
 	signal.Notify(unheard, os.Interrupt, syscall.SIGQUIT)
 	defer signal.Stop(unheard)
-	return g.Shell(ctx, c)
+	return g.Shell(ctx, dirs, c)
 }
 
 // stood finds the command of a step: its own, that of a step inside it, or, when

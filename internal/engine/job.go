@@ -138,7 +138,7 @@ func (j *job) run(n int, again func(*end) bool) (e end) {
 		if err := j.remark(); err != nil {
 			return j.fault("the job's log cannot be written", err)
 		}
-		scope.Dirs = j.room.Dirs()
+		scope.Dirs, scope.Beside = j.room.Dirs(), j.beside()
 		if j.reuse != nil {
 			j.reuse.view = j.reuse.Cache.NewView(scope.Dirs, nil)
 		}
@@ -186,6 +186,7 @@ func (j *job) run(n int, again func(*end) bool) (e end) {
 	}
 	if !j.onPaper() {
 		j.harvest(scope.Dirs.Workspace)
+		j.images()
 	}
 	return j.conclude(t, f)
 }
@@ -195,8 +196,46 @@ func (j *job) furnish() (err error) {
 	if j.log, err = j.req.Log(j.plan.ID); err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
-	j.room, err = j.Executor.Open(j.hard, executor.Spec{Run: j.base.RunID, Job: j.plan.ID, Place: j.plan.Place, Dirs: j.ws.Dirs()})
-	return err
+	spec := executor.Spec{Run: j.base.RunID, Job: j.plan.ID, Place: j.plan.Place, Dirs: j.ws.Dirs(), Value: j.private}
+	if j.room, err = j.Executor.Open(j.soft, spec); err != nil {
+		return err
+	}
+	if j.reuse != nil {
+		// An image is known only when it has been fetched.
+		if class := j.Executor.Class(&j.plan.Place); class.Name != j.reuse.class.Name {
+			j.reuse.class = class
+			clear(j.reuse.missed)
+		}
+	}
+	return nil
+}
+
+// private is what an expression over secrets in the job's place comes to.
+func (j *job) private(e plan.Expr) (string, error) {
+	v, err := j.Dialect.Eval(e, dialect.Text, j.base)
+	if err != nil {
+		return "", err
+	}
+	text, _ := v.(string)
+	j.req.Masker.Add(text)
+	return text, nil
+}
+
+// beside are the services that run beside the job.
+func (j *job) beside() map[string]plan.Beside {
+	if room, ok := j.room.(executor.Located); ok {
+		return room.Beside()
+	}
+	return nil
+}
+
+// images notes those that the job has run in, and beside.
+func (j *job) images() {
+	if room, ok := j.room.(executor.Located); ok {
+		for _, m := range room.Images() {
+			j.note("", &m)
+		}
+	}
 }
 
 // remark notes in the log what could not be part of the workspace.
@@ -306,6 +345,14 @@ func (j *job) leave(ws Workspace, keep bool) {
 			masked.Env = make(map[string]string, len(c.Env))
 			for name, value := range c.Env {
 				masked.Env[name] = j.req.Masker.String(value)
+			}
+			if masked.Container == nil {
+				masked.Container = j.plan.Place.Container
+			}
+			if c := masked.Container; c != nil {
+				alike := *c
+				alike.Private = nil // nobody there knows secrets
+				masked.Container = &alike
 			}
 			commands[key] = &masked
 		}

@@ -168,7 +168,7 @@ func (t *thread) realise() {
 	}
 	r.over, r.paper = false, false
 	base := *t.base
-	base.Paper = false
+	base.Paper, base.Beside = false, t.beside()
 	t.base = &base
 	t.append(r.events)
 	r.events, r.printed = nil, nil
@@ -196,7 +196,8 @@ type asked struct {
 	key     cache.Key
 	habit   string    // by which its step is known from run to run
 	stable  cache.Key // by which it is known whether it does the same each time, wherever it runs
-	unsound string    // why what it did before is not to be trusted
+	class   executor.Class
+	unsound string // why what it did before is not to be trusted
 	rule    cache.Rule
 	vars    map[string]string // volatile variables and those that hold secrets
 	secrets map[string]bool
@@ -217,6 +218,10 @@ func (t *thread) ask(s *plan.Step, act *plan.Act) *asked {
 		rule: r.Policy.For(t.plan.ID, act.Name, s.ID, s.Key),
 		vars: map[string]string{}, secrets: map[string]bool{},
 		habit: strings.Join([]string{r.Repository, t.base.Pipeline.File, t.plan.ID, s.Key}, "/"),
+		class: r.class,
+	}
+	if c.Container != nil {
+		a.class = t.Executor.Class(&plan.Place{Container: c.Container})
 	}
 	env := maps.Clone(c.Env)
 	for _, name := range c.Volatile {
@@ -239,13 +244,17 @@ func (t *thread) ask(s *plan.Step, act *plan.Act) *asked {
 	}
 	a.key = cache.Meaning{
 		Argv: c.Argv, Path: c.Path, Files: files, Env: env, Dir: c.Dir, Dirs: t.base.Dirs,
-		Class: r.class.Name, Machine: r.class.Environ, Rules: a.rule, Version: r.Version,
+		Class: a.class.Name, Machine: a.class.Environ, Rules: a.rule, Version: r.Version,
 	}.Key()
 	a.stable = cache.Meaning{Argv: []string{a.habit, c.Script}}.Key()
 	a.told.Key = string(a.key)
+	if why := t.altered(c); why != "" {
+		a.told.Miss = &record.Miss{Why: why}
+		return a
+	}
 	answer := r.Cache.Lookup(t.ctx, cache.Query{
 		Key: a.key, Stable: a.stable, Scopes: r.Scopes, Vars: a.vars, Secrets: a.secrets, View: r.view, Now: time.Now(), Rule: a.rule,
-		InPlace: r.Tree == nil, Ignored: func() []string { return t.ignored(a.rule, c.Env) },
+		InPlace: r.Tree == nil, Ignored: func() []string { return t.ignored(a, c.Env) },
 	})
 	a.told.Miss, a.unsound = answer.Miss, answer.Unsound
 	switch {
@@ -259,6 +268,15 @@ func (t *thread) ask(s *plan.Step, act *plan.Act) *asked {
 		a.found = answer.Record
 	}
 	return a
+}
+
+// altered says why a room is not any more what its class says it is, "" when
+// it is. A container of the command's own is always new.
+func (t *thread) altered(c *plan.Command) string {
+	if room, ok := t.room.(executor.Located); ok && c.Container == nil {
+		return room.Altered()
+	}
+	return ""
 }
 
 // reuseStep lets what a command did in another run stand for it. It reports
@@ -325,18 +343,18 @@ func (t *thread) aloof(ctx context.Context, s *plan.Step, act *plan.Act, scope *
 }
 
 // ignored is what a command with an environment is not watched for.
-func (t *thread) ignored(rule cache.Rule, env map[string]string) []string {
-	environ := slices.Clone(t.reuse.class.Environ)
+func (t *thread) ignored(a *asked, env map[string]string) []string {
+	environ := slices.Clone(a.class.Environ)
 	for name, value := range env {
 		environ = append(environ, name+"="+value)
 	}
-	return cache.Ignored(environ, rule, t.base.Dirs)
+	return cache.Ignored(environ, a.rule, t.base.Dirs)
 }
 
 // watch says how a command is to be watched, and what is not to be seen: the
 // files by which it talks to its dialect.
 func (t *thread) watch(a *asked, c *plan.Command, talk map[string]string) *trace.Spec {
-	ignored := t.ignored(a.rule, c.Env)
+	ignored := t.ignored(a, c.Env)
 	for _, f := range c.Files {
 		ignored = append(ignored, f.Path)
 	}

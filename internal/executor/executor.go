@@ -52,6 +52,9 @@ type Spec struct {
 	Run, Job string // for names and labels
 	Place    plan.Place
 	Dirs     plan.Dirs // on this machine; made by the caller, which owns them
+	// Value is what an expression of a container's comes to: those over
+	// secrets, which are not in a plan. It may be nil when there are none.
+	Value func(e plan.Expr) (string, error)
 }
 
 // Room is where one job's steps run. Run may be called by several goroutines.
@@ -69,6 +72,18 @@ type Room interface {
 
 	// Close ends everything that still runs in the room.
 	Close() error
+}
+
+// Located is a Room that knows more of where it is than its place says.
+type Located interface {
+	// Beside are the services that run beside the job, by their names.
+	Beside() map[string]plan.Beside
+	// Images are those that the room is made of, and its services.
+	Images() []record.Material
+	// Altered says what earlier commands have changed, or may have changed,
+	// of what every room of this class has in common; "" for nothing. What a
+	// command does after that says nothing about other rooms.
+	Altered() string
 }
 
 // Result is how a command ended.

@@ -250,6 +250,7 @@ type Container struct {
 	Build   *Build            `json:"build,omitempty"`
 	Aliases []string          `json:"aliases,omitempty"` // further names of a service for the job
 	Env     map[string]string `json:"env,omitempty"`
+	Private []Binding         `json:"private,omitempty"` // further variables, expressions over secrets
 	Ports   []string          `json:"ports,omitempty"`   // "5432", "8080:80/tcp"
 	Volumes []string          `json:"volumes,omitempty"` // "name:/path", "/here:/there:ro"
 	Options string            `json:"options,omitempty"` // flags of docker create, as a person would write them

@@ -101,6 +101,8 @@ type Scope struct {
 	Path  []string               // put in front of PATH by earlier steps, newest first
 	State map[string]string      // saved by the other phases of the same step
 	Dirs  Dirs
+	// Beside are the services that run beside the job, by their names.
+	Beside map[string]Beside
 	// Paper says that Dirs are not there yet: the job is gone through to see
 	// whether it has to be done at all. Whoever would look into them cannot.
 	Paper bool
@@ -133,6 +135,15 @@ type StepOutcome struct {
 	Outputs    map[string]string `json:"outputs,omitempty"`
 	Exit       int               `json:"exit,omitempty"` // of a command
 	Why        string            `json:"why,omitempty"`  // it ended badly
+}
+
+// Beside is a service that runs beside a job.
+type Beside struct {
+	ID      string // of its container
+	Network string // that it is in, with the job if that is in a container, too
+	// Ports are those of this machine at which its own can be reached, by
+	// their numbers: "5432" is "32768".
+	Ports map[string]string
 }
 
 // Dirs are the directories of a room, absolute, as its steps see them.

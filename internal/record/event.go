@@ -139,6 +139,8 @@ type Material struct {
 	URL    string `json:"url,omitempty"`
 	Commit string `json:"commit,omitempty"`
 	Local  string `json:"local,omitempty"` // directory, when overridden
+	// Digest names the bytes of a container image: sha256:…
+	Digest string `json:"digest,omitempty"`
 }
 
 // StepStarted says that a step's process is about to be started.

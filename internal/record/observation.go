@@ -52,6 +52,7 @@ const (
 	BarNetwork     = "network"      // an address that is not the step's own
 	BarSocket      = "socket"       // a Unix socket that somebody else serves
 	BarOutside     = "outside"      // a change outside the job's directories and temporary ones
+	BarVolume      = "volume"       // files on a volume of which only the container engine knows the place
 	BarNamespace   = "namespace"    // mount, chroot, unshare, setns, open by handle
 	BarIPC         = "ipc"          // shared memory or message queues across the step's border
 	BarProcesses   = "processes"    // processes were left behind

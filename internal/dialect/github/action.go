@@ -32,6 +32,9 @@ type action struct {
 
 func (a *action) composite() bool { return a.yml.Runs.Using.Text == "composite" }
 
+// docker reports whether the action runs in a container of its own.
+func (a *action) docker() bool { return a.yml.Runs.Using.Text == "docker" }
+
 // home is the repository that a $/path inside the action means.
 func (a *action) home() string {
 	if a.ref.repository == "" {
@@ -114,7 +117,8 @@ func (n *session) load(ctx context.Context, ref reference, s *plan.Scope, at pla
 	}
 	for _, name := range []string{"Dockerfile", "dockerfile"} {
 		if _, err := root.Stat(path.Join(rest, name)); err == nil {
-			return nil, lacking(at, "docker", fmt.Sprintf("the action %s is a Docker image, and there is no Docker here", key), dockerHint)
+			a.yml, a.dir = justDockerfile(name, at), filepath.Join(a.root, filepath.FromSlash(rest))
+			return a, nil
 		}
 	}
 	hint := "check the path"
@@ -123,8 +127,6 @@ func (n *session) load(ctx context.Context, ref reference, s *plan.Scope, at pla
 	}
 	return nil, wrong(at, "action", fmt.Sprintf("there is no action.yml or action.yaml in %s", cmp.Or(key, ".")), hint)
 }
-
-const dockerHint = "run the job where Docker is, or use an action that does without"
 
 // jobCondition is the condition of a pre or post step: always, unless the
 // action says otherwise.
@@ -171,8 +173,7 @@ func (e *evaluator) actionInputs(a *action, with []plan.Binding) (map[string]str
 	return inputs, nil
 }
 
-// file finds a file of a JavaScript action, which must lie inside of its
-// repository.
+// file finds a file of an action, which must lie inside of its repository.
 func (a *action) file(s workflow.Str) (string, *plan.Problem) {
 	root, err := os.OpenRoot(a.root)
 	if err != nil {

@@ -238,6 +238,7 @@ func (e *evaluator) job() any {
 	s := e.s
 	out := expression.NewObject()
 	out.Set("status", word(cmp.Or(s.Status, plan.Success)))
+	e.placed(out)
 	if s.Context != nil && s.Change != nil && s.Pipeline != nil {
 		file, _ := e.ofJob(valueFile).(string)
 		file = cmp.Or(file, s.Pipeline.File)

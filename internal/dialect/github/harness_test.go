@@ -343,8 +343,29 @@ func (w *world) place(files []plan.File) {
 	}
 }
 
+// contained says what would be run in a container.
+func (w *world) contained(c *plan.Command, out *bytes.Buffer) {
+	from := c.Container.Image
+	if b := c.Container.Build; b != nil {
+		from = "build " + filepath.Base(b.Dir) + "/" + b.File
+	}
+	fmt.Fprintf(out, "container %s: entrypoint %q, command %q, in %s\n", from, c.Container.Entrypoint, c.Container.Command, c.Dir)
+	for _, v := range c.Container.Volumes {
+		fmt.Fprintln(out, "volume", strings.ReplaceAll(v, filepath.Dir(w.dirs.Workspace), ""))
+	}
+	for _, name := range sortedKeys(c.Env) {
+		if strings.HasPrefix(name, "INPUT_") || strings.HasPrefix(name, "OWN") || name == "HOME" || name == "GITHUB_WORKSPACE" {
+			fmt.Fprintf(out, "%s=%s\n", name, c.Env[name])
+		}
+	}
+}
+
 func (w *world) exec(c *plan.Command, more map[string]string, out *bytes.Buffer) plan.Verdict {
 	w.place(c.Files)
+	if c.Container != nil {
+		w.contained(c, out)
+		return plan.Success
+	}
 	ctx, cancel := context.WithCancel(w.t.Context())
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)

@@ -163,6 +163,9 @@ func (b *builder) place(job *plan.Job, j *workflow.Job, s *plan.Scope) error {
 		if job.Place.Container, err = e.container(j.Container); err != nil {
 			return err
 		}
+		if c := job.Place.Container; c != nil {
+			c.Entrypoint = cleared()
+		}
 	}
 	job.Place.Services, err = e.services(j.Services)
 	return err
@@ -262,7 +265,7 @@ func (e *evaluator) container(c *workflow.Container) (*plan.Container, error) {
 			// Secrets are not in a plan: a value that holds one stays an
 			// expression, and whoever starts the container asks for it.
 			if strings.Contains(p.Value.Text, "secrets") {
-				out.Env[p.Name] = p.Value.Text
+				out.Private = append(out.Private, p)
 				continue
 			}
 			list, err := e.bindings([]plan.Binding{p})

@@ -99,7 +99,7 @@ func (k *setup) steps(steps []plan.Step, home string, layers []layer) error {
 		if st.Use == nil || len(layers) >= maxLayers {
 			continue
 		}
-		if _, ok := k.builtin(st.Use.Ref); ok || strings.HasPrefix(st.Use.Ref, "docker://") {
+		if _, ok := k.builtin(st.Use.Ref); ok || strings.HasPrefix(st.Use.Ref, dockerScheme) {
 			continue
 		}
 		ref, err := actionRef(st.Use.Ref, home)
@@ -130,7 +130,7 @@ func (k *setup) steps(steps []plan.Step, home string, layers []layer) error {
 			if err := k.steps(a.steps(st.Key), a.home(), inner); err != nil && ref.repository != "" {
 				return err
 			}
-		case a.yml.Runs.Pre.Given() && ref.repository != "":
+		case (a.yml.Runs.Pre.Given() || a.yml.Runs.PreEntrypoint.Given()) && ref.repository != "":
 			pre := *st
 			pre.Key, pre.Of, pre.Phase = st.Key+".pre", st.Key, plan.Pre
 			pre.ID, pre.Name = "", "Pre "+strings.TrimPrefix(st.Name, "Run ")

@@ -342,7 +342,6 @@ func TestActionProblems(t *testing.T) {
 	remote := t.TempDir()
 	writeFiles(t, remote,
 		"docker/action.yml", "name: d\ndescription: d\nruns: {using: docker, image: Dockerfile}\n",
-		"plain/Dockerfile", "FROM x\n",
 		"escape/action.yml", "name: d\ndescription: d\nruns: {using: node20, main: ../../../../etc/passwd}\n",
 		"gone/action.yml", "name: d\ndescription: d\nruns: {using: node20, main: dist/index.js}\n",
 		"bad/action.yml", "name: d\ndescription: d\nruns: {using: composite, steps: [{run: a}]}\n",
@@ -352,9 +351,7 @@ func TestActionProblems(t *testing.T) {
 	}
 	writeFiles(t, remote, "link/action.yml", "name: d\ndescription: d\nruns: {using: node20, main: ../link.js}\n")
 	for uses, want := range map[string]string{
-		"octo/tools/docker@v1":  "runs in Docker",
-		"octo/tools/plain@v1":   "is a Docker image",
-		"docker://alpine:3":     "no Docker here",
+		"octo/tools/docker@v1":  "has no file Dockerfile",
 		"octo/tools/escape@v1":  "leads out of the action's repository",
 		"octo/tools/link@v1":    "leads out of the action's repository",
 		"octo/tools/gone@v1":    "has no file dist/index.js",

@@ -174,7 +174,10 @@ func (r *resolving) dir(dir string) string {
 // shell finds the program that a script runs in. The problem says that it is
 // not on this machine, the error that GitHub knows no such shell.
 func (r *resolving) shell(value string, at plan.Source) (shell, *plan.Problem, error) {
-	if value == "" && onWindows(r.s) {
+	switch {
+	case value == "" && boxed(r.s):
+		value = "sh" // what every image has
+	case value == "" && onWindows(r.s):
 		value = "pwsh"
 	}
 	if at.IsZero() {
@@ -185,7 +188,8 @@ func (r *resolving) shell(value string, at plan.Source) (shell, *plan.Problem, e
 		return sh, nil, wrong(at, "shell", err.Error(), "write bash, sh, pwsh, powershell, python, cmd, or a command with {0}")
 	}
 	program := sh.argv[0]
-	if r.found(program) {
+	// Only the container knows what is in it.
+	if boxed(r.s) || r.found(program) {
 		return sh, nil, nil
 	}
 	for _, other := range fallbacks(program) {
@@ -233,9 +237,8 @@ func known(mu *sync.Mutex, set map[string]bool, key string, find func() bool) bo
 func (r *resolving) uses(act *plan.Act) error {
 	step := r.step
 	uses := step.Use.Ref
-	if strings.HasPrefix(uses, "docker://") {
-		act.Problem = problemAt(step.Use.Source, "docker", fmt.Sprintf("%s is a Docker image, and there is no Docker here", uses), dockerHint)
-		return nil
+	if strings.HasPrefix(uses, dockerScheme) {
+		return r.image(act)
 	}
 	if b, ok := r.builtin(uses); ok {
 		given, err := r.e.bindings(step.Use.With)
@@ -284,8 +287,13 @@ func (r *resolving) uses(act *plan.Act) error {
 		}
 		return r.node(act, a, inputs, phaseMain)
 	}
-	act.Problem = problemAt(step.Use.Source, "docker", fmt.Sprintf("the action %s runs in Docker, and there is no Docker here", uses), dockerHint)
-	return nil
+	r.remember(&use{action: a, inputs: inputs})
+	if a.yml.Runs.PostEntrypoint.Given() {
+		post := r.post()
+		post.If = jobCondition(a.yml.Runs.PostIf, step.Source)
+		act.Post = &post
+	}
+	return r.docker(act, a, inputs, phaseMain)
 }
 
 // home is the repository that the step's file comes from.
@@ -395,8 +403,7 @@ func (r *resolving) composite(act *plan.Act, a *action, inputs map[string]string
 	return nil
 }
 
-// The phases of a JavaScript action, by the key of action.yml that names the
-// file.
+// The phases of an action, by the key of action.yml that names what is run.
 type phase int
 
 const (
@@ -426,10 +433,14 @@ func (r *resolving) again(act *plan.Act, u *use) error {
 			return err
 		}
 	}
+	p := phasePost
 	if r.step.Phase == plan.Pre {
-		return r.node(act, u.action, inputs, phasePre)
+		p = phasePre
 	}
-	return r.node(act, u.action, inputs, phasePost)
+	if u.action.docker() {
+		return r.docker(act, u.action, inputs, p)
+	}
+	return r.node(act, u.action, inputs, p)
 }
 
 // node makes a command of a JavaScript action.
@@ -446,7 +457,10 @@ func (r *resolving) node(act *plan.Act, a *action, inputs map[string]string, p p
 		return wrong(problem.Source, problem.Rule, problem.Message, problem.Hint)
 	}
 	program := r.d.cfg.Node
-	if program == "" {
+	switch {
+	case boxed(r.s):
+		program = "node" // the image's: ours needs this machine's libraries
+	case program == "":
 		var err error
 		if program, err = r.d.cfg.LookPath("node", nil); err != nil {
 			if program, err = r.d.cfg.LookPath("node", r.s.Path); err != nil {

@@ -32,7 +32,13 @@ const patience = 20 * time.Second
 // Run runs the suite against executors made by open, which should give
 // commands a short time (under a second) between TERM and KILL.
 func Run(t *testing.T, open func(t *testing.T) executor.Executor) {
-	s := suite{open}
+	RunIn(t, open, func(_ executor.Room, pid int) bool { return Lives(pid) })
+}
+
+// RunIn is Run for executors whose rooms number their processes themselves:
+// lives reports whether one with such a number exists and is no zombie.
+func RunIn(t *testing.T, open func(t *testing.T) executor.Executor, lives func(r executor.Room, pid int) bool) {
+	s := suite{open, lives}
 	for _, c := range []struct {
 		name string
 		test func(*testing.T)
@@ -62,15 +68,19 @@ func Run(t *testing.T, open func(t *testing.T) executor.Executor) {
 }
 
 type suite struct {
-	open func(t *testing.T) executor.Executor
+	open  func(t *testing.T) executor.Executor
+	lives func(r executor.Room, pid int) bool
 }
 
 // place is a room with its directories.
 type place struct {
 	executor.Room
-	dirs plan.Dirs
-	t    *testing.T
+	dirs  plan.Dirs
+	t     *testing.T
+	alive func(r executor.Room, pid int) bool
 }
+
+func (p *place) lives(pid int) bool { return p.alive(p.Room, pid) }
 
 func (s suite) room(t *testing.T) *place {
 	t.Helper()
@@ -88,7 +98,7 @@ func (s suite) room(t *testing.T) *place {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &place{r, dirs, t}
+	p := &place{r, dirs, t, s.lives}
 	t.Cleanup(func() {
 		if err := r.Close(); err != nil {
 			t.Errorf("close room: %v", err)
@@ -118,11 +128,11 @@ func (p *place) run(script string) (executor.Result, string) {
 }
 
 // mustGo waits until none of the processes lives.
-func mustGo(t *testing.T, pids ...int) {
+func (p *place) mustGo(t *testing.T, pids ...int) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for _, pid := range pids {
-		for Lives(pid) {
+		for p.lives(pid) {
 			if time.Now().After(deadline) {
 				t.Fatalf("process %d still lives", pid)
 			}
@@ -398,7 +408,7 @@ func (s suite) cancel(t *testing.T) {
 				t.Fatal("the script did not get going")
 			}
 			for _, pid := range got {
-				if Lives(pid) {
+				if r.lives(pid) {
 					state, parent := stat(strconv.Itoa(pid))
 					t.Errorf("process %d of %v lives although Run has returned: state %s, parent %s, we are %d", pid, got, state, parent, os.Getpid())
 				}
@@ -426,8 +436,8 @@ func (s suite) background(t *testing.T) {
 	r := s.room(t)
 	res, got := r.run(`sleep 1000 & echo $!`)
 	server := pids(t, got)
-	if res.Exit != 0 || res.LeftOver != 1 || !Lives(server[0]) {
-		t.Fatalf("exit %d, %d left over, lives: %t", res.Exit, res.LeftOver, Lives(server[0]))
+	if res.Exit != 0 || res.LeftOver != 1 || !r.lives(server[0]) {
+		t.Fatalf("exit %d, %d left over, lives: %t", res.Exit, res.LeftOver, r.lives(server[0]))
 	}
 	if res, _ := r.run(fmt.Sprintf("kill -0 %d", server[0])); res.Exit != 0 {
 		t.Error("the next step does not find what the first started")
@@ -438,7 +448,7 @@ func (s suite) background(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
-	mustGo(t, server...)
+	r.mustGo(t, server...)
 }
 
 // A background process that prints is neither blocked nor broken when its step
@@ -486,7 +496,7 @@ func (s suite) close(t *testing.T) {
 				t.Error("a step that was ended by Close is not reported as stopped")
 			}
 			for _, pid := range append(pids(t, got), d.pids(t)...) {
-				if Lives(pid) {
+				if r.lives(pid) {
 					state, parent := stat(strconv.Itoa(pid))
 					t.Errorf("process %d lives although Close has returned: state %s, parent %s, we are %d", pid, state, parent, os.Getpid())
 				}
@@ -520,7 +530,7 @@ func (s suite) concurrent(t *testing.T) {
 // goroutines or zombies pile up. It looks at the whole process, so nothing else
 // may run beside it.
 func Leaks(t *testing.T, x executor.Executor) {
-	s := suite{func(*testing.T) executor.Executor { return x }}
+	s := suite{func(*testing.T) executor.Executor { return x }, func(_ executor.Room, pid int) bool { return Lives(pid) }}
 	round := func() {
 		t.Run("round", func(t *testing.T) {
 			r := s.room(t)

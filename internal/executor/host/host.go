@@ -79,6 +79,10 @@ type Options struct {
 
 	// NoCgroups keeps to the search even where control groups could be used.
 	NoCgroups bool
+
+	// Sealed says that all processes end with this one: it is the first of its
+	// name space. No keeper is needed then, nor a shell for it to be.
+	Sealed bool
 }
 
 // Limits bound what the processes of one room may use together. Zero values

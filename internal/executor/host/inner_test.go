@@ -192,7 +192,7 @@ func BenchmarkMeter(b *testing.B) {
 }
 
 func BenchmarkSearchLook(b *testing.B) {
-	y, err := newSearch()
+	y, err := newSearch(false)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -243,7 +243,7 @@ func TestFencesAgain(t *testing.T) {
 }
 
 func BenchmarkStrangers(b *testing.B) {
-	y, err := newSearch()
+	y, err := newSearch(false)
 	if err != nil {
 		b.Fatal(err)
 	}

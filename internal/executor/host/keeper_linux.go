@@ -47,6 +47,9 @@ func startKeeper(attr *syscall.SysProcAttr, script string, args ...string) (*kee
 	return &keeper{pid: pid, pipe: w}, nil
 }
 
+// is reports whether the keeper has that number. No keeper has none.
+func (k *keeper) is(pid int) bool { return k != nil && k.pid == pid }
+
 // dismiss lets the keeper go: at once if there is nothing left to look after,
 // else when it has done what it is there for.
 func (k *keeper) dismiss(quiet bool) error {

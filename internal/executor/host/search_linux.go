@@ -34,7 +34,7 @@ type search struct {
 	id     string
 	self   int
 	sid    int
-	keeper *keeper
+	keeper *keeper // nil when sealed
 	ooms   *ooms
 
 	// starting is held while a first process is started, until it is known;
@@ -48,7 +48,7 @@ type search struct {
 	seen   map[int]*searchFence // processes once found inside a fence
 }
 
-func newSearch() (*search, error) {
+func newSearch(sealed bool) (*search, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("become subreaper: %w", err)
 	}
@@ -58,7 +58,9 @@ func newSearch() (*search, error) {
 	}
 	own, _ := ownCgroup()
 	y := &search{ooms: watchOOM(oomFile(own)), id: rand.Text(), self: os.Getpid(), sid: sid, firsts: map[int]*searchFence{}, seen: map[int]*searchFence{}}
-	y.keeper, err = startKeeper(&syscall.SysProcAttr{Setsid: true}, killMarked, markName+"="+y.id)
+	if !sealed {
+		y.keeper, err = startKeeper(&syscall.SysProcAttr{Setsid: true}, killMarked, markName+"="+y.id)
+	}
 	return y, err
 }
 
@@ -100,7 +102,11 @@ func (y *search) close() error {
 	y.mu.Lock()
 	quiet := y.pens == 0
 	y.mu.Unlock()
-	return errors.Join(y.keeper.dismiss(quiet), unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0))
+	var err error
+	if y.keeper != nil {
+		err = y.keeper.dismiss(quiet)
+	}
+	return errors.Join(err, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0))
 }
 
 type searchPen struct {
@@ -261,7 +267,7 @@ func (f *searchFence) inside() []int {
 		case p.state != 'Z' && (y.orphan(p) || !there[p.ppid] && p.ppid > 0):
 			// An orphan, or one whose parent died while we looked. All others
 			// descend from one of them.
-			in[p.pid] = marked(p.pid, mark, f.many)
+			in[p.pid] = marked(p.pid, mark, f.many) && (p.ppid != y.self || y.settled(p))
 		}
 	}
 	for grown := true; grown; { // descendants; two or three rounds
@@ -401,7 +407,24 @@ func parseStat(data []byte) (p process, ok bool) {
 func (y *search) orphan(p process) bool {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	return p.ppid == y.self && p.sid != y.sid && p.tty == 0 && y.firsts[p.pid] == nil && p.pid != y.keeper.pid
+	return p.ppid == y.self && p.sid != y.sid && p.tty == 0 && y.firsts[p.pid] == nil && !y.keeper.is(p.pid)
+}
+
+// settled is orphan asked again when nothing is just being started: a first
+// process may have done its work before it is known as one, or been waited for
+// since it was looked at.
+func (y *search) settled(p process) bool {
+	y.starting.Lock()
+	defer y.starting.Unlock()
+	if !y.orphan(p) {
+		return false
+	}
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/stat")
+	if err != nil {
+		return false
+	}
+	now, ok := parseStat(data)
+	return ok && now.start == p.start && now.state != 'Z'
 }
 
 // strangers reports whether we have a child that is not accounted for: that may
@@ -424,7 +447,7 @@ func (y *search) strangers(f *searchFence) bool {
 		}
 		for s := range strings.FieldsSeq(string(data)) {
 			pid, err := strconv.Atoi(s)
-			if err != nil || pid == y.keeper.pid {
+			if err != nil || y.keeper.is(pid) {
 				continue
 			}
 			y.mu.Lock()

@@ -13,7 +13,7 @@ import (
 // newYard makes the best fences to be had here.
 func newYard(o Options) (yard, error) {
 	if o.NoCgroups && o.Limits.IsZero() {
-		return orErr(newSearch())
+		return orErr(newSearch(o.Sealed))
 	}
 	y, err := newCgroups(o.Limits)
 	if err == nil {
@@ -22,7 +22,7 @@ func newYard(o Options) (yard, error) {
 	if !o.Limits.IsZero() {
 		return nil, fmt.Errorf("limits need control groups: %w", err)
 	}
-	return orErr(newSearch())
+	return orErr(newSearch(o.Sealed))
 }
 
 // orErr keeps a nil pointer from becoming a yard.

@@ -1,0 +1,192 @@
+package docker
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/record"
+)
+
+// kind says what a message means.
+type kind uint8
+
+// The messages. The number that goes with a message tells which command it is
+// about.
+const (
+	kindBegin  kind = iota + 1 // outside says: beginning, the room's terms
+	kindReady                  // inside says: ready
+	kindRun                    // outside says: order
+	kindOutput                 // inside says: bytes
+	kindCredit                 // outside says: how many more bytes of output it takes, a uvarint
+	kindStop                   // outside says: end the command
+	kindDone                   // inside says: outcome
+	kindEnd                    // outside says: close the room
+	kindGone                   // inside says: problem, "" when the room is closed
+)
+
+// Limits of the line. Both ends keep to them; who does not is not listened to any more.
+const (
+	maxFrame   = 256 << 10 // bytes of one frame
+	maxMessage = 512 << 20 // bytes of a message in many frames
+	window     = 1 << 20   // bytes of output that may be under way for a command
+)
+
+const headerSize = 10 // kind, more, id, length
+
+// beginning is what a room inside is to be.
+type beginning struct {
+	Dirs  plan.Dirs
+	Grace time.Duration
+	// Owner is the user and group that all files in the directories belong to
+	// in the end; root in the container sees to that.
+	Owner [2]int
+}
+
+// ready says that a room inside is open, and who lives there; or why it is not.
+type ready struct {
+	User    [2]int
+	Problem problem
+}
+
+// order is a command and what is to be watched of it.
+type order struct {
+	Command plan.Command
+	Watch   *sight
+}
+
+// sight is trace.Spec without what cannot be sent.
+type sight struct{ Inside, Ignored []string }
+
+// outcome is executor.Result, or why there is none.
+type outcome struct {
+	Exit        int
+	Signal      string
+	Stopped     bool
+	LeftOver    int
+	OOM         bool
+	Observation *record.Observation
+	Problem     problem
+}
+
+// problem is an error on its way through the line.
+type problem struct {
+	Text string
+	Is   cause
+}
+
+// cause is what the other end has to know of an error beside its text.
+type cause uint8
+
+const (
+	causeOther cause = iota
+	causeNotExist
+	causePermission
+)
+
+// line carries messages over a connection. Sending may be done by several
+// goroutines, receiving by one.
+type line struct {
+	conn io.ReadWriteCloser
+	r    *bufio.Reader
+
+	mu  sync.Mutex
+	buf []byte
+
+	parts map[uint64][]byte // of messages that have not wholly come
+	held  int               // bytes in them
+}
+
+func newLine(conn io.ReadWriteCloser) *line {
+	return &line{conn: conn, r: bufio.NewReaderSize(conn, maxFrame), parts: map[uint64][]byte{}}
+}
+
+// send sends a message as it is.
+func (l *line) send(k kind, id uint32, body []byte) error {
+	for {
+		n := min(len(body), maxFrame)
+		more := byte(0)
+		if n < len(body) {
+			more = 1
+		}
+		l.mu.Lock()
+		l.buf = append(l.buf[:0], byte(k), more)
+		l.buf = binary.BigEndian.AppendUint32(l.buf, id)
+		l.buf = binary.BigEndian.AppendUint32(l.buf, uint32(n))
+		l.buf = append(l.buf, body[:n]...)
+		_, err := l.conn.Write(l.buf)
+		l.mu.Unlock()
+		if err != nil || more == 0 {
+			return err
+		}
+		body = body[n:]
+	}
+}
+
+// tell sends a message that is a value.
+func (l *line) tell(k kind, id uint32, v any) error {
+	var b bytes.Buffer
+	if err := gob.NewEncoder(&b).Encode(v); err != nil {
+		return fmt.Errorf("write a message: %w", err)
+	}
+	if b.Len() > maxMessage {
+		return errTooLong
+	}
+	return l.send(k, id, b.Bytes())
+}
+
+var errTooLong = errors.New("the message is too long")
+
+// receive waits for a whole message. The body is valid until the next call.
+func (l *line) receive() (k kind, id uint32, body []byte, err error) {
+	for {
+		var head [headerSize]byte
+		if _, err := io.ReadFull(l.r, head[:]); err != nil {
+			return 0, 0, nil, err
+		}
+		k, more := kind(head[0]), head[1]
+		id := binary.BigEndian.Uint32(head[2:])
+		n := binary.BigEndian.Uint32(head[6:])
+		if n > maxFrame || more > 1 || k < kindBegin || k > kindGone {
+			return 0, 0, nil, errors.New("that is no message of ours")
+		}
+		key := uint64(k)<<32 | uint64(id)
+		part := l.parts[key]
+		if l.held+int(n) > maxMessage {
+			return 0, 0, nil, errTooLong
+		}
+		part = append(part, make([]byte, n)...)
+		if _, err := io.ReadFull(l.r, part[len(part)-int(n):]); err != nil {
+			return 0, 0, nil, err
+		}
+		if more == 1 {
+			l.parts[key] = part
+			l.held += int(n)
+			continue
+		}
+		l.held -= len(part) - int(n)
+		delete(l.parts, key)
+		return k, id, part, nil
+	}
+}
+
+// understand reads a message that is a value. What comes from inside a
+// container is not trusted to be one.
+func understand(body []byte, v any) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("read a message: %v", r)
+		}
+	}()
+	if err := gob.NewDecoder(bytes.NewReader(body)).Decode(v); err != nil {
+		return fmt.Errorf("read a message: %w", err)
+	}
+	return nil
+}

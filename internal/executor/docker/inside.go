@@ -1,0 +1,280 @@
+package docker
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/executor"
+	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/trace"
+)
+
+// Inside is the word by which Fairlead, started in a container, knows that it
+// is the agent there: the first argument.
+const Inside = "inside-container"
+
+// Serve is the agent in a container: with the arguments that the other side
+// has put behind [Inside], it connects back, opens a room with the executor
+// that open makes, and runs there what it is asked to, until the connection
+// ends. Then it ends too, and with it, as its first process, the container.
+// The result is the exit code.
+func Serve(args []string, open func(grace time.Duration) executor.Executor) int {
+	err := errors.New("it is started by Fairlead itself, in containers")
+	switch {
+	case len(args) == 1:
+		err = serve(args[0], open)
+	case len(args) == 4 && args[0] == giveVerb:
+		err = giveTo(args[1], args[2], args[3])
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "fairlead "+Inside+":", err)
+		return 1
+	}
+	return 0
+}
+
+func serve(socket string, open func(grace time.Duration) executor.Executor) error {
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return err
+	}
+	a := &agent{line: newLine(conn), runs: map[uint32]*inner{}}
+	defer a.wait.Wait()
+	defer conn.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	k, _, body, err := a.line.receive()
+	if err != nil {
+		return err
+	}
+	var b beginning
+	if err := understand(body, &b); err != nil || k != kindBegin {
+		return errors.Join(errors.New("that is no beginning"), err)
+	}
+	r := ready{User: [2]int{os.Getuid(), os.Getgid()}}
+	a.gives = r.User[0] == 0 && b.Owner[0] != 0
+	a.begun = b
+	a.room, err = open(b.Grace).Open(ctx, executor.Spec{Dirs: b.Dirs})
+	r.Problem = problemOf(err)
+	if err := errors.Join(err, a.line.tell(kindReady, 0, r)); err != nil {
+		return err
+	}
+	for {
+		k, id, body, err := a.line.receive()
+		if err != nil {
+			// Whoever is left of the steps goes with this process.
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			a.stopAll()
+			return err
+		}
+		switch k {
+		case kindRun:
+			var o order
+			if err := understand(body, &o); err != nil {
+				return err
+			}
+			a.run(ctx, id, &o)
+		case kindStop:
+			if r := a.find(id); r != nil {
+				r.cancel()
+			}
+		case kindCredit:
+			if r := a.find(id); r != nil {
+				n, _ := binary.Uvarint(body)
+				r.credit(int64(n))
+			}
+		case kindEnd:
+			err := errors.Join(a.room.Close(), a.give(nil))
+			if err := a.line.tell(kindGone, 0, problemOf(err)); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// agent runs commands for the other side.
+type agent struct {
+	line  *line
+	room  executor.Room
+	begun beginning
+	gives bool // what root here has made belongs to somebody else in the end
+	wait  sync.WaitGroup
+
+	mu   sync.Mutex
+	runs map[uint32]*inner
+}
+
+func (a *agent) find(id uint32) *inner {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.runs[id]
+}
+
+func (a *agent) stopAll() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range a.runs {
+		r.cancel()
+		r.credit(-1)
+	}
+}
+
+// run begins a command.
+func (a *agent) run(ctx context.Context, id uint32, o *order) {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &inner{line: a.line, id: id, left: window, cancel: cancel}
+	r.more.L = &r.mu
+	a.mu.Lock()
+	a.runs[id] = r
+	a.mu.Unlock()
+	a.wait.Go(func() {
+		defer cancel()
+		var watch *trace.Spec
+		if o.Watch != nil {
+			watch = &trace.Spec{Inside: o.Watch.Inside, Ignored: o.Watch.Ignored}
+		}
+		res, err := a.room.Run(ctx, &o.Command, watch, r)
+		err = errors.Join(err, a.give(res.Observation))
+		a.mu.Lock()
+		delete(a.runs, id)
+		a.mu.Unlock()
+		out := outcome{
+			Exit: res.Exit, Signal: res.Signal, Stopped: res.Stopped, LeftOver: res.LeftOver, OOM: res.OOM,
+			Observation: res.Observation, Problem: problemOf(err),
+		}
+		// If that cannot be said the other side is not there any more.
+		_ = a.line.tell(kindDone, id, &out)
+	})
+}
+
+// give gives what a command made to the owner of the job's directories, for
+// what the next step does outside of the container; without an observation, all
+// that is in them.
+func (a *agent) give(o *record.Observation) error {
+	if !a.gives {
+		return nil
+	}
+	to := a.begun.Owner
+	if o == nil || o.Mechanism == "" || o.LeftOver > 0 {
+		for _, dir := range jobDirs(a.begun.Dirs) {
+			if err := give(to, dir); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, out := range o.Outputs {
+		if out.Kind == record.Nothing || !below(out.Path, jobDirs(a.begun.Dirs)) {
+			continue
+		}
+		if err := os.Lchown(out.Path, to[0], to[1]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// inner is one command while it runs; as a writer, its output.
+type inner struct {
+	line   *line
+	id     uint32
+	cancel context.CancelFunc
+
+	mu   sync.Mutex
+	more sync.Cond // left has grown
+	left int64     // bytes that the other side still takes
+	lost bool      // nobody listens any more
+}
+
+// credit says that the other side takes so many bytes more; -1, that it is gone.
+func (r *inner) credit(n int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n < 0 {
+		r.lost = true
+	}
+	r.left += n
+	r.more.Broadcast()
+}
+
+// Write sends output, as far as the other side takes it.
+func (r *inner) Write(p []byte) (int, error) {
+	done := 0
+	for done < len(p) {
+		r.mu.Lock()
+		for r.left <= 0 && !r.lost {
+			r.more.Wait()
+		}
+		n := min(int64(len(p)-done), r.left, maxFrame)
+		lost := r.lost
+		r.left -= n
+		r.mu.Unlock()
+		if lost {
+			return done, net.ErrClosed
+		}
+		if err := r.line.send(kindOutput, r.id, p[done:done+int(n)]); err != nil {
+			return done, err
+		}
+		done += int(n)
+	}
+	return done, nil
+}
+
+func problemOf(err error) problem {
+	p := problem{}
+	if err == nil {
+		return p
+	}
+	p.Text = err.Error()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		p.Is = causeNotExist
+	case errors.Is(err, fs.ErrPermission):
+		p.Is = causePermission
+	}
+	return p
+}
+
+// giveVerb asks the agent's program for nothing but this: to give all that is
+// in a directory to one user, whoever it belongs to. It is run as root in a
+// container whose own user has left files that ours could not even remove.
+const giveVerb = "give"
+
+func giveTo(user, group, dir string) error {
+	uid, err := strconv.Atoi(user)
+	if err != nil {
+		return err
+	}
+	gid, err := strconv.Atoi(group)
+	if err != nil {
+		return err
+	}
+	return give([2]int{uid, gid}, dir)
+}
+
+func give(to [2]int, dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // it has just gone, or is on a file system that does not let even root in
+		}
+		if owner, ok := ownerOf(d); !ok || owner == to {
+			return nil
+		}
+		if err := os.Lchown(path, to[0], to[1]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+}
