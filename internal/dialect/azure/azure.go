@@ -134,6 +134,23 @@ func (d *Dialect) Compile(ctx context.Context, tree fs.FS, change *plan.Change) 
 	return pipelines, slices.Compact(problems), nil
 }
 
+// CompileFile is [Dialect.Compile] for one file of the tree, wherever it lies
+// and whatever it looks like.
+func (d *Dialect) CompileFile(ctx context.Context, tree fs.FS, file string, change *plan.Change) (*plan.Pipeline, []plan.Problem, error) {
+	settings, _, err := project.Read(tree)
+	if err != nil {
+		return nil, nil, err
+	}
+	body, err := readFile(tree, file)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read pipeline %s: %w", file, err)
+	}
+	c := compiler{d: d, ctx: ctx, tree: tree, change: change, settings: &settings.Azure, named: true}
+	p, _ := c.pipeline(file, body)
+	sortProblems(c.problems)
+	return &p, slices.Compact(c.problems), nil
+}
+
 // pipelineFiles lists the files that may be pipelines, in order.
 func pipelineFiles(tree fs.FS) ([]string, error) {
 	var files []string
@@ -172,6 +189,7 @@ type compiler struct {
 	texts    []plan.Text
 	problems []plan.Problem
 	missing  bool // a template is out of reach
+	named    bool // somebody asked for this very file: it is a pipeline
 }
 
 // pipeline makes the pipeline of a file; ok is false when the file is a
@@ -185,7 +203,7 @@ func (c *compiler) pipeline(file string, body []byte) (p plan.Pipeline, ok bool)
 		p.Start = plan.Start{Why: "the file cannot be read", At: p.Source}
 		return p, true
 	}
-	if isTemplate(file, root) {
+	if !c.named && isTemplate(file, root) {
 		return p, false
 	}
 	p.Source = root.Source
@@ -260,6 +278,7 @@ func (c *compiler) load(r template.Reference) ([]byte, *plan.Problem) {
 	} else {
 		name, ref := c.repository(r.Repository)
 		if body, t.Commit, err = c.d.fetchText(c.ctx, name, ref, r.Path); err != nil {
+			c.missing = true
 			return nil, &plan.Problem{Severity: plan.Warning, Rule: ruleUnreachable,
 				Message: fmt.Sprintf("the template %s of the repository %s cannot be had: %v; what it would add is left out", r.Path, name, err),
 				Hint:    fmt.Sprintf("give a local copy with --action %s=DIR, or see that the repository can be reached", name)}

@@ -142,7 +142,7 @@ func (b *builder) pipeline() []plan.Job {
 	if b.root.Get("jobs") != nil {
 		return b.jobs(b.root.Get("jobs"), l)
 	}
-	if b.root.Get("steps") == nil || len(b.root.Get("steps").Items) == 0 {
+	if b.root.Get("steps") == nil {
 		return nil
 	}
 	return b.jobs(&node{Kind: template.Sequence, Items: []*node{b.single()}, Source: b.root.Source}, l)

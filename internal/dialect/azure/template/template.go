@@ -122,8 +122,12 @@ func (x *Expander) Expand(file string, root *Node) *Expanded {
 		out.Problems = x.problems
 		return out
 	}
-	out.Parameters = x.declared(root.Get("parameters"))
-	c.parameters = x.given(out.Parameters)
+	if p := root.Get("parameters"); p != nil && p.Kind == Mapping {
+		c.parameters = x.bind(p, nil, p.Source) // a template of the old form, by itself
+	} else {
+		out.Parameters = x.declared(p)
+		c.parameters = x.given(out.Parameters)
+	}
 	out.Root = x.pipeline(root, c)
 	out.Problems = x.problems
 	return out
