@@ -64,21 +64,6 @@ type hook struct {
 	Pool  plan.Expr   `json:"pool,omitzero"`
 }
 
-// open reports whether something of the job is known only when it runs.
-func (s *sketch) open() bool {
-	texts := []string{s.Name.Text, s.Pool.Text, s.Timeout.Text, s.ContinueOnError.Text}
-	images := slices.Collect(maps.Values(s.Services))
-	if s.Container != nil {
-		images = append(images, s.Container)
-	}
-	for _, i := range images {
-		texts = append(texts, i.Image, i.Options)
-		texts = append(append(texts, i.Ports...), i.Volumes...)
-		texts = append(texts, slices.Collect(maps.Values(i.Env))...)
-	}
-	return slices.ContainsFunc(texts, runtime)
-}
-
 // data is the sketch as a plan.Deferred keeps it.
 func (s sketch) data() map[string]any {
 	m, _ := plain(s).(map[string]any)

@@ -356,6 +356,10 @@ func (b *builder) job(n *node, name string, l level) plan.Job {
 	if len(inner.readonly) > 0 {
 		job.Values[valueReadonly] = plain(inner.readonly)
 	}
+	if late := n.Get("cancelTimeoutInMinutes"); !late.IsNull() {
+		b.problems = append(b.problems, plan.Problem{Source: late.Source, Severity: plan.Warning, Rule: "unsupported",
+			Message: "cancelTimeoutInMinutes is not looked at: all jobs have the same time to end when they are cancelled"})
+	}
 	s := sketch{
 		Pool: b.pool(inner.pool), Container: b.container(n.Get("container")), Services: b.services(n.Get("services")),
 		Timeout: text(n.Get("timeoutInMinutes")), ContinueOnError: text(n.Get("continueOnError")), Name: expr(n.Get("displayName")),
@@ -392,16 +396,27 @@ func (b *builder) share(job *plan.Job) {
 // complete makes a job concrete if everything is known, and else leaves it
 // deferred.
 func (b *builder) complete(job plan.Job, s sketch) plan.Job {
-	if !s.open() {
-		if err := s.fill(&job, func(x plan.Expr) (string, error) { return x.Text, nil }); err != nil {
-			if p, ok := asProblem(err); ok {
-				b.problems = append(b.problems, *p)
-			}
+	e := &evaluator{s: &plan.Scope{Job: &plan.Job{Env: plainly(job.Env)}}}
+	known := true
+	whole := job
+	err := s.fill(&whole, func(x plan.Expr) (string, error) {
+		text := e.variables().macros(x.Text)
+		known = known && !runtime(text)
+		return text, nil
+	})
+	if known {
+		if p, ok := asProblem(err); ok {
+			b.problems = append(b.problems, *p)
 		}
-		return job
+		return whole
 	}
 	job.Deferred = &plan.Deferred{Kind: deferFields, Source: job.Source, Data: s.data()}
 	return job
+}
+
+// plainly are the variables whose values are known when the file is read.
+func plainly(list []plan.Binding) []plan.Binding {
+	return slices.DeleteFunc(slices.Clone(list), func(v plan.Binding) bool { return strings.Contains(v.Value.Text, "$[") })
 }
 
 // matrix defers a job that becomes a job for each cell.

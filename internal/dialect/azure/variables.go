@@ -64,6 +64,9 @@ func (e *evaluator) variables() *variables {
 			v.set(variable{name: name, value: value, secret: true})
 		}
 	}
+	if token := "System.AccessToken"; v.list[strings.ToLower(token)] == nil {
+		v.set(variable{name: token, secret: true}) // there is no service to be let into
+	}
 	if s.Job != nil {
 		for _, b := range s.Job.Env {
 			x := variable{name: b.Name, value: b.Value.Text}

@@ -104,6 +104,7 @@ func checkout(ctx context.Context, c *call) error {
 			return err
 		}
 		c.say("Your tree as it is is in %s", dst)
+		c.variable("Build.Repository.LocalPath", dst)
 		return c.complete(ctx, dst)
 	}
 	depth, _ := strconv.Atoi(c.input("fetchDepth"))

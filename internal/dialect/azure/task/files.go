@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/depot"
+	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
@@ -39,6 +40,9 @@ func files() []*Task {
 
 // find finds files by patterns relative to a directory; ! takes out again.
 func (c *call) find(dir string, patterns []string, how depot.Search) ([]depot.Found, error) {
+	if c.Scope.Paper {
+		return nil, dialect.ErrPaper
+	}
 	var lines []string
 	for _, p := range patterns {
 		lines = append(lines, depot.Alternatives(strings.ReplaceAll(p, `\`, "/"))...)

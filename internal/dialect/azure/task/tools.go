@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/fairlead-dev/fairlead/internal/depot"
+	"github.com/fairlead-dev/fairlead/internal/dialect"
 )
 
 // tools are the tasks that run a tool, and those that find one.
@@ -81,9 +82,6 @@ func dotnet(c *call) error {
 	if len(patterns) == 0 {
 		return c.commands(strings.TrimSpace("dotnet " + command + " " + arguments))
 	}
-	if c.Scope.Paper { // nobody can say which projects there are
-		return c.commands(strings.TrimSpace("dotnet " + command + " " + strings.Join(patterns, " ") + " " + arguments))
-	}
 	found, err := c.find(c.Scope.Dirs.Workspace, patterns, depot.Search{})
 	if err != nil {
 		return err
@@ -128,7 +126,7 @@ func docker(c *call) error {
 	}
 	repository := c.input("repository")
 	var names []string
-	for _, tag := range append(strings.FieldsFunc(cmp.Or(c.input("tags"), "latest"), func(r rune) bool { return r == '\n' || r == ',' }), []string{}...) {
+	for _, tag := range strings.FieldsFunc(cmp.Or(c.input("tags"), "latest"), func(r rune) bool { return r == '\n' || r == ',' }) {
 		if tag = strings.TrimSpace(tag); repository != "" && tag != "" {
 			names = append(names, repository+":"+tag)
 		}
@@ -136,17 +134,14 @@ func docker(c *call) error {
 	var lines []string
 	if command == "build" || command == "buildAndPush" {
 		pattern := cmp.Or(c.input("Dockerfile"), "**/Dockerfile")
-		file := pattern
-		if !c.Scope.Paper {
-			found, err := c.find(c.Scope.Dirs.Workspace, []string{pattern}, depot.Search{})
-			if err != nil {
-				return err
-			}
-			if len(found) == 0 {
-				return failf("Docker: no Dockerfile matches %s", pattern)
-			}
-			file = found[0].Path
+		found, err := c.find(c.Scope.Dirs.Workspace, []string{pattern}, depot.Search{})
+		if err != nil {
+			return err
 		}
+		if len(found) == 0 {
+			return failf("Docker: no Dockerfile matches %s", pattern)
+		}
+		file := found[0].Path
 		dir := c.input("buildContext")
 		if dir == "" || dir == "**" {
 			dir = filepath.Dir(file)
@@ -183,7 +178,10 @@ func docker(c *call) error {
 func tool(folder, input, program, ask string) func(*call) error {
 	return func(c *call) error {
 		spec := c.input(input, "versionSpec", "version")
-		if file := c.input("versionFilePath"); file != "" && !c.Scope.Paper {
+		if file := c.input("versionFilePath"); file != "" {
+			if c.Scope.Paper {
+				return dialect.ErrPaper
+			}
 			body, err := os.ReadFile(c.path(file))
 			if err != nil {
 				return failf("%s: the version file cannot be read: %v", c.task.Name, err)
