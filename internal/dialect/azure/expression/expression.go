@@ -29,7 +29,7 @@ import (
 const (
 	maxLength = 21_000  // bytes
 	maxDepth  = 50      // calls and indexes inside one another
-	maxSize   = 4 << 20 // bytes of one text that an expression makes
+	maxSize   = 1 << 20 // bytes of one text that an expression makes
 )
 
 // Error tells the author of an expression what is wrong with it.

@@ -245,7 +245,7 @@ func (x *Expander) call(key string, root *Node, ref, args *entry) *frame {
 			x.entries(value, args.frame, func(e entry) { given = append(given, e) })
 		}
 	}
-	c.parameters = x.bind(root.Get("parameters"), given, ref.value.Source)
+	c.parameters = x.bind(root.Get("parameters"), given, ref.value.Source, c.depth)
 	return c
 }
 
@@ -381,8 +381,9 @@ func undeclared(key string) error {
 	return &expression.Error{Message: fmt.Sprintf("there is no parameter '%s'", Clip(key)), Hint: "declare it under parameters:", Offset: -1}
 }
 
-// bind gives the parameters of a template their values.
-func (x *Expander) bind(declared *Node, given []entry, at plan.Source) *expression.Object {
+// bind gives the parameters of a template their values. depth is that of the
+// template among others.
+func (x *Expander) bind(declared *Node, given []entry, at plan.Source, depth int) *expression.Object {
 	o := &expression.Object{}
 	if declared == nil || declared.Kind != Sequence {
 		if declared != nil && declared.Kind == Mapping {
@@ -412,7 +413,7 @@ func (x *Expander) bind(declared *Node, given []entry, at plan.Source) *expressi
 		case i >= 0:
 			o.Set(p.Name, x.convert(p, given[i].value, given[i].frame))
 		case p.Default != nil:
-			o.Set(p.Name, x.convert(p, p.Default, &frame{file: p.Source.File, parameters: o, variables: &expression.Object{}}))
+			o.Set(p.Name, x.convert(p, p.Default, &frame{file: p.Source.File, parameters: o, variables: &expression.Object{}, depth: depth}))
 		default:
 			x.report(at, "parameters", fmt.Sprintf("A value for the '%s' parameter must be provided.", Clip(p.Name)), "give it below parameters:")
 			o.Set(p.Name, nil)

@@ -36,6 +36,8 @@ const (
 	maxNesting  = 100     // templates inside one another; the service's own limit
 	maxExpanded = 250_000 // values that the whole comes to
 	maxLooped   = 50      // each inside one another
+
+	bytesPerNode = 256 // that a text which was made counts as one value more
 )
 
 // Reference names a template.
@@ -123,7 +125,7 @@ func (x *Expander) Expand(file string, root *Node) *Expanded {
 		return out
 	}
 	if p := root.Get("parameters"); p != nil && p.Kind == Mapping {
-		c.parameters = x.bind(p, nil, p.Source) // a template of the old form, by itself
+		c.parameters = x.bind(p, nil, p.Source, 0) // a template of the old form, by itself
 	} else {
 		out.Parameters = x.declared(p)
 		c.parameters = x.given(out.Parameters)
@@ -168,6 +170,9 @@ func (x *Expander) value(n *Node, c *frame) (v any, ok bool) {
 	if err != nil {
 		x.add(*Problem(n, err))
 		return nil, false
+	}
+	if text, ok := v.(string); ok {
+		x.nodes += len(text) / bytesPerNode
 	}
 	return v, true
 }
@@ -384,11 +389,14 @@ func (x *Expander) items(n *Node, c *frame, yield func(*Node, *frame)) {
 				x.add(*Problem(f.Key, err))
 				continue
 			}
-			if frames, ok := x.enter(f.Key, d, &was, c); ok {
-				for _, inner := range frames {
-					x.spread(f.Value, inner, yield)
+			// A mapping below each is filled round by round, and is one item.
+			if d.word != "each" || f.Value.Kind != Mapping {
+				if frames, ok := x.enter(f.Key, d, &was, c); ok {
+					for _, inner := range frames {
+						x.spread(f.Value, inner, yield)
+					}
+					continue
 				}
-				continue
 			}
 		}
 		was = chain{}
