@@ -275,21 +275,22 @@ func duration() kind[time.Duration] {
 
 // schema is as much of JSON Schema as the table needs.
 type schema struct {
-	Draft       string            `json:"$schema,omitempty"`
-	Title       string            `json:"title,omitempty"`
-	Description string            `json:"description,omitempty"`
-	Type        types             `json:"type,omitempty"`
-	Enum        []string          `json:"enum,omitempty"`
-	Pattern     string            `json:"pattern,omitempty"`
-	MinLength   int               `json:"minLength,omitempty"`
-	Not         *schema           `json:"not,omitempty"`
-	Examples    []any             `json:"examples,omitempty"`
-	Items       *schema           `json:"items,omitempty"`
-	MaxItems    int               `json:"maxItems,omitempty"`
-	Properties  properties        `json:"properties,omitempty"`
-	Required    []string          `json:"required,omitempty"`
-	Closed      closed            `json:"additionalProperties,omitempty"`
-	AllOf       []json.RawMessage `json:"allOf,omitempty"`
+	Draft       string             `json:"$schema,omitempty"`
+	Title       string             `json:"title,omitempty"`
+	Description string             `json:"description,omitempty"`
+	Type        types              `json:"type,omitempty"`
+	Enum        []string           `json:"enum,omitempty"`
+	Pattern     string             `json:"pattern,omitempty"`
+	MinLength   int                `json:"minLength,omitempty"`
+	Not         *schema            `json:"not,omitempty"`
+	Examples    []any              `json:"examples,omitempty"`
+	Items       *schema            `json:"items,omitempty"`
+	MaxItems    int                `json:"maxItems,omitempty"`
+	Properties  properties         `json:"properties,omitempty"`
+	Named       map[string]*schema `json:"patternProperties,omitempty"`
+	Required    []string           `json:"required,omitempty"`
+	Closed      closed             `json:"additionalProperties,omitempty"`
+	AllOf       []json.RawMessage  `json:"allOf,omitempty"`
 
 	words string // what the value is called: "a length of time"
 	way   string // what to write

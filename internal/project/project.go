@@ -49,6 +49,7 @@ const rule = "fairlead-yaml"
 // File is what fairlead.yaml says. The zero File is that of a project without
 // one.
 type File struct {
+	Azure     Azure
 	Pipelines Pipelines
 	Reuse     Reuse
 	GitLab    GitLab
@@ -56,6 +57,8 @@ type File struct {
 
 func file() kind[File] {
 	return mapping("sections",
+		at("azure", func(f *File) *Azure { return &f.Azure }, azure(),
+			"What Azure Pipelines keep on their server: variable groups, and what stands for tasks of the marketplace."),
 		at("pipelines", func(f *File) *Pipelines { return &f.Pipelines }, pipelines(),
 			"Which of the pipeline files count."),
 		at("reuse", func(f *File) *Reuse { return &f.Reuse }, reuse(),
