@@ -128,6 +128,7 @@ it at once.`,
 	f := c.Flags()
 	f.SortFlags = false
 	f.StringArrayVar(&o.order.Jobs, "job", nil, "run only this `job` and what it needs")
+	f.StringArrayVar(&o.order.Play, "play", nil, "let this manual `job` run, as --job does, beside all the others")
 	f.StringVar(&o.order.Event, "event", "", "the `event` to answer to (default push, then pull_request)")
 	f.StringVar(&o.order.EventFile, "event-file", "", "JSON `file` with the event's payload")
 	f.StringArrayVar(&o.inputs, "input", nil, "`NAME=VALUE` of an input of the workflow")

@@ -86,6 +86,7 @@ type Order struct {
 	Env       map[string]string
 	Matrix    map[string][]string
 	Jobs      []string // only these and what they need
+	Play      []string // jobs that wait for a person to ask for them, beside those in Jobs
 	Parallel  int
 	Retry     int
 	InPlace   bool
@@ -293,6 +294,13 @@ func (p *Prepared) known() string {
 
 // narrow keeps only the jobs that were asked for and what they need.
 func (p *Prepared) narrow() error {
+	for _, name := range p.Order.Play {
+		if !slices.ContainsFunc(p.Chosen, func(pl *plan.Pipeline) bool {
+			return slices.ContainsFunc(pl.Jobs, func(j plan.Job) bool { return j.ID == name || j.Name == name })
+		}) {
+			return p.noJob(name)
+		}
+	}
 	if len(p.Order.Jobs) == 0 {
 		return nil
 	}
@@ -335,17 +343,22 @@ func (p *Prepared) narrow() error {
 	}
 	p.Chosen = chosen
 	if len(missing) > 0 {
-		var known []string
-		for _, pl := range p.Pipelines {
-			for _, j := range pl.Jobs {
-				known = append(known, j.ID)
-			}
-		}
-		slices.Sort(known)
-		return &UsageError{Message: fmt.Sprintf("no workflow that is to run has a job %q", missing[0]),
-			Hint: "known jobs are " + strings.Join(slices.Compact(known), ", ")}
+		return p.noJob(missing[0])
 	}
 	return nil
+}
+
+// noJob says that nothing that is to run has a job of this name.
+func (p *Prepared) noJob(name string) error {
+	var known []string
+	for _, pl := range p.Pipelines {
+		for _, j := range pl.Jobs {
+			known = append(known, j.ID)
+		}
+	}
+	slices.Sort(known)
+	return &UsageError{Message: fmt.Sprintf("no workflow that is to run has a job %q", name),
+		Hint: "known jobs are " + strings.Join(slices.Compact(known), ", ")}
 }
 
 // ProblemsOf are the problems of one pipeline's files.
@@ -368,7 +381,7 @@ func (p *Prepared) ProblemsOf(pl *plan.Pipeline) []plan.Problem {
 // settings are what is kept of an order so that it can be repeated.
 func (l *Launcher) settings(o Order, inputs map[string]any) record.Settings {
 	return record.Settings{
-		Jobs: o.Jobs, Matrix: o.Matrix, Inputs: inputs, Vars: o.Vars, Env: o.Env,
+		Jobs: o.Jobs, Play: o.Play, Matrix: o.Matrix, Inputs: inputs, Vars: o.Vars, Env: o.Env,
 		Secrets: slices.Sorted(maps.Keys(o.Secrets)), Parallel: o.Parallel, Retry: o.Retry,
 		InPlace: o.InPlace, NoReuse: o.NoReuse, Verify: o.Verify, Actions: l.Actions,
 	}
