@@ -2,10 +2,6 @@ package groovy
 
 // Declarations whose bodies come next: this file goes away.
 
-// Parse reads a file. It always returns a Script; what is wrong is told by
-// problems, and a script with problems must not be run.
-func Parse(file, src string) (*Script, []*Problem) { return nil, nil }
-
 // Thrown is an exception on its way up.
 type Thrown struct {
 	Object *Object
@@ -104,5 +100,3 @@ func FromGo(v any) Value { return nil }
 // ParseJSON reads JSON as JsonSlurper does; FormatJSON writes it as JsonOutput.
 func ParseJSON(text string) (Value, error)                        { return nil, nil }
 func (t *Thread) FormatJSON(v Value, pretty bool) (string, error) { return "", nil }
-
-func lastPart(name string) string { return name }

@@ -106,7 +106,6 @@ type (
 		Span
 		X    Expr
 		Args []Expr
-		Safe bool // ?[
 	}
 
 	// CallExpr is a call in any of its forms: foo(1), foo 1, x.foo(a: 1) {},

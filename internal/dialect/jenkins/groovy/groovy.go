@@ -39,8 +39,8 @@ const (
 	MaxSource = 4 << 20
 	// MaxNesting of brackets, blocks and operators while parsing.
 	MaxNesting = 400
-	// maxProblems that are reported of one file.
-	maxProblems = 20
+	// maxHoleDepth is how deep strings may be nested in the holes of strings.
+	maxHoleDepth = 50
 )
 
 // Script is one parsed file. It never changes and is safe for concurrent use.
