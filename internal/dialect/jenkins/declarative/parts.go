@@ -218,7 +218,8 @@ func (r *reader) environment(call *groovy.CallExpr, b *groovy.ClosureExpr) []Var
 			r.report(target, "environment", fmt.Sprintf("[%v] is a constant expression, but it should be a variable expression", target.Value), "write the name without quotes")
 			continue
 		case *groovy.BinaryExpr:
-			r.report(target, "environment", fmt.Sprintf("(%s) is a binary expression, but it should be a variable expression", clip(r.s.Text(target))), "a name has letters, digits and _")
+			r.report(target, "environment", fmt.Sprintf("(%s %s %s) is a binary expression, but it should be a variable expression",
+				clip(r.s.Text(target.X)), target.Op, clip(r.s.Text(target.Y))), "a name has letters, digits and _")
 			continue
 		default:
 			r.report(stmt, "environment", fmt.Sprintf("%q is not a valid environment expression. Use \"key = value\" pairs with valid Java/shell keys.", clip(r.s.Text(stmt))), "")
@@ -310,7 +311,7 @@ func (r *reader) tools(call *groovy.CallExpr, b *groovy.ClosureExpr) []Tool {
 			r.report(c, "tool", fmt.Sprintf("Too many arguments for tool %q", c.Name), "")
 			continue
 		case !slices.Contains(known, c.Name) && !strings.Contains(c.Name, "."):
-			r.report(c, "tool", fmt.Sprintf("Invalid tool type %q. Valid tool types: %s", c.Name, bracketed(known)), near(c.Name, known))
+			r.unknown(c, "tool", c.Name, known)
 			continue
 		}
 		var name groovy.Expr
@@ -405,10 +406,22 @@ func (r *reader) types(calls []Call, what string, known map[string]symbol) {
 	for _, c := range calls {
 		sym, ok := known[c.Name]
 		if !ok {
-			r.report(c.Expr, what, fmt.Sprintf("Invalid %s type %q. Valid %s types: %s", what, c.Name, what, bracketed(sortedNames(known))), near(c.Name, sortedNames(known)))
+			r.unknown(c.Expr, what, c.Name, sortedNames(known))
 			continue
 		}
 		r.arguments(c.Expr, sym, what)
+	}
+}
+
+// unknown reports the name of a kind that is not known. It may be a plug-in's:
+// an option, a trigger or a tool that nobody knows keeps no pipeline from
+// running, unless it looks like a slip.
+func (r *reader) unknown(n groovy.Node, what, name string, known []string) {
+	hint := near(name, known)
+	r.report(n, what, fmt.Sprintf("Invalid %s type %q. Valid %s types: %s", what, name, what, bracketed(known)), hint)
+	if last := &r.problems[len(r.problems)-1]; hint == "" && what != "parameter" {
+		last.Severity = plan.Warning
+		last.Hint = "if it is a plug-in's, it has no effect here"
 	}
 }
 

@@ -99,9 +99,7 @@ func blocked() map[string]string {
 
 // parameterTypes are what parameters may hold.
 func parameterTypes() map[string]symbol {
-	name, about := may("name", text), may("description", text)
-	named := must("name", text)
-	_ = name
+	named, about := must("name", text), may("description", text)
 	return map[string]symbol{
 		"booleanParam": takes(named, may("defaultValue", boolean), about),
 		"choice":       takes(named, may("choices", anything), about),
@@ -113,12 +111,10 @@ func parameterTypes() map[string]symbol {
 		"string":       takes(named, may("defaultValue", text), about, may("trim", boolean)),
 		"stringParam":  takes(named, may("defaultValue", text), about, may("trim", boolean)),
 		// Of plug-ins.
-		"activeChoice": {open: true}, "activeChoiceParam": {open: true}, "activeChoiceHtml": {open: true}, "reactiveChoice": {open: true},
-		"base64File": {open: true}, "stashedFile": {open: true}, "extendedChoice": {open: true}, "gitParameter": {open: true},
-		"listGitBranches": {open: true}, "validatingString": {open: true}, "imageTag": {open: true}, "persistentString": {open: true},
-		"persistentBoolean": {open: true}, "persistentChoice": {open: true}, "persistentText": {open: true}, "hidden": {open: true},
-		"nonStoredPassword": {open: true}, "separator": {open: true}, "nodeParameter": {open: true}, "labelParam": {open: true},
-		"gitParam": {open: true}, "editableChoice": {open: true}, "jobParam": {open: true}, "listSubversionTags": {open: true},
+		"activeChoice": {open: true}, "activeChoiceHtml": {open: true}, "reactiveChoice": {open: true}, "base64File": {open: true}, "stashedFile": {open: true},
+		"extendedChoice": {open: true}, "gitParameter": {open: true}, "listGitBranches": {open: true}, "validatingString": {open: true}, "imageTag": {open: true},
+		"persistentString": {open: true}, "persistentBoolean": {open: true}, "persistentChoice": {open: true}, "persistentText": {open: true},
+		"nonStoredPassword": {open: true}, "hidden": {open: true}, "separator": {open: true}, "nodeParameter": {open: true}, "labelParam": {open: true},
 	}
 }
 
@@ -131,57 +127,46 @@ func triggerTypes() map[string]symbol {
 		"githubPush": takes(),
 		// Of plug-ins.
 		"GenericTrigger": {open: true}, "gitlab": {open: true}, "bitbucketPush": {open: true}, "bitBucketTrigger": {open: true}, "bitbucketTriggers": {open: true},
-		"bitbucket": {open: true}, "issueCommentTrigger": {open: true}, "parameterizedCron": {open: true}, "gerrit": {open: true},
-		"githubPullRequests": {open: true}, "githubBranches": {open: true}, "urlTrigger": {open: true}, "eventTrigger": {open: true}, "dockerHubTrigger": {open: true},
-		"snapshotDependencies": {open: true}, "pullRequestReview": {open: true}, "giteaPush": {open: true}, "ciBuildTrigger": {open: true},
-		"fsTrigger": {open: true}, "startupTrigger": {open: true}, "registryWebhook": {open: true}, "rocketchat": {open: true}, "jobCacher": {open: true},
-		"artifactoryTrigger": {open: true}, "GerritTrigger": {open: true}, "issueCommentTriggers": {open: true}, "pullRequestComment": {open: true},
+		"issueCommentTrigger": {open: true}, "parameterizedCron": {open: true}, "gerrit": {open: true}, "githubPullRequests": {open: true},
+		"githubBranches": {open: true}, "URLTrigger": {open: true}, "eventTrigger": {open: true}, "giteaPush": {open: true}, "pullRequestReview": {open: true},
+		"snapshotDependencies": {open: true}, "startupTrigger": {open: true}, "dockerHubTrigger": {open: true},
 	}
 }
 
 // optionTypes are what the options of a pipeline may hold.
 func optionTypes() map[string]symbol {
 	m := map[string]symbol{
-		"buildDiscarder":                takes(must("strategy", anything)),
-		"checkoutToSubdirectory":        takes(must("subdirectory", text)),
-		"disableConcurrentBuilds":       takes(may("abortPrevious", boolean)),
-		"disableRestartFromStage":       takes(),
-		"disableResume":                 takes(),
-		"durabilityHint":                takes(must("hint", anything)),
-		"newContainerPerStage":          takes(),
-		"overrideIndexTriggers":         takes(must("enableTriggers", boolean)),
-		"parallelsAlwaysFailFast":       takes(may("value", boolean)),
-		"preserveStashes":               takes(may("buildCount", number)),
-		"quietPeriod":                   takes(may("quietPeriod", number)),
-		"rateLimitBuilds":               takes(must("throttle", anything)),
-		"rateLimit":                     takes(must("throttle", anything)),
-		"skipDefaultCheckout":           takes(may("value", boolean)),
-		"skipStagesAfterUnstable":       takes(may("value", boolean)),
-		"retry":                         steps()["retry"],
-		"timeout":                       steps()["timeout"],
-		"timestamps":                    takes(),
-		"catchError":                    steps()["catchError"],
-		"warnError":                     steps()["warnError"],
-		"withEnv":                       steps()["withEnv"],
-		"buildBlocker":                  {open: true},
-		"githubProjectProperty":         {open: true},
-		"skipDefaultCheckoutIfNotFirst": {open: true},
+		"buildDiscarder":          takes(must("strategy", anything)),
+		"checkoutToSubdirectory":  takes(must("subdirectory", text)),
+		"disableConcurrentBuilds": takes(may("abortPrevious", boolean)),
+		"disableRestartFromStage": takes(),
+		"disableResume":           takes(),
+		"durabilityHint":          takes(must("hint", anything)),
+		"newContainerPerStage":    takes(),
+		"overrideIndexTriggers":   takes(must("enableTriggers", boolean)),
+		"parallelsAlwaysFailFast": takes(may("value", boolean)),
+		"preserveStashes":         takes(may("buildCount", number)),
+		"quietPeriod":             takes(may("quietPeriod", number)),
+		"rateLimitBuilds":         takes(must("throttle", anything)),
+		"rateLimit":               takes(must("throttle", anything)),
+		"skipDefaultCheckout":     takes(may("value", boolean)),
+		"skipStagesAfterUnstable": takes(may("value", boolean)),
+		"retry":                   steps()["retry"],
+		"timeout":                 steps()["timeout"],
+		"timestamps":              takes(),
+		"catchError":              steps()["catchError"],
+		"warnError":               steps()["warnError"],
+		"withEnv":                 steps()["withEnv"],
 	}
+	// Of plug-ins: their parameters are taken as they are.
 	for _, name := range []string{
-		"ansiColor", "authorizationMatrix", "bitbucketSourceConnection", "buildUser", "cache", "copyArtifactPermission", "customWorkspace", "disableDeferredWipeout",
-		"dockerNode", "gitConnection", "gitLabConnection", "githubProject", "giteaConnection", "gitlabBuilds", "gitlabCommitStatus", "jiraSite", "jobCacher",
-		"listView", "lock", "lockableResources", "logstash", "newRelic", "office365ConnectorWebhooks", "parameters", "pipelineTriggers", "podTemplate",
-		"rebuild", "reportPortal", "script", "sidebarLinks", "skipPublishingChecks", "slackNotifier", "throttle", "throttleJobProperty", "throttleConcurrentBuilds", "triggers",
-		"useGitLabConnection", "withAWS", "withChecks", "withCredentials", "withFolderProperties", "withMaven", "withSonarQubeEnv", "wrap", "wrappers", "xvfb",
-		"node", "sshagent", "configFileProvider", "container", "withDockerContainer", "withDockerRegistry", "dir", "ws", "nodejs", "withGradle", "tool", "hidden", "publishChecks",
-		"checkoutToSubdir", "echo", "quietperiod", "projectNaming", "preserveBuild", "enableConcurrentBuilds", "datadog", "stopOnFailedBuild", "withVault", "withEnvironment", "retryOnce",
+		"ansiColor", "authorizationMatrix", "bitbucketSourceConnection", "buildBlocker", "copyArtifactPermission", "dir", "disableDeferredWipeout",
+		"githubProjectProperty", "gitLabConnection", "gitlabBuilds", "gitlabCommitStatus", "giteaConnection", "jiraSite", "lock", "lockableResources",
+		"logstash", "office365ConnectorWebhooks", "podTemplate", "rebuild", "sidebarLinks", "skipPublishingChecks", "sshagent", "throttle",
+		"throttleJobProperty", "withAWS", "withChecks", "withCredentials", "withDockerRegistry", "withFolderProperties", "withGradle", "withMaven",
+		"withSonarQubeEnv", "withVault", "wrap", "ws", "xvfb", "configFileProvider", "datadog", "nodejs", "cache",
 	} {
-		if _, known := m[name]; !known {
-			m[name] = symbol{open: true}
-		}
-	}
-	for _, no := range []string{"echo", "node", "script"} {
-		delete(m, no)
+		m[name] = symbol{open: true}
 	}
 	return m
 }
@@ -203,8 +188,8 @@ func jobOnly() []string {
 // toolTypes are what tools may hold.
 func toolTypes() []string {
 	return []string{
-		"allure", "ant", "docker", "dockerTool", "dotnetsdk", "git", "go", "gradle", "groovy", "jdk", "jgit", "jgitapache", "maven", "msbuild",
-		"nodejs", "oc", "python", "ruby", "sbt", "scala", "snyk", "sonarQube", "sonar", "terraform", "xcode", "custom", "kubectl", "conan", "cmake",
+		"allure", "ant", "cmakeinstallation", "custom", "dockerTool", "dotnetsdk", "git", "go", "gradle", "groovy", "jdk", "jgit", "jgitapache", "maven", "msbuild",
+		"nodejs", "oc", "sbt", "scala", "snyk", "terraform",
 	}
 }
 
