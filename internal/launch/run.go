@@ -53,7 +53,7 @@ func (l *Launcher) Run(ctx context.Context, p *Prepared, pl *plan.Pipeline, w Wa
 		return Result{Pipeline: pl, Problems: problems}, nil
 	}
 	return l.begin(ctx, start{
-		dialect: d, tree: p.Tree, pipeline: pl, change: p.Change, attempt: 1,
+		dialect: d, tree: p.Tree, pipeline: pl, change: p.ChangeFor(pl), attempt: 1,
 		settings: l.settings(p.Order, inputs), secrets: p.Order.Secrets,
 	}, w)
 }
@@ -70,7 +70,7 @@ func (l *Launcher) Plan(ctx context.Context, p *Prepared, pl *plan.Pipeline, o *
 	if plan.Errors(problems) {
 		return e, problems, nil
 	}
-	s := start{dialect: d, tree: p.Tree, pipeline: pl, change: p.Change, attempt: 1, settings: l.settings(p.Order, inputs), origin: o}
+	s := start{dialect: d, tree: p.Tree, pipeline: pl, change: p.ChangeFor(pl), attempt: 1, settings: l.settings(p.Order, inputs), origin: o}
 	if err := l.identify(ctx, &s); err != nil {
 		return e, nil, err
 	}
