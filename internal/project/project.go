@@ -49,12 +49,15 @@ const rule = "fairlead-yaml"
 // File is what fairlead.yaml says. The zero File is that of a project without
 // one.
 type File struct {
+	Jenkins   Jenkins
 	Pipelines Pipelines
 	Reuse     Reuse
 }
 
 func file() kind[File] {
 	return mapping("sections",
+		at("jenkins", func(f *File) *Jenkins { return &f.Jenkins }, jenkins(),
+			"What a Jenkinsfile takes from the installation that it is written for."),
 		at("pipelines", func(f *File) *Pipelines { return &f.Pipelines }, pipelines(),
 			"Which of the pipeline files count."),
 		at("reuse", func(f *File) *Reuse { return &f.Reuse }, reuse(),

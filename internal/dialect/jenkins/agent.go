@@ -19,9 +19,8 @@ import (
 // temporary directory, so that a pipeline that forgets to stash fails here as
 // it does there.
 type nodes struct {
-	home  string
-	all   []*node
-	first string // the label that has home
+	home string
+	all  []*node
 }
 
 // node is a node while a block runs in it, or one that is free.

@@ -33,8 +33,8 @@ func throwables() map[string]string {
 		interruptedException: "java.lang.InterruptedException",
 		noCredentials:        abortException,
 		missingContext:       "java.lang.Exception",
-		"org.jenkinsci.plugins.scriptsecurity.sandbox.RejectedAccessException":     "java.lang.SecurityException",
-		"org.jenkinsci.plugins.workflow.actions.ErrorAction$ErrorId":               "java.lang.Exception",
+		"org.jenkinsci.plugins.scriptsecurity.sandbox.RejectedAccessException":      "java.lang.SecurityException",
+		"org.jenkinsci.plugins.workflow.actions.ErrorAction$ErrorId":                "java.lang.Exception",
 		"org.jenkinsci.plugins.workflow.steps.TimeoutStepExecution$ExceededTimeout": "java.lang.Exception",
 	}
 }
@@ -76,6 +76,8 @@ type build struct {
 	effects   plan.Effects
 	artifacts map[string]int
 	milestone int64
+	rows      map[string]stepRow
+	settings  *settings
 }
 
 // fatal is an error that no script may catch: of the engine, or of ours.

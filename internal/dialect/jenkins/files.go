@@ -258,7 +258,9 @@ func findFiles(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
 // foundFile is a file that findFiles found; as a text it is its path.
 type foundFile struct{ of *groovy.Map }
 
-func (foundFile) ClassName() string { return "org.jenkinsci.plugins.pipeline.utility.steps.fs.FileWrapper" }
+func (foundFile) ClassName() string {
+	return "org.jenkinsci.plugins.pipeline.utility.steps.fs.FileWrapper"
+}
 func (v foundFile) Get(c *groovy.Call) (groovy.Value, error) {
 	if value, ok := v.of.Text(c.Name); ok {
 		return value, nil

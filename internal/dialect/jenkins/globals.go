@@ -161,7 +161,9 @@ func (b *build) known(f *frame) map[string]string {
 // jenkinsURL stands for the address of a Jenkins that there is not.
 const jenkinsURL = "http://jenkins.invalid/"
 
-func jobURL(job string) string { return jenkinsURL + "job/" + strings.ReplaceAll(job, "/", "/job/") + "/" }
+func jobURL(job string) string {
+	return jenkinsURL + "job/" + strings.ReplaceAll(job, "/", "/job/") + "/"
+}
 
 // jobName is what Jenkins would call the job: the repository and the branch.
 func jobName(p *plan.Pipeline, c *plan.Change) string {
@@ -462,9 +464,9 @@ func (v *causeValue) Invoke(c *groovy.Call) (groovy.Value, error) {
 // resultValue is hudson.model.Result.SUCCESS and its like.
 type resultValue struct{ result result }
 
-func (resultValue) ClassName() string                                 { return "hudson.model.Result" }
-func (resultValue) Set(*groovy.Call, groovy.Value) error              { return groovy.ErrMissing }
-func (v resultValue) Get(c *groovy.Call) (groovy.Value, error)        { return nil, groovy.ErrMissing }
+func (resultValue) ClassName() string                          { return "hudson.model.Result" }
+func (resultValue) Set(*groovy.Call, groovy.Value) error       { return groovy.ErrMissing }
+func (v resultValue) Get(c *groovy.Call) (groovy.Value, error) { return nil, groovy.ErrMissing }
 func (v resultValue) Invoke(c *groovy.Call) (groovy.Value, error) {
 	switch c.Name {
 	case "toString", "name":

@@ -266,9 +266,9 @@ func remoteOf(c *groovy.Call, m *groovy.Map) (url, branch, subdir string) {
 // dockerObject is docker.
 type dockerObject struct{ b *build }
 
-func (dockerObject) ClassName() string                               { return "org.jenkinsci.plugins.docker.workflow.Docker" }
-func (dockerObject) Get(*groovy.Call) (groovy.Value, error)          { return nil, groovy.ErrMissing }
-func (dockerObject) Set(*groovy.Call, groovy.Value) error            { return groovy.ErrMissing }
+func (dockerObject) ClassName() string                      { return "org.jenkinsci.plugins.docker.workflow.Docker" }
+func (dockerObject) Get(*groovy.Call) (groovy.Value, error) { return nil, groovy.ErrMissing }
+func (dockerObject) Set(*groovy.Call, groovy.Value) error   { return groovy.ErrMissing }
 func (d dockerObject) Invoke(c *groovy.Call) (groovy.Value, error) {
 	b, f := d.b, frameOf(c.Context())
 	text := func(i int) (string, error) {

@@ -726,7 +726,7 @@ func inputStep(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
 			}
 		}
 	}
-	answers, err := b.ask(c, f, a.text("id"), a.text("message"), a.text("ok"), params)
+	answers, err := b.answer(c, f, a.text("id"), a.text("message"), a.text("ok"), params)
 	if err != nil {
 		return nil, err
 	}
@@ -744,9 +744,9 @@ func inputStep(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
 	return answers, nil
 }
 
-// ask is the answer to a question, by parameter. A question is answered yes
+// answer is the answer to a question, by parameter. A question is answered yes
 // when a person asked for it by name (--play), and its parameters by --input.
-func (b *build) ask(c *groovy.Call, f *frame, id, message, ok string, params []*groovy.Map) (*groovy.Map, error) {
+func (b *build) answer(c *groovy.Call, f *frame, id, message, ok string, params []*groovy.Map) (*groovy.Map, error) {
 	f.say(message)
 	if ok == "" {
 		ok = "Proceed"
@@ -851,4 +851,3 @@ func validateStep(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
 	}
 	return false, nil
 }
-

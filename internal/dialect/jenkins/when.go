@@ -286,4 +286,3 @@ func (m *model) changelog(t *groovy.Thread, f *frame, main func(string) (string,
 	}
 	return false, nil
 }
-
