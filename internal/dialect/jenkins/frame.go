@@ -20,21 +20,22 @@ import (
 // around it, which it leaves as it is. The frame of running code is in the
 // context of its thread.
 type frame struct {
-	do     dialect.Doer
-	log    io.Writer
-	ctx    context.Context // ends with a timeout, a failed sibling, the run
-	keys   *keys
-	env    *layer
-	lazy   *lazyEnv // of the environment block that is being evaluated
-	path   []string // in front of PATH, newest first
-	node   *node    // nil outside of a node
-	dir    string   // absolute; where relative names begin
-	place  *plan.Container
-	stage  *stageResult
-	branch string // in front of lines of a branch of a scripted parallel
-	quiet  bool   // what is printed was printed before: the run is resumed
-	checks bool   // a checkout was done in this node
-	masks  []string
+	do       dialect.Doer
+	log      io.Writer
+	ctx      context.Context // ends with a timeout, a failed sibling, the run
+	keys     *keys
+	env      *layer
+	lazy     *lazyEnv // of the environment block that is being evaluated
+	path     []string // in front of PATH, newest first
+	node     *node    // nil outside of a node
+	dir      string   // absolute; where relative names begin
+	place    *plan.Container
+	stage    *stageResult
+	registry string
+	branch   string // in front of lines of a branch of a scripted parallel
+	quiet    bool   // what is printed was printed before: the run is resumed
+	checks   bool   // a checkout was done in this node
+	masks    []string
 }
 
 type frameKey struct{}
