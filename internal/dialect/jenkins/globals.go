@@ -112,14 +112,11 @@ func (b *build) known(f *frame) map[string]string {
 	}
 	if b.params != nil {
 		for k, v := range b.params.All() {
-			name, ok := k.(string)
+			name, _ := k.(string)
 			switch v := v.(type) {
-			case string:
-				env[name] = v
-			case bool:
+			case string, bool, int32, int64, float64:
 				env[name] = fmt.Sprint(v)
 			}
-			_ = ok
 		}
 	}
 	number := fmt.Sprint(s.Number)
@@ -521,10 +518,7 @@ func (b *build) class(name string) (any, error) {
 	case "hudson.model.Result", "Result":
 		return results{}, nil
 	}
-	if s, err := b.sourceClass(name); s != nil || err != nil {
-		return s, err
-	}
-	return nil, nil
+	return b.sourceClass(name)
 }
 
 // getenv reads this machine's environment.

@@ -294,7 +294,7 @@ func (d *Dialect) compile(file, text string, shared []plan.Text, said *project.J
 	name := "pipeline"
 	job := plan.Job{
 		ID: "build", Name: name, Source: at, If: plan.Expr{Text: always, Source: at},
-		Place:   plan.Place{Labels: []string{"jenkins"}, Source: at},
+		Place:   plan.Place{Source: at},
 		Steps:   []plan.Step{{Key: mainKey, Name: name, Source: at}},
 		Outputs: []plan.Binding{{Name: "result", Value: plan.Expr{Text: "result", Source: at}}},
 		Values:  values.encode(),

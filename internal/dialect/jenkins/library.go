@@ -54,7 +54,7 @@ func (l *library) read(name string) (string, bool) {
 	return string(text), err == nil
 }
 
-// script is a file of the libraries, parsed; nil when there is none.
+// librarySource is a file of the libraries, parsed; nil when there is none.
 func (b *build) librarySource(name string) (*groovy.Script, error) {
 	for _, l := range b.libraries {
 		text, ok := l.read(name)
@@ -85,14 +85,15 @@ func (b *build) global(name string) (*groovy.Script, error) {
 	return b.librarySource("vars/" + name + ".groovy")
 }
 
-// sourceClass is the file that declares a class, by its full name.
+// sourceClass is the *groovy.Script that declares a class, by its full name,
+// or nil.
 func (b *build) sourceClass(name string) (any, error) {
 	file := "src/" + strings.ReplaceAll(name, ".", "/") + ".groovy"
 	s, err := b.librarySource(file)
-	if err != nil || s != nil {
-		return s, err
+	if err != nil || s == nil {
+		return nil, err
 	}
-	return nil, nil
+	return s, nil
 }
 
 // importLibraries makes the libraries known that the Jenkinsfile names in

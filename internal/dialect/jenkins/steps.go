@@ -36,7 +36,7 @@ func (b *build) table() map[string]stepRow {
 	for _, name := range []string{"library", "lib"} {
 		b.rows[name] = stepRow{do: libraryStep}
 	}
-	b.rows["println"], b.rows["print"] = stepRow{do: printStep}, stepRow{do: printStep}
+	b.rows["println"], b.rows["print"] = stepRow{do: echo}, stepRow{do: echo}
 	step("echo", echo)
 	step("error", errorStep)
 	step("unstable", unstableStep)
@@ -65,8 +65,8 @@ func (b *build) table() map[string]stepRow {
 	// What they do is for eyes, or for other builds: here the block is all.
 	for _, name := range []string{
 		"timestamps", "ansiColor", "wrap", "lock", "throttle", "withChecks", "gitlabCommitStatus", "gitlabBuilds", "withContext", "configFileProvider",
-		"withFolderProperties", "logstash", "waitForQuality", "withMaven", "withGradle", "nodejs", "sshagent", "withDockerRegistry", "withSonarQubeEnv",
-		"withAWS", "xvfb", "podTemplate", "container", "withVault", "catchErrors",
+		"withFolderProperties", "logstash", "withMaven", "withGradle", "nodejs", "sshagent", "withDockerRegistry", "withSonarQubeEnv", "withAWS",
+		"podTemplate", "container", "withVault",
 	} {
 		block(name, plainBlock)
 	}
@@ -86,16 +86,21 @@ func (b *build) table() map[string]stepRow {
 // properties, bindings, parameters and the like.
 func symbols() []string {
 	return []string{
-		"string", "text", "booleanParam", "choice", "password", "credentials", "file", "run", "stringParam", "usernamePassword", "usernameColonPassword",
-		"sshUserPrivateKey", "gitUsernamePassword", "logRotator", "cron", "pollSCM", "upstream", "githubPush", "pipelineTriggers", "parameters", "buildDiscarder",
-		"disableConcurrentBuilds", "disableResume", "durabilityHint", "preserveStashes", "quietPeriod", "rateLimitBuilds", "rateLimit", "overrideIndexTriggers",
-		"copyArtifactPermission", "githubProjectProperty", "gitLabConnection", "issueCommentTrigger", "parameterizedCron", "scmGit", "gitSCM", "cloneOption",
-		"cleanBeforeCheckout", "cleanAfterCheckout", "submodule", "localBranch", "throttleJobProperty", "skipDefaultCheckout", "parallelsAlwaysFailFast",
-		"skipStagesAfterUnstable", "checkoutToSubdirectory", "newContainerPerStage", "disableRestartFromStage", "lastSuccessful", "specific", "latestSavedBuild", "artifactManager",
-		"java", "javaDoc", "mavenConsole", "checkStyle", "spotBugs", "pmdParser", "cpd", "taskScanner", "junitParser", "errorProne", "esLint", "pyLint", "gcc", "clang", "kotlin",
-		"jacocoAdapter", "coberturaAdapter", "istanbulCoberturaAdapter", "sourceFiles", "containerTemplate", "envVar", "hostPathVolume", "emptyDirVolume", "secretEnvVar",
-		"nonresumable", "agent", "conditions", "kubernetesAgent", "GenericTrigger", "gerrit", "gitParameter", "extendedChoice", "activeChoice", "lastBuild", "modernSCM", "legacySCM",
-		"hidden", "upstreamProjects", "git_params", "separator", "validatingString",
+		// Parameters, and bindings of credentials.
+		"string", "text", "booleanParam", "choice", "password", "credentials", "file", "run", "stringParam", "extendedChoice", "gitParameter", "activeChoice",
+		"usernamePassword", "usernameColonPassword", "sshUserPrivateKey", "gitUsernamePassword",
+		// What properties and options say.
+		"parameters", "pipelineTriggers", "buildDiscarder", "logRotator", "disableConcurrentBuilds", "disableResume", "durabilityHint", "preserveStashes",
+		"quietPeriod", "rateLimitBuilds", "rateLimit", "overrideIndexTriggers", "copyArtifactPermission", "githubProjectProperty", "gitLabConnection",
+		"throttleJobProperty", "skipDefaultCheckout", "parallelsAlwaysFailFast", "skipStagesAfterUnstable", "checkoutToSubdirectory", "newContainerPerStage",
+		"disableRestartFromStage",
+		// Triggers.
+		"cron", "pollSCM", "upstream", "githubPush", "issueCommentTrigger", "parameterizedCron", "GenericTrigger", "gerrit",
+		// What checkout and retry take.
+		"scmGit", "gitSCM", "cloneOption", "cleanBeforeCheckout", "cleanAfterCheckout", "submodule", "localBranch", "nonresumable", "agent", "kubernetesAgent",
+		// Reports that recordIssues and its like read, and parts of pods.
+		"java", "javaDoc", "mavenConsole", "checkStyle", "spotBugs", "pmdParser", "cpd", "taskScanner", "junitParser", "errorProne", "esLint", "pyLint", "gcc",
+		"clang", "kotlin", "sourceFiles", "containerTemplate", "envVar", "secretEnvVar", "hostPathVolume", "emptyDirVolume", "lastSuccessful", "specific",
 	}
 }
 
@@ -103,12 +108,12 @@ func symbols() []string {
 // from here: Fairlead has its own ways.
 func silent() []string {
 	return []string{
-		"mail", "emailext", "emailextrecipients", "slackSend", "slackUploadFile", "office365ConnectorSend", "telegramSend", "googlechatnotification", "discordSend", "hipchatSend",
-		"mattermostSend", "rocketSend", "jiraComment", "jiraAddComment", "githubNotify", "publishChecks", "setGitHubPullRequestStatus", "updateGitlabCommitStatus", "gitlabCommitStatusUpdate",
-		"addGitLabMRComment", "bitbucketStatusNotify", "recordIssues", "recordCoverage", "publishCoverage", "cobertura", "jacoco", "perfReport", "cucumber", "allure",
-		"fingerprint", "discoverReferenceBuild", "discoverGitReferenceBuild", "mineRepository", "step", "addShortText", "addBadge", "addInfoBadge", "addWarningBadge",
-		"addErrorBadge", "createSummary", "removeBadges", "removeSummaries", "manager", "publishIssues", "scanForIssues", "xunit", "nunit", "robot", "tap", "publishTestResults", "plot", "notifyBitbucket", "setBuildDescription",
-		"pullRequest", "copyArtifacts", "cleanWsAsync", "quietDown", "dependencyCheckPublisher", "dependencyCheck", "stageEvidence", "setCustomBuildProperty",
+		"mail", "emailext", "slackSend", "slackUploadFile", "office365ConnectorSend", "telegramSend", "hipchatSend", "mattermostSend", "rocketSend",
+		"jiraComment", "githubNotify", "publishChecks", "updateGitlabCommitStatus", "addGitLabMRComment", "bitbucketStatusNotify", "notifyBitbucket",
+		"recordIssues", "scanForIssues", "publishIssues", "recordCoverage", "publishCoverage", "cobertura", "jacoco", "perfReport", "cucumber", "allure",
+		"fingerprint", "discoverReferenceBuild", "discoverGitReferenceBuild", "mineRepository", "step", "addShortText", "addBadge", "addInfoBadge",
+		"addWarningBadge", "addErrorBadge", "createSummary", "xunit", "nunit", "robot", "plot", "copyArtifacts", "dependencyCheck",
+		"dependencyCheckPublisher",
 	}
 }
 
@@ -304,10 +309,6 @@ func echo(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
 	return nil, nil
 }
 
-func printStep(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
-	return echo(b, c, f)
-}
-
 func errorStep(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
 	a, err := b.args(c, "message")
 	if err != nil {
@@ -404,7 +405,7 @@ func parallelStep(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
 	return values, err
 }
 
-// units are the units of time of Java, with their names in a sentence.
+// duration is a number of Java's units of time, with its words for the log.
 func duration(n int64, unit string) (time.Duration, string, bool) {
 	d, words := time.Minute, "min"
 	switch strings.ToUpper(unit) {
