@@ -277,9 +277,14 @@ func (b *build) step(t *groovy.Thread, f *frame, key, name string, at groovy.Pos
 	}
 	forget := b.put(key, a)
 	defer forget()
+	ctx := f.ctx
+	if a.program != nil {
+		// What is inside is ended, and the stage still has its post section.
+		ctx = context.WithoutCancel(ctx)
+	}
 	var out plan.StepOutcome
 	var err error
-	t.Unlocked(func() { out, err = f.do.Step(f.ctx, &plan.Step{Key: key, Name: name, Source: source(at)}) })
+	t.Unlocked(func() { out, err = f.do.Step(ctx, &plan.Step{Key: key, Name: name, Source: source(at)}) })
 	if err != nil {
 		return out, fatal{err}
 	}

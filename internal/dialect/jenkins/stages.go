@@ -258,8 +258,10 @@ func (b *build) inStage(c *groovy.Call, f *frame, name string, body func(c *groo
 		}
 		return ended
 	}
-	_, err := b.step(c.Thread, f, key, name, c.At, &ask{program: func(_ context.Context, _ *plan.Scope, do dialect.Doer, log io.Writer) (plan.Effects, error) {
-		g.do, g.log = do, log
+	_, err := b.step(c.Thread, f, key, name, c.At, &ask{program: func(_ context.Context, _ *plan.Scope, _ dialect.Doer, log io.Writer) (plan.Effects, error) {
+		// Steps are asked of the pipeline's own doer: that of the stage ends
+		// when what is around the stage has to end.
+		g.log = log
 		var fx plan.Effects
 		err := b.interp.Do(context.WithValue(g.ctx, frameKey{}, g), run)
 		if err != nil {
@@ -277,7 +279,7 @@ func (b *build) inStage(c *groovy.Call, f *frame, name string, body func(c *groo
 		// The stage was done before the run was interrupted: it is gone
 		// through once more, its steps are answered from the record, and
 		// what scripts changed on their way is as it was.
-		g.do, g.log, g.quiet = f.do, io.Discard, true
+		g.log, g.quiet = io.Discard, true
 		if again := run(c.Thread); again != nil {
 			return again
 		}
