@@ -110,6 +110,61 @@ pipeline {
 	}
 }
 
+func TestOutline(t *testing.T) {
+	t.Parallel()
+	d := New(Config{})
+	pipelines, problems, err := d.Compile(t.Context(), tree("Jenkinsfile", `pipeline {
+  agent any
+  environment { LEVEL = 'info'; TOKEN = credentials('api-token') }
+  options { timeout(time: 2, unit: 'HOURS') }
+  stages {
+    stage('Build') { steps { sh "make ${params.TARGET}"; stash name: 'app', includes: 'out/**' } }
+    stage('Check') { steps { dir('sub') { withEnv(['A=b']) { sh 'check' } } } }
+    stage('Test') {
+      parallel {
+        stage('unit') { steps { sh 'unit'; junit 'r/*.xml' } }
+        stage('lint') { agent { docker 'lint:1' }
+          steps { sh 'lint' } }
+      }
+    }
+    stage('Cells') {
+      matrix {
+        axes { axis { name 'OS'; values 'linux', 'mac' } }
+        excludes { exclude { axis { name 'OS'; values 'mac' } } }
+        stages { stage('in') { steps { sh 'in $OS' } } }
+      }
+    }
+    stage('Deploy') { when { branch 'main' }
+      steps { sh 'deploy'; script { x() } } }
+  }
+  post { failure { sh 'tell' } }
+}`), push())
+	if err != nil || plan.Errors(problems) {
+		t.Fatal(problems, err)
+	}
+	o, err := d.Outline(&pipelines[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, j := range o.Jobs {
+		got = append(got, fmt.Sprintf("%s<-%s", j.ID, strings.Join(j.Needs, "+")))
+	}
+	if s := strings.Join(got, " "); s != "build<- unit<-build lint<-build cells<-unit+lint deploy<-cells post-failure<-build+unit+lint+cells+deploy" {
+		t.Errorf("jobs: %s", s)
+	}
+	build, deploy := o.Jobs[0], o.Jobs[4]
+	if len(build.Steps) != 4 || build.Steps[3].Dir[0].Literal != "sub" || build.Steps[3].Env[0].Name != "A" || build.Steps[1].Script[1].Ref != "input TARGET" {
+		t.Errorf("build: %+v", build.Steps)
+	}
+	if deploy.Steps[1].If == nil || deploy.Steps[1].If.Op != "==" || o.Jobs[2].Image.Image != "lint:1" || len(o.Jobs[3].Exclude) != 1 || o.Env[1].Text[0].Ref != "secret API_TOKEN" {
+		t.Errorf("%+v", o)
+	}
+	if len(o.Lost) == 0 || !strings.Contains(o.Lost[len(o.Lost)-1].Message, "the step script") {
+		t.Errorf("lost: %v", o.Lost)
+	}
+}
+
 func TestStart(t *testing.T) {
 	t.Parallel()
 	d := New(Config{})
@@ -192,5 +247,8 @@ func FuzzCompile(f *testing.F) {
 			}
 		}
 		d.Schedules(&pipelines[0])
+		if _, err := d.Outline(&pipelines[0]); err != nil && !plan.Errors(problems) {
+			t.Error(err)
+		}
 	})
 }
