@@ -49,22 +49,25 @@ const rule = "fairlead-yaml"
 // File is what fairlead.yaml says. The zero File is that of a project without
 // one.
 type File struct {
-	Azure     Azure
 	Pipelines Pipelines
 	Reuse     Reuse
 	GitLab    GitLab
+	Azure     Azure
+	Jenkins   Jenkins
 }
 
 func file() kind[File] {
 	return mapping("sections",
-		at("azure", func(f *File) *Azure { return &f.Azure }, azure(),
-			"What Azure Pipelines keep on their server: variable groups, and what stands for tasks of the marketplace."),
 		at("pipelines", func(f *File) *Pipelines { return &f.Pipelines }, pipelines(),
 			"Which of the pipeline files count."),
 		at("reuse", func(f *File) *Reuse { return &f.Reuse }, reuse(),
 			"What may be reused: Fairlead skips steps whose inputs did not change."),
 		at("gitlab", func(f *File) *GitLab { return &f.GitLab }, gitlab(),
 			"What the settings of a GitLab project say and its pipeline files cannot."),
+		at("azure", func(f *File) *Azure { return &f.Azure }, azure(),
+			"What Azure Pipelines keep on their server: variable groups, and what stands for tasks of the marketplace."),
+		at("jenkins", func(f *File) *Jenkins { return &f.Jenkins }, jenkins(),
+			"What a Jenkinsfile takes from the installation that it is written for."),
 	)
 }
 

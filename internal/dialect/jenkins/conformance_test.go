@@ -1,0 +1,147 @@
+package jenkins
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// shared finds test data that lies outside of the repository.
+func shared(t testing.TB, variable, fallback string, elem ...string) string {
+	t.Helper()
+	dir := os.Getenv(variable)
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", "..", "shared", fallback)
+	}
+	dir = filepath.Join(append([]string{dir}, elem...)...)
+	if _, err := os.Stat(dir); err != nil {
+		t.Skipf("no test data: %v; set %s", err, variable)
+	}
+	return dir
+}
+
+// testCase is one of the declarative plug-in's own tests.
+type testCase struct {
+	Class       string
+	Test        string
+	Ignored     bool
+	File        string
+	Result      string
+	Contains    []string
+	NotContains []string
+	Uncheckable []string
+	Extra       []string
+	Needs       []string
+}
+
+var escapes = regexp.MustCompile(`\\u([0-9a-fA-F]{4})`)
+
+// plainText undoes what Java's source and message format did to a text.
+func plainText(s string) string {
+	s = escapes.ReplaceAllStringFunc(s, func(m string) string {
+		n, _ := strconv.ParseUint(m[2:], 16, 32)
+		return string(rune(n))
+	})
+	s = strings.NewReplacer(`\"`, `"`, `\'`, `'`, "'{'", "{", "'{", "{", "}'", "}").Replace(s)
+	return strings.NewReplacer("‘", "'", "’", "'").Replace(s)
+}
+
+func TestRunConformance(t *testing.T) {
+	t.Parallel()
+	dir := shared(t, "FAIRLEAD_CONFORMANCE", "conformance", "jenkins")
+	text, err := os.ReadFile(filepath.Join(dir, "cases.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []testCase
+	if err := json.Unmarshal(text, &cases); err != nil {
+		t.Fatal(err)
+	}
+	pass, all := 0, 0
+	var rest []string
+	for _, c := range cases {
+		if c.Class == "ValidatorTest" || c.Ignored {
+			continue
+		}
+		all++
+		why := runCase(t, dir, &c)
+		if why == "" {
+			pass++
+			continue
+		}
+		rest = append(rest, fmt.Sprintf("%s (%s): %s", c.Test, c.File, why))
+	}
+	slices.Sort(rest)
+	for _, r := range rest {
+		t.Log(r)
+		t.Attr("scoreboard-rest", "run "+r)
+	}
+	t.Logf("%d of %d run cases pass", pass, all)
+}
+
+// runCase runs one case; what it returns is why it does not pass.
+func runCase(t *testing.T, dir string, c *testCase) string {
+	body, err := os.ReadFile(filepath.Join(dir, c.File))
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := push()
+	change.Ref = ""
+	w := newWorld(t, change, "Jenkinsfile", string(body))
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	prepare(w, c)
+	result, _, _ := w.run(ctx)
+	got := plainText(w.text())
+	if os.Getenv("CASE") == c.Test {
+		t.Logf("%s: %s\n%s", c.Test, result, got)
+	}
+	if result != c.Result {
+		return fmt.Sprintf("ended %s, not %s: %s", result, c.Result, last(got))
+	}
+	for _, want := range c.Contains {
+		if !strings.Contains(got, plainText(want)) {
+			return fmt.Sprintf("no %q in the log: %s", want, last(got))
+		}
+	}
+	for _, not := range c.NotContains {
+		if len(c.Uncheckable) == 0 && not != "" && strings.Contains(got, plainText(not)) {
+			return fmt.Sprintf("%q in the log", not)
+		}
+	}
+	return ""
+}
+
+// last is the end of a log, for a line.
+func last(log string) string {
+	log = strings.ReplaceAll(strings.TrimSpace(log), "\n", " | ")
+	if len(log) > 300 {
+		log = "… " + log[len(log)-300:]
+	}
+	return log
+}
+
+// prepare gives a case what its test sets up in Java.
+func prepare(w *world, c *testCase) {
+	env := w.scope.Context.Env
+	result, ok := map[string]string{
+		"withAllLocalUnsuccessfulWithUnstable": "UNSTABLE", "withAllLocalUnsuccessfulWithAborted": "ABORTED", "withAllLocalUnsuccessfulWithNotBuilt": "NOT_BUILT", "withAllLocalFailure": "FAILURE",
+	}[c.Test]
+	if ok {
+		env["MAKE_RESULT"] = result
+	}
+	env["ONAGENT"] = "true"
+	env["HAS_BACKSLASHES"] = `C:\Windows`
+	if c.Test == "defaultEnvValue" {
+		env["FOO"] = "OTHER"
+	}
+	w.env["TMPDIR"] = "/tmp"
+}

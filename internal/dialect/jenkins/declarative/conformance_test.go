@@ -1,0 +1,200 @@
+package declarative_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/declarative"
+	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/groovy"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+)
+
+// shared finds test data that lies outside of the repository.
+func shared(t testing.TB, variable, fallback string, elem ...string) string {
+	t.Helper()
+	dir := os.Getenv(variable)
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", "..", "..", "shared", fallback)
+	}
+	dir = filepath.Join(append([]string{dir}, elem...)...)
+	if _, err := os.Stat(dir); err != nil {
+		t.Skipf("no test data: %v; set %s", err, variable)
+	}
+	return dir
+}
+
+// testCase is one of the plug-in's own tests, as cases.json has it.
+type testCase struct {
+	Class       string
+	Test        string
+	Ignored     bool
+	File        string
+	Result      string
+	Contains    []string
+	NotContains []string
+	Uncheckable []string
+	Extra       []string
+	Needs       []string
+}
+
+var escapes = regexp.MustCompile(`\\u([0-9a-fA-F]{4})`)
+
+// plain undoes what Java's source and message format did to a text.
+func plain(s string) string {
+	s = escapes.ReplaceAllStringFunc(s, func(m string) string {
+		n, _ := strconv.ParseUint(m[2:], 16, 32)
+		return string(rune(n))
+	})
+	s = strings.NewReplacer(`\"`, `"`, `\'`, `'`, "'{'", "{", "'{", "{", "}'", "}").Replace(s)
+	return strings.NewReplacer("‘", "'", "’", "'").Replace(s)
+}
+
+func read(t testing.TB, file, text string, known declarative.Known) (*declarative.Pipeline, []plan.Problem) {
+	t.Helper()
+	s, wrong := groovy.Parse(file, text)
+	var problems []plan.Problem
+	for _, p := range wrong {
+		problems = append(problems, plan.Problem{Source: plan.Source{File: p.File, Line: p.Line, Col: p.Column}, Severity: plan.Error, Rule: "syntax", Message: p.Message, Hint: p.Hint})
+	}
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	call, problem := declarative.Find(s)
+	if problem != nil {
+		return nil, []plan.Problem{*problem}
+	}
+	if call == nil {
+		return nil, nil
+	}
+	return declarative.Read(s, call, known)
+}
+
+// known is what the installation of the plug-in's tests has.
+func known() declarative.Known {
+	return declarative.Known{
+		Agents: map[string][]string{"otherField": {"label", "otherField", "nested"}},
+		Tools:  map[string][]string{"maven": {"apache-maven-3.0.1"}},
+	}
+}
+
+func TestValidatorConformance(t *testing.T) {
+	t.Parallel()
+	dir := shared(t, "FAIRLEAD_CONFORMANCE", "conformance", "jenkins")
+	text, err := os.ReadFile(filepath.Join(dir, "cases.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []testCase
+	if err := json.Unmarshal(text, &cases); err != nil {
+		t.Fatal(err)
+	}
+	pass, all, literal, passLiteral := 0, 0, 0, 0
+	for _, c := range cases {
+		if c.Class != "ValidatorTest" || c.Ignored {
+			continue
+		}
+		all++
+		body, err := os.ReadFile(filepath.Join(dir, c.File))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, problems := read(t, filepath.Base(c.File), string(body), known())
+		var log strings.Builder
+		for _, p := range problems {
+			log.WriteString(p.String() + "\n")
+		}
+		got := plain(log.String())
+		missing := ""
+		for _, want := range c.Contains {
+			if !strings.Contains(got, plain(want)) {
+				missing = want
+			}
+		}
+		for _, not := range c.NotContains {
+			if not != "" && strings.Contains(got, plain(not)) {
+				missing = "not " + not
+			}
+		}
+		if c.Result == "FAILURE" && len(problems) == 0 {
+			missing = "no problem at all"
+		}
+		if len(c.Contains) > 0 {
+			literal++
+		}
+		if missing != "" {
+			t.Logf("%s (%s): want %s; got %s", c.Test, c.File, missing, got)
+			t.Attr("scoreboard-rest", fmt.Sprintf("validator %s: %s", c.Test, missing))
+			continue
+		}
+		pass++
+		if len(c.Contains) > 0 {
+			passLiteral++
+		}
+	}
+	t.Logf("%d of %d validator cases pass, %d of %d with literal messages", pass, all, passLiteral, literal)
+}
+
+// TestAccepts reads every pipeline of the plug-in's tests that is no error:
+// none is given a false problem.
+func TestCorpus(t *testing.T) {
+	t.Parallel()
+	dir := shared(t, "FAIRLEAD_CORPUS", "corpus", "jenkins")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass, all := 0, 0
+	for _, e := range entries {
+		body, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, problems := read(t, e.Name(), string(body), declarative.Known{})
+		if p == nil && len(problems) == 0 {
+			continue // it is scripted
+		}
+		all++
+		for _, p := range problems {
+			t.Logf("%s: %s", e.Name(), p)
+		}
+		if !plan.Errors(problems) {
+			pass++
+		}
+	}
+	t.Logf("%d of %d declarative pipelines of the corpus are accepted", pass, all)
+}
+
+func TestAccepts(t *testing.T) {
+	t.Parallel()
+	dir := shared(t, "FAIRLEAD_CONFORMANCE", "conformance", "jenkins", "resources")
+	pass, all := 0, 0
+	err := filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(file) != ".groovy" || strings.Contains(file, "/errors/") {
+			return err
+		}
+		body, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		all++
+		_, problems := read(t, filepath.Base(file), string(body), declarative.Known{Agents: known().Agents})
+		for _, p := range problems {
+			t.Logf("%s: %s", file[len(dir):], p)
+		}
+		if len(problems) == 0 {
+			pass++
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d of %d pipelines of the plug-in's tests are accepted", pass, all)
+}

@@ -1,0 +1,254 @@
+package jenkins
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/fairlead-dev/fairlead/internal/plan"
+)
+
+// TestCorpus compiles real Jenkinsfiles: each without errors, or with problems
+// that say where and why.
+func TestCorpus(t *testing.T) {
+	t.Parallel()
+	dir := shared(t, "FAIRLEAD_CORPUS", "corpus", "jenkins")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := New(Config{})
+	counts := map[bool][2]int{} // declarative or not: compiled, all
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".gdsl") {
+			continue // is no Jenkinsfile
+		}
+		body, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pipelines, problems, err := d.Compile(t.Context(), tree("Jenkinsfile", string(body)), push())
+		if err != nil || len(pipelines) != 1 {
+			t.Errorf("%s: %v", e.Name(), err)
+			continue
+		}
+		clean := true
+		for _, p := range problems {
+			if p.Line == 0 || p.Message == "" || p.Rule == "" {
+				t.Errorf("%s: a problem without place or cause: %+v", e.Name(), p)
+			}
+			if p.Severity == plan.Error {
+				clean = false
+				t.Logf("%s: %s", e.Name(), p)
+				t.Attr("scoreboard-rest", fmt.Sprintf("corpus %s: %s", e.Name(), p.Message))
+			}
+		}
+		declarative := strings.Contains(string(body), "pipeline {") || strings.Contains(string(body), "pipeline{")
+		n := counts[declarative]
+		n[1]++
+		if clean {
+			n[0]++
+		}
+		counts[declarative] = n
+	}
+	t.Logf("%d of %d declarative and %d of %d scripted Jenkinsfiles of the corpus compile", counts[true][0], counts[true][1], counts[false][0], counts[false][1])
+	for kind, least := range map[bool]int{true: 95, false: 80} {
+		if n := counts[kind]; n[0]*100 < n[1]*least {
+			t.Errorf("declarative %v: %d of %d, want %d %%", kind, n[0], n[1], least)
+		}
+	}
+}
+
+func TestCompile(t *testing.T) {
+	t.Parallel()
+	d := New(Config{})
+	files := tree(
+		"Jenkinsfile", `@Library('acme') _
+pipeline {
+  agent any
+  options { disableConcurrentBuilds(abortPrevious: true) }
+  parameters {
+    string(name: 'WHO', defaultValue: 'you', description: 'whom to greet')
+    booleanParam(name: 'LOUD', defaultValue: true)
+    choice(name: 'WHERE', choices: ['here', 'there'])
+  }
+  triggers { cron('H 4 * * 1-5') }
+  stages { stage('a') { steps { echo 'a' } } }
+}
+`, "Jenkinsfile.nightly", "node { echo 'n' }", "ci/Jenkinsfile", "node {", "Jenkinsfile.md", "no pipeline", "vars/greet.groovy", "def call() {}")
+	pipelines, problems, err := d.Compile(t.Context(), files, push())
+	if err != nil || len(pipelines) != 3 {
+		t.Fatal(len(pipelines), err)
+	}
+	p := pipelines[0]
+	if !p.Start.Yes || len(p.Inputs) != 3 || p.Inputs[2].Default != "here" || p.Concurrency == nil || p.Concurrency.CancelInProgress.IsZero() || p.Events[len(p.Events)-1] != "schedule" || len(p.Texts) != 2 {
+		t.Errorf("%+v", p)
+	}
+	if lines := d.Schedules(&p); len(lines) != 1 || !strings.HasSuffix(lines[0], " 4 * * 1-5") || strings.Contains(lines[0], "H") {
+		t.Errorf("schedules: %q", lines)
+	}
+	var text strings.Builder
+	for _, x := range problems {
+		text.WriteString(x.String() + "\n")
+	}
+	for _, want := range []string{`Jenkinsfile:1:1: the pipeline uses the shared library "acme"`, "ci/Jenkinsfile:1:"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("no %q in %q", want, text.String())
+		}
+	}
+	if pipelines[2].Start.Yes {
+		t.Error("a pipeline that cannot be read would be started")
+	}
+	values, wrong := d.Inputs(&p, map[string]string{"WHO": "me", "LOUD": "maybe", "WHERE": "nowhere"})
+	if values["WHO"] != "me" || len(wrong) != 2 {
+		t.Errorf("inputs: %v %v", values, wrong)
+	}
+	if values, wrong := d.Inputs(&p, nil); len(wrong) > 0 || values["LOUD"] != true || values["WHO"] != "you" {
+		t.Errorf("defaults: %v %v", values, wrong)
+	}
+}
+
+func TestOutline(t *testing.T) {
+	t.Parallel()
+	d := New(Config{})
+	pipelines, problems, err := d.Compile(t.Context(), tree("Jenkinsfile", `pipeline {
+  agent any
+  environment { LEVEL = 'info'; TOKEN = credentials('api-token') }
+  options { timeout(time: 2, unit: 'HOURS') }
+  stages {
+    stage('Build') { steps { sh "make ${params.TARGET}"; stash name: 'app', includes: 'out/**' } }
+    stage('Check') { steps { dir('sub') { withEnv(['A=b']) { sh 'check' } } } }
+    stage('Test') {
+      parallel {
+        stage('unit') { steps { sh 'unit'; junit 'r/*.xml' } }
+        stage('lint') { agent { docker 'lint:1' }
+          steps { sh 'lint' } }
+      }
+    }
+    stage('Cells') {
+      matrix {
+        axes { axis { name 'OS'; values 'linux', 'mac' } }
+        excludes { exclude { axis { name 'OS'; values 'mac' } } }
+        stages { stage('in') { steps { sh 'in $OS' } } }
+      }
+    }
+    stage('Deploy') { when { branch 'main' }
+      steps { sh 'deploy'; script { x() } } }
+  }
+  post { failure { sh 'tell' } }
+}`), push())
+	if err != nil || plan.Errors(problems) {
+		t.Fatal(problems, err)
+	}
+	o, err := d.Outline(&pipelines[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, j := range o.Jobs {
+		got = append(got, fmt.Sprintf("%s<-%s", j.ID, strings.Join(j.Needs, "+")))
+	}
+	if s := strings.Join(got, " "); s != "build<- unit<-build lint<-build cells<-unit+lint deploy<-cells post-failure<-build+unit+lint+cells+deploy" {
+		t.Errorf("jobs: %s", s)
+	}
+	build, deploy := o.Jobs[0], o.Jobs[4]
+	if len(build.Steps) != 4 || build.Steps[3].Dir[0].Literal != "sub" || build.Steps[3].Env[0].Name != "A" || build.Steps[1].Script[1].Ref != "input TARGET" {
+		t.Errorf("build: %+v", build.Steps)
+	}
+	if deploy.Steps[1].If == nil || deploy.Steps[1].If.Op != "==" || o.Jobs[2].Image.Image != "lint:1" || len(o.Jobs[3].Exclude) != 1 || o.Env[1].Text[0].Ref != "secret API_TOKEN" {
+		t.Errorf("%+v", o)
+	}
+	if len(o.Lost) == 0 || !strings.Contains(o.Lost[len(o.Lost)-1].Message, "the step script") {
+		t.Errorf("lost: %v", o.Lost)
+	}
+}
+
+func TestStart(t *testing.T) {
+	t.Parallel()
+	d := New(Config{})
+	for _, c := range []struct {
+		event, text string
+		want        bool
+	}{
+		{"push", "node { }", true},
+		{"pull_request", "node { }", true},
+		{"workflow_dispatch", "node { }", true},
+		{"schedule", "node { }", false},
+		{"schedule", "pipeline { agent any\n triggers { cron('@daily') }\n stages { stage('a') { steps { echo 'a' } } } }", true},
+		{"issues", "node { }", false},
+	} {
+		change := push()
+		change.Event = c.event
+		pipelines, _, err := d.Compile(t.Context(), tree("Jenkinsfile", c.text), change)
+		if err != nil || pipelines[0].Start.Yes != c.want || pipelines[0].Start.Why == "" {
+			t.Errorf("%s of %q: %+v", c.event, c.text, pipelines[0].Start)
+		}
+	}
+}
+
+func TestCron(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]bool{
+		"H H * * *": true, "H/15 * * * *": true, "H(0-29)/10 9-16/2 * * 1-5": true, "@daily": true, "@midnight": true, "0 0 1,15 * *": true,
+		"H H * *": false, "H(5 * * * *": false, "Hx * * * *": false, "H/0 * * * *": false, "@reboot": false,
+	} {
+		got, ok := cronLine(line, "job")
+		if ok != want || strings.Contains(got, "H") {
+			t.Errorf("%q: %q %v", line, got, ok)
+		}
+		if again, _ := cronLine(line, "job"); again != got {
+			t.Errorf("%q: %q and %q", line, got, again)
+		}
+	}
+}
+
+func TestProperties(t *testing.T) {
+	t.Parallel()
+	m := parseProperties("# comment\na=1\nb : two words\nc   three\n d = long \\\n    line\n! other\ne\\=f=g\nh=\\u0041\\n\n")
+	for name, want := range map[string]string{"a": "1", "b": "two words", "c": "three", "d": "long line", "e=f": "g", "h": "A\n"} {
+		if v, _ := m.Text(name); v != want {
+			t.Errorf("%s is %q, not %q", name, v, want)
+		}
+	}
+}
+
+func TestVariables(t *testing.T) {
+	t.Parallel()
+	c := push()
+	if v := changeVariables(c); v["BRANCH_NAME"] != "main" || v["BRANCH_IS_PRIMARY"] != "true" || v["TAG_NAME"] != "" {
+		t.Errorf("%v", v)
+	}
+	c.Ref = "refs/tags/v1"
+	if v := changeVariables(c); v["TAG_NAME"] != "v1" || v["BRANCH_NAME"] != "v1" {
+		t.Errorf("%v", v)
+	}
+	c.Event, c.Ref, c.BaseRef, c.HeadRef = "pull_request", "refs/pull/7/merge", "main", "fix"
+	if v := changeVariables(c); v["BRANCH_NAME"] != "PR-7" || v["CHANGE_ID"] != "7" || v["CHANGE_TARGET"] != "main" || v["CHANGE_BRANCH"] != "fix" {
+		t.Errorf("%v", v)
+	}
+}
+
+// FuzzCompile compiles anything: it gives a plan or problems with places.
+func FuzzCompile(f *testing.F) {
+	f.Add("pipeline { agent any\n parameters { string(name: 'a') }\n triggers { cron('H * * * *') }\n stages { stage('a') { steps { sh 'x' } } } }")
+	f.Add("@Library(['a', 'b@c']) _\nnode('x') { checkout scm }")
+	f.Add("properties([parameters([choice(name: 'a', choices: 'x\\ny')])])")
+	d := New(Config{})
+	f.Fuzz(func(t *testing.T, text string) {
+		pipelines, problems, err := d.Compile(t.Context(), tree("Jenkinsfile", text), push())
+		if err != nil || len(pipelines) != 1 {
+			t.Fatal(err)
+		}
+		for _, p := range problems {
+			if p.Message == "" || p.Line == 0 {
+				t.Errorf("%+v", p)
+			}
+		}
+		d.Schedules(&pipelines[0])
+		if _, err := d.Outline(&pipelines[0]); err != nil && !plan.Errors(problems) {
+			t.Error(err)
+		}
+	})
+}
