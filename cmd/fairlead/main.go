@@ -50,7 +50,7 @@ func run() int {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, Version: version(),
 		Files: []string{github.Files},
-		Open:  open, Serve: serve, Lint: lint, Preview: github.New(github.Config{}).Preview, Shell: host.New(host.Options{}).Shell,
+		Open:  open, Dial: dial, Serve: serve, Lint: lint, Preview: github.New(github.Config{}).Preview, Shell: host.New(host.Options{}).Shell,
 	}
 	return app.Main(context.Background(), os.Args[1:])
 }
@@ -119,10 +119,10 @@ func open(ctx context.Context, w cli.Wiring) (*cli.Tools, error) {
 	if err != nil {
 		return nil, err
 	}
-	office := func() (*cli.Office, error) {
-		return o.office(forge.Guard{Private: true, Loopback: true}, nil, cli.Serving{}, slog.New(slog.DiscardHandler))
+	office := func(r cli.Reach) (*cli.Office, error) {
+		return o.office(forge.Guard{Private: r.Private, Loopback: r.Loopback}, nil, cli.Serving{}, slog.New(slog.DiscardHandler))
 	}
-	return &cli.Tools{Launcher: o.launcher, Runs: o.record, Office: office, Close: o.close}, nil
+	return &cli.Tools{Launcher: o.launcher, Runs: o.record, Blob: o.blobs.Open, Office: office, Close: o.close}, nil
 }
 
 // wire makes the pieces and puts them together. sync says what of the record

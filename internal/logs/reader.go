@@ -479,6 +479,24 @@ type Query struct {
 	From int64  // first line to look at
 }
 
+// Counter counts how often a line's text holds what is looked for, without
+// overlaps. The empty text is held once by every line.
+func (q Query) Counter() func(line []byte) int {
+	text := []byte(q.Text)
+	if q.Fold {
+		text = bytes.ToLower(text)
+	}
+	return func(line []byte) int {
+		if len(text) == 0 {
+			return 1
+		}
+		if q.Fold {
+			line = bytes.ToLower(line)
+		}
+		return bytes.Count(line, text)
+	}
+}
+
 // Found counts what a search found.
 type Found struct {
 	Lines   int64 // lines that hold the text
@@ -491,26 +509,16 @@ type Found struct {
 func (r *Reader) Search(ctx context.Context, q Query, fn func(Line) bool) (Found, error) {
 	var found Found
 	text := []byte(q.Text)
-	if q.Fold {
-		text = bytes.ToLower(text)
-	}
 	var skip func([]byte) bool
 	if !q.Fold && len(text) > 0 {
 		skip = func(raw []byte) bool { return ctx.Err() != nil || !bytes.Contains(raw, text) }
 	}
-	telling := true
+	telling, count := true, q.Counter()
 	_, err := r.read(max(q.From, 0), skip, func(l Line) bool {
 		if q.Step != "" && l.Step != q.Step {
 			return true
 		}
-		in := l.Text
-		if q.Fold {
-			in = bytes.ToLower(in)
-		}
-		n := 1
-		if len(text) > 0 {
-			n = bytes.Count(in, text)
-		}
+		n := count(l.Text)
 		if n == 0 {
 			return ctx.Err() == nil
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/blob"
+	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 )
@@ -323,5 +324,42 @@ func TestActs(t *testing.T) {
 	}
 	if w := sc.call("GET", "/api/v1/audit/checkpoint", "", as); w.Code != 200 || w.Header().Get("Content-Type") != "text/plain; charset=utf-8" {
 		t.Errorf("checkpoint: %d %s", w.Code, w.Body)
+	}
+}
+
+// TestRoutesOfMessages sets a route as the page and the API do: what is wrong with its
+// target is said before anything is kept, and the target is shown nowhere.
+func TestRoutesOfMessages(t *testing.T) {
+	t.Parallel()
+	sc := newScene(t)
+	api := func(method, path, body string) *httptest.ResponseRecorder {
+		return sc.call(method, "/api/v1"+path, body, session(sc.admin))
+	}
+	asked := func() string { return strings.Join(sc.desk.asked, "\n") }
+	const target = "https://chat.example.org/hooks/T0PS3CR3T"
+	bad := api("PUT", "/routes/team", `{"channel":"slack","target":"gopher://chat"}`)
+	if bad.Code != 422 || strings.Contains(asked(), "sets route") {
+		t.Errorf("a bad target: %d %s; asked %s", bad.Code, bad.Body, asked())
+	}
+	if got := api("PUT", "/routes/team", `{"channel":"slack","target":"`+target+`","branches":["main"]}`); got.Code != 200 && got.Code != 204 {
+		t.Fatalf("set: %d %s", got.Code, got.Body)
+	}
+	secret := notify.TargetSecret("team")
+	if value, ok, err := sc.vault.Internal(t.Context(), "", secret); err != nil || !ok || value != target {
+		t.Errorf("the vault holds %q (%v, %v)", value, ok, err)
+	}
+	for _, path := range []string{"/routes", "/settings"} {
+		if got := api("GET", path, ""); got.Code != 200 || !strings.Contains(got.Body.String(), `"name":"team"`) || strings.Contains(got.Body.String(), "T0PS3CR3T") {
+			t.Errorf("%s: %d %s", path, got.Code, got.Body)
+		}
+	}
+	if got := api("POST", "/routes/team/test", ""); got.Code/100 != 2 {
+		t.Errorf("a test that arrives: %d %s", got.Code, got.Body)
+	}
+	if got := api("POST", "/routes/gone/test", ""); got.Code != 422 || !strings.Contains(got.Body.String(), "404 Not Found") {
+		t.Errorf("a test that does not arrive: %d %s", got.Code, got.Body)
+	}
+	if got := api("DELETE", "/routes/team", ""); got.Code/100 != 2 || !strings.Contains(asked(), "root removes route team") {
+		t.Errorf("remove: %d %s", got.Code, got.Body)
 	}
 }
