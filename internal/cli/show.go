@@ -93,7 +93,9 @@ func showRun(w io.Writer, r *record.Run, h store.RunHead, list []failure, st sty
 		begun += st.dim(" by ") + shown(h.Actor)
 	}
 	field("begun", begun)
-	field("in", shown(h.Root))
+	if h.Root != "" {
+		field("in", shown(h.Root))
+	}
 	if h.Of != "" {
 		field("repeats", fmt.Sprintf("run %s%s", h.Of, st.dim(fmt.Sprintf(", attempt %d", h.Attempt))))
 	}
@@ -117,7 +119,7 @@ func showRun(w io.Writer, r *record.Run, h store.RunHead, list []failure, st sty
 	for _, f := range list {
 		fmt.Fprintln(w)
 		writeFailure(w, f, shown(f.Job), st, cols)
-		next(w, r.ID, f, st)
+		next(w, r.ID, f, h.Root != "", st)
 	}
 }
 

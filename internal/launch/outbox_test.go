@@ -340,3 +340,28 @@ func TestAwait(t *testing.T) {
 	s.settle(seq)
 	waits.Wait()
 }
+
+// TestTestRoute: a message is sent at once, whatever the route is for, and what came back
+// is said.
+func TestTestRoute(t *testing.T) {
+	t.Parallel()
+	s := set(t, map[string]string{".github/workflows/ci.yml": failing})
+	route := notify.Route{Name: "team", Channel: "chat", Secret: "$CHAT", Repositories: []string{"none"}}
+	if err := s.desk.SetRoute(t.Context(), ada, route); err != nil {
+		t.Fatal(err)
+	}
+	var use *UsageError
+	if err := s.desk.TestRoute(t.Context(), ada, "team"); !errors.As(err, &use) || !strings.Contains(use.Message, "no secret $CHAT") {
+		t.Errorf("without a target: %v", err)
+	}
+	s.vault[" $CHAT"] = "https://chat.example.org/canary"
+	if err := s.desk.TestRoute(t.Context(), ada, "team"); err != nil {
+		t.Errorf("with one: %v", err)
+	}
+	if got := s.chat.all(); len(got) != 1 || got[0].Edge != notify.Test || got[0].Actor != "ada" {
+		t.Errorf("%+v", got)
+	}
+	if err := s.desk.TestRoute(t.Context(), ada, "other"); !errors.As(err, &use) {
+		t.Errorf("no such route: %v", err)
+	}
+}
