@@ -34,9 +34,10 @@ var floors = map[string]int{
 	"fault":     1, // whose fault a failure is
 	"trace":     1, // watches a process tree
 	"project":   1, // what fairlead.yaml says
+	"outline":   1, // a pipeline in the words that all languages share
 	"access":    1, // who may do what, and the proof of what was done
 
-	"dialect":  2, // pipeline language -> plan
+	"depot":    2, // artifacts and caches
 	"executor": 2, // a place where steps run
 	"store":    2, // append events, read after, leases
 	"harvest":  2, // reads what tools leave behind
@@ -44,11 +45,13 @@ var floors = map[string]int{
 	"forge":    2, // a code host: hooks in, statuses and comments out
 	"notify":   2, // tells people and systems
 
-	"engine": 3, // runs a plan
-	"launch": 4, // from an event to a running plan
+	"dialect": 3, // pipeline language -> plan
 
-	"cli":    5, // the command line
-	"server": 5, // hooks, API, pages
+	"engine": 4, // runs a plan
+	"launch": 5, // from an event to a running plan
+
+	"cli":    6, // the command line
+	"server": 6, // hooks, API, pages
 }
 
 // guests are the third-party modules, room by room, each with its reason. A
@@ -57,9 +60,9 @@ var guests = map[string]map[string]string{
 	"github.com/spf13/cobra":             {"cli": "commands, completion, manual pages and suggestions that people know"},
 	"github.com/rhysd/actionlint":        {"dialect/github/opinion": "a second opinion for lint, by the linter that the field uses"},
 	"github.com/dlclark/regexp2":         {"dialect/github/protocol": "problem matchers are written for JavaScript's regular expressions"},
-	"github.com/bmatcuk/doublestar/v4":   {"dialect/github": "hashFiles globs", "dialect/github/builtin": "artifact and cache globs"},
-	"go.yaml.in/yaml/v4":                 {"dialect/github/workflow": "YAML with positions; the maintained successor of yaml.v3, at the version that actionlint builds with", "project": "the same for fairlead.yaml"},
-	"github.com/klauspost/compress":      {"logs": "zstd for logs", "store": "zstd for plans", "dialect/github/builtin": "zstd for caches"},
+	"github.com/bmatcuk/doublestar/v4":   {"dialect/github": "hashFiles globs", "dialect/github/builtin": "names of artifacts", "depot": "artifact and cache globs"},
+	"go.yaml.in/yaml/v4":                 {"dialect/github/workflow": "YAML with positions; the maintained successor of yaml.v3, at the version that actionlint builds with", "project": "the same for fairlead.yaml", "outline": "writes pipeline files"},
+	"github.com/klauspost/compress":      {"logs": "zstd for logs", "store": "zstd for plans", "depot": "zstd for caches, deflate for artifacts"},
 	"modernc.org/sqlite":                 {"store/sqlite": "SQLite without cgo: the binary stays one static file"},
 	"golang.org/x/sys":                   {"workspace": "reflinks, locks, stat without garbage", "executor/host": "process groups, cgroups, subreapers", "store/sqlite": "file locks", "logs": "file locks", "blob/disk": "reflinks and times of files", "trace": "seccomp, ptrace, reading other processes", "cache": "stat without garbage, directories kept open"},
 	"golang.org/x/term":                  {"cli": "terminal size"},

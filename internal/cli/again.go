@@ -42,6 +42,7 @@ RUN is a number, or counted back: last or -1, -2 …`,
 	f.SortFlags = false
 	f.BoolVar(&again.Failed, "failed", false, "keep what succeeded, run the rest")
 	f.BoolVar(&again.NoReuse, "no-reuse", false, "run every step, and watch none")
+	f.StringArrayVar(&again.Play, "play", nil, "keep what succeeded and let this manual `job` run")
 	f.StringVar(&again.From, "from", "", "keep what succeeded and go on from this `JOB[/STEP]`")
 	s.flags(c)
 	f.StringVar(&g.wiring.Mirror, "mirror", "", "fetch actions from this base `URL` instead of their code host")

@@ -27,7 +27,7 @@ func (g *global) preview(p *launch.Prepared, pl *plan.Pipeline, j *plan.Job) (*p
 	if j.Deferred == nil || g.Preview == nil {
 		return nil, false
 	}
-	c := &plan.Context{Pipeline: pl, Change: p.Change, Vars: p.Order.Vars, Only: p.Order.Matrix, Inputs: map[string]any{}}
+	c := &plan.Context{Pipeline: pl, Change: p.ChangeFor(pl), Vars: p.Order.Vars, Only: p.Order.Matrix, Inputs: map[string]any{}}
 	for name, value := range p.Order.Inputs {
 		c.Inputs[name] = value
 	}
@@ -36,14 +36,15 @@ func (g *global) preview(p *launch.Prepared, pl *plan.Pipeline, j *plan.Job) (*p
 
 // listed is a pipeline in a list.
 type listed struct {
-	File   string      `json:"file"`
-	Name   string      `json:"name"`
-	Events []string    `json:"events"`
-	Starts bool        `json:"starts"`
-	Why    string      `json:"why"`
-	At     plan.Source `json:"at,omitzero"`
-	Errors int         `json:"errors,omitempty"`
-	Jobs   []listedJob `json:"jobs"`
+	File    string      `json:"file"`
+	Dialect string      `json:"dialect"`
+	Name    string      `json:"name"`
+	Events  []string    `json:"events"`
+	Starts  bool        `json:"starts"`
+	Why     string      `json:"why"`
+	At      plan.Source `json:"at,omitzero"`
+	Errors  int         `json:"errors,omitempty"`
+	Jobs    []listedJob `json:"jobs"`
 }
 
 type listedJob struct {
@@ -84,7 +85,7 @@ func (g *global) list(p *launch.Prepared) error {
 		if p.Order.Workflow != "" && !slices.Contains(p.Chosen, pl) && !slices.ContainsFunc(p.Chosen, func(c *plan.Pipeline) bool { return c.File == pl.File }) {
 			continue
 		}
-		l := listed{File: pl.File, Name: pl.Name, Events: pl.Events, Starts: pl.Start.Yes, Why: pl.Start.Why, At: pl.Start.At}
+		l := listed{File: pl.File, Dialect: pl.Dialect, Name: pl.Name, Events: pl.Events, Starts: pl.Start.Yes, Why: pl.Start.Why, At: pl.Start.At}
 		for _, problem := range p.ProblemsOf(pl) {
 			if problem.Severity == plan.Error {
 				l.Errors++
@@ -105,6 +106,7 @@ func (g *global) list(p *launch.Prepared) error {
 	out := bufio.NewWriterSize(g.Stdout, flushAt)
 	defer out.Flush()
 	put := func(text string) { fmt.Fprintln(out, clip(text, cols, st.ellipsis())) }
+	several := slices.ContainsFunc(all, func(l listed) bool { return l.Dialect != all[0].Dialect })
 	for i, l := range all {
 		if i > 0 {
 			fmt.Fprintln(out)
@@ -112,6 +114,9 @@ func (g *global) list(p *launch.Prepared) error {
 		head := st.bold(shown(l.Name))
 		if l.Name != l.File {
 			head += "  " + st.dim(shown(l.File))
+		}
+		if several {
+			head += "  " + st.dim(l.Dialect)
 		}
 		put(head)
 		put("  on " + shown(strings.Join(l.Events, ", ")))
@@ -159,7 +164,7 @@ func (g *global) list(p *launch.Prepared) error {
 // that all has gone well so far.
 func condition(text string) string {
 	const implied = "success()"
-	if text == implied {
+	if text == implied || strings.HasPrefix(text, "{") { // not written by a person
 		return ""
 	}
 	if own, ok := strings.CutPrefix(text, implied+" && ("); ok && strings.HasSuffix(own, ")") {

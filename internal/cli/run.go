@@ -132,6 +132,8 @@ it at once.`,
 	f := c.Flags()
 	f.SortFlags = false
 	f.StringArrayVar(&o.order.Jobs, "job", nil, "run only this `job` and what it needs")
+	f.StringArrayVar(&o.order.Dialects, "dialect", nil, "whose pipelines count where several languages are in use: a `name`, or all")
+	f.StringArrayVar(&o.order.Play, "play", nil, "let this manual `job` run, as --job does, beside all the others")
 	f.StringVar(&o.order.Event, "event", "", "the `event` to answer to (default push, then pull_request)")
 	f.StringVar(&o.order.EventFile, "event-file", "", "JSON `file` with the event's payload")
 	f.StringArrayVar(&o.inputs, "input", nil, "`NAME=VALUE` of an input of the workflow")
@@ -290,6 +292,7 @@ func (o *ordering) once(ctx context.Context, g *global, tools *Tools, abort <-ch
 	if err := g.declared(p); err != nil {
 		return err
 	}
+	g.offer(p)
 	var starts []start
 	invalid := g.unreadable(p)
 	for _, pl := range p.Chosen {
@@ -311,6 +314,19 @@ func (o *ordering) once(ctx context.Context, g *global, tools *Tools, abort <-ch
 		return exit(ExitInvalid)
 	}
 	return err
+}
+
+// offer tells of the languages whose pipelines would run here, too.
+func (g *global) offer(p *launch.Prepared) {
+	if len(p.Others) == 0 || g.lines {
+		return
+	}
+	flags := make([]string, len(p.Others))
+	for i, name := range p.Others {
+		flags[i] = "--dialect " + name
+	}
+	st := g.style(g.Stderr)
+	fmt.Fprintf(g.Stderr, "%s\n", st.dim(fmt.Sprintf("this runs the %s pipelines; there are others, too: %s, or --dialect %s", p.Chosen[0].Dialect, strings.Join(flags, ", "), launch.AllDialects)))
 }
 
 // declared tells of problems of fairlead.yaml. Nothing runs while it has errors:

@@ -171,8 +171,15 @@ func Cancel(why string) error { return &cause{plan.Cancelled, why} }
 
 // causeOf tells why the context ended.
 func causeOf(ctx context.Context) *cause {
-	if c, ok := errors.AsType[*cause](context.Cause(ctx)); ok {
+	why := context.Cause(ctx)
+	if c, ok := errors.AsType[*cause](why); ok {
 		return c
+	}
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded): // a program's own limit
+		return &cause{plan.Timeout, why.Error()}
+	case why != nil && !errors.Is(why, context.Canceled):
+		return &cause{plan.Cancelled, why.Error()}
 	}
 	return &cause{plan.Cancelled, "cancelled"}
 }

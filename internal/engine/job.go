@@ -90,9 +90,11 @@ func (o *owner) job(soft context.Context, n *node, r *reusing) *job {
 // runJob runs a job to its end, several times if it may be retried.
 func (o *owner) runJob(soft context.Context, n *node) end {
 	for attempt := 1; ; attempt++ {
-		again := attempt <= o.req.Retry
+		again := func(e *end) bool {
+			return e.verdict.Bad() && attempt <= o.req.Retry || n.job.Retry.Again(attempt, e.verdict, e.exit)
+		}
 		e := o.attempt(soft, n, attempt, again)
-		if !e.verdict.Bad() || !again || soft.Err() != nil || e.lost {
+		if !again(&e) || soft.Err() != nil || e.lost {
 			return e
 		}
 		if e.leave != nil {
@@ -103,7 +105,7 @@ func (o *owner) runJob(soft context.Context, n *node) end {
 
 // run is one attempt at the job. What it leaves is kept when it ended badly
 // and is not tried again.
-func (j *job) run(n int, again bool) (e end) {
+func (j *job) run(n int, again func(*end) bool) (e end) {
 	j.number = n
 	soft, stop := context.WithCancelCause(j.soft)
 	j.soft, j.stop = soft, stop
@@ -116,7 +118,7 @@ func (j *job) run(n int, again bool) (e end) {
 		if ws := j.ws; ws != nil && j.over() {
 			_ = ws.Release() // as when the job ends well
 		} else if ws != nil {
-			keep := e.verdict == plan.Cancelled || e.verdict.Bad() && !again
+			keep := e.verdict == plan.Cancelled || e.verdict.Bad() && !again(&e)
 			e.leave = func() { j.leave(ws, keep) }
 		}
 		e.lost = j.lost != nil
@@ -322,7 +324,7 @@ func (j *job) conclude(t *thread, f *frame) end {
 			e.verdict = c.verdict
 		}
 	} else if j.failed != nil {
-		e.why = fmt.Sprintf("step %q: %s", j.failed.Name, j.failed.Why)
+		e.why, e.exit = fmt.Sprintf("step %q: %s", j.failed.Name, j.failed.Why), j.failed.Exit
 	}
 	if j.lost != nil {
 		return end{verdict: plan.Fault, why: "the record cannot be written: " + j.lost.Error()}
@@ -467,6 +469,9 @@ type frame struct {
 	group    *plan.GroupScope // nil for the job's own steps
 	outcomes map[string]plan.StepOutcome
 	status   plan.Verdict // of the frame so far
+	// program says that a program asked for the steps: whether they run, and
+	// what stops them, is its own question.
+	program bool
 }
 
 // scope is what the fields of a step are read against.

@@ -91,6 +91,7 @@ type node struct {
 type report struct {
 	node    *node
 	earnest chan<- struct{} // it begins in earnest: to be closed when what it rests on is a fact
+	delayed bool            // it waited as long as it says; or in vain, if end says so
 	grouped bool            // it waited for its concurrency group; otherwise it has ended
 	release func()          // of the group; nil when waiting was in vain
 	end     end
@@ -101,6 +102,7 @@ type end struct {
 	verdict  plan.Verdict
 	why      string
 	at       plan.Source
+	exit     int // exit code of the step that made it end so
 	outputs  map[string]string
 	withheld []string
 	// events are those of a job that was done on paper: facts only now.
@@ -256,6 +258,38 @@ func (o *owner) consider(n *node) {
 		return
 	}
 	n.state = record.Queued
+	if n.job.Delay > 0 && !o.played(n.job) {
+		o.delay(n)
+		return
+	}
+	o.enter(n)
+}
+
+// played reports whether a person asked for the job, who then does not wait.
+func (o *owner) played(j *plan.Job) bool {
+	return slices.Contains(o.req.Context.Play, j.ID) || slices.Contains(o.req.Context.Play, j.Name)
+}
+
+// delay lets a job wait as long as it says. A run that is resumed waits again.
+func (o *owner) delay(n *node) {
+	ctx, cancel := context.WithCancelCause(o.soft)
+	n.cancel = cancel
+	o.waits++
+	o.emit(n.job.ID, &record.JobQueued{Why: fmt.Sprintf("waits %s, as it says", n.job.Delay)})
+	go func() {
+		defer cancel(nil)
+		select {
+		case <-time.After(n.job.Delay):
+			o.reports <- report{node: n, delayed: true}
+		case <-ctx.Done():
+			c := causeOf(ctx)
+			o.reports <- report{node: n, delayed: true, end: end{verdict: c.verdict, why: c.why}}
+		}
+	}()
+}
+
+// enter takes a job whose condition holds to its concurrency group.
+func (o *owner) enter(n *node) {
 	if n.job.Concurrency != nil {
 		o.joinGroup(n, n.job.Concurrency, n.scope)
 		return
@@ -295,7 +329,7 @@ func (o *owner) expand(n *node) {
 		heads := make([]record.JobHead, len(x.Jobs))
 		for i := range x.Jobs {
 			j := &x.Jobs[i]
-			heads[i] = record.JobHead{ID: j.ID, Name: j.Name, Needs: j.Needs}
+			heads[i] = record.JobHead{ID: j.ID, Name: j.Name, Stage: j.Stage, Needs: j.Needs}
 		}
 		o.emit(n.job.ID, &record.JobExpanded{Jobs: heads})
 	}
@@ -411,6 +445,16 @@ func (o *owner) take(r report) {
 		close(r.earnest)
 		return
 	}
+	if r.delayed {
+		o.waits--
+		n.cancel = nil
+		if r.end.verdict != "" {
+			o.end(n, r.end)
+			return
+		}
+		o.enter(n)
+		return
+	}
 	if !r.grouped {
 		if n.paper {
 			n.paper = false
@@ -449,7 +493,7 @@ func (o *owner) take(r report) {
 // parent. Continue-on-error is applied here.
 func (o *owner) end(n *node, e end) {
 	n.state, n.verdict, n.result, n.outputs = record.Finished, e.verdict, e.verdict, e.outputs
-	if e.verdict.Bad() && n.job.ContinueOnError {
+	if e.verdict.Bad() && (n.job.ContinueOnError || e.exit != 0 && slices.Contains(n.job.Tolerate, e.exit)) {
 		n.result = plan.Success
 	}
 	if n.release != nil {

@@ -107,11 +107,11 @@ func (r *reusing) onPaper(dirs plan.Dirs, tree cache.Tree) *reusing {
 }
 
 // attempt runs the job to its end, once.
-func (o *owner) attempt(soft context.Context, n *node, number int, last bool) end {
+func (o *owner) attempt(soft context.Context, n *node, number int, again func(*end) bool) end {
 	papers := o.papers(soft, n)
 	for _, r := range papers {
 		r.fill = len(papers) == 1
-		if e := o.job(soft, n, r).run(number, last); !r.over {
+		if e := o.job(soft, n, r).run(number, again); !r.over {
 			return e
 		}
 	}
@@ -124,12 +124,12 @@ func (o *owner) attempt(soft context.Context, n *node, number int, last bool) en
 			}
 			r = r.onPaper(r.dirs, r.tree)
 			r.fill = true
-			if e := o.job(soft, n, r).run(number, last); !r.over {
+			if e := o.job(soft, n, r).run(number, again); !r.over {
 				return e
 			}
 		}
 	}
-	return o.job(soft, n, o.inEarnest(n)).run(number, last)
+	return o.job(soft, n, o.inEarnest(n)).run(number, again)
 }
 
 // realise makes the workspace of a job that has been on paper, and everything
@@ -369,6 +369,10 @@ func (t *thread) keep(s *plan.Step, act *plan.Act, w *stepWork, fin *record.Step
 	switch {
 	case fin.Outcome != plan.Success:
 		a.told.Barred = []record.Bar{{Kind: record.BarFailed, Detail: string(fin.Outcome)}}
+		return
+	case w.tries > 0:
+		// What the attempts that failed have done was not looked at.
+		a.told.Barred = []record.Bar{{Kind: record.BarFailed, Detail: fmt.Sprintf("it succeeded at attempt %d", w.tries+1)}}
 		return
 	case a.off:
 		a.told.Barred = []record.Bar{{Kind: record.BarOff}}

@@ -40,6 +40,15 @@ type stepEnd struct {
 	finished            *record.StepFinished
 }
 
+// told is what other steps see of it.
+func (e *stepEnd) told() plan.StepOutcome {
+	o := plan.StepOutcome{Outcome: e.outcome, Conclusion: e.conclusion, Outputs: e.outputs}
+	if e.finished != nil {
+		o.Exit, o.Why = e.finished.Exit, e.finished.Why
+	}
+	return o
+}
+
 // steps runs steps in order.
 func (t *thread) steps(steps []plan.Step, f *frame) {
 	for i := range steps {
@@ -75,7 +84,7 @@ func (t *thread) step(s *plan.Step, f *frame) {
 // settle lets the frame know how a step ended.
 func (t *thread) settle(s *plan.Step, f *frame, e stepEnd) {
 	if s.ID != "" && s.Phase == plan.Main {
-		f.outcomes[s.ID] = plan.StepOutcome{Outcome: e.outcome, Conclusion: e.conclusion, Outputs: e.outputs}
+		f.outcomes[s.ID] = e.told()
 	}
 	if e.conclusion.Bad() {
 		f.status = plan.Failure
@@ -209,7 +218,10 @@ func (t *thread) execute(s *plan.Step, f *frame) stepEnd {
 // and is not there.
 func (t *thread) try(s *plan.Step, f *frame) (e stepEnd, done bool) {
 	scope := t.scope(s, f)
-	holds, err := t.holds(s.If, scope)
+	holds, err := true, error(nil)
+	if !f.program {
+		holds, err = t.holds(s.If, scope)
+	}
 	if err == nil && !holds {
 		return t.skip(s), true
 	}
@@ -224,7 +236,7 @@ func (t *thread) try(s *plan.Step, f *frame) (e stepEnd, done bool) {
 		t.note(s.Key, &record.StepStarted{Name: s.Name, ID: s.ID, Phase: s.Phase, At: s.Source, Line: t.lines()})
 		return t.finish(s, &plan.Act{Name: s.Name}, stepWork{err: err}), true
 	}
-	if t.onPaper() && act.Builtin != nil && !act.Builtin.Aloof {
+	if t.onPaper() && (act.Program != nil || act.Builtin != nil && !act.Builtin.Aloof) {
 		return stepEnd{}, false
 	}
 	var a *asked
@@ -250,8 +262,11 @@ func (t *thread) try(s *plan.Step, f *frame) (e stepEnd, done bool) {
 func (t *thread) do(s *plan.Step, f *frame, act *plan.Act, a *asked, scope *plan.Scope) stepEnd {
 	t.req.Masker.Add(act.Masks...)
 	started := &record.StepStarted{Name: t.req.Masker.String(act.Name), ID: s.ID, Phase: s.Phase, At: s.Source, Line: t.lines()}
-	if act.Command != nil {
+	switch {
+	case act.Command != nil:
 		started.Script = t.req.Masker.String(act.Command.Script)
+	case act.Program != nil:
+		started.Script = t.req.Masker.String(act.Program.Text)
 	}
 	t.note(s.Key, started)
 
@@ -264,8 +279,15 @@ func (t *thread) do(s *plan.Step, f *frame, act *plan.Act, a *asked, scope *plan
 		defer limit.Stop()
 	}
 	// When the job is cancelled, the step goes on only if it would have been
-	// started even then.
+	// started even then. A program is told, and brings itself to an end.
 	unwatch := context.AfterFunc(t.soft, func() {
+		if f.program {
+			return
+		}
+		if act.Program != nil {
+			cancel(causeOf(t.soft))
+			return
+		}
 		late := *scope
 		late.Status = plan.Cancelled
 		if holds, err := t.holds(s.If, &late); err != nil || !holds {
@@ -284,6 +306,11 @@ func (t *thread) do(s *plan.Step, f *frame, act *plan.Act, a *asked, scope *plan
 		w = t.aloof(ctx, s, act, scope)
 	default:
 		w = t.work(ctx, s, act, a, scope)
+		for tries := 1; tries <= act.Retry && w.failed() && ctx.Err() == nil; tries++ {
+			t.exit(w.beside, nil)
+			w = t.work(ctx, s, act, a, scope)
+			w.tries = tries
+		}
 	}
 	if ctx.Err() != nil {
 		w.cause = causeOf(ctx)
@@ -327,6 +354,7 @@ type stepWork struct {
 	err    error
 	cause  *cause
 
+	tries  int           // attempts before this one
 	asked  *asked        // of a command that may be reused
 	told   *record.Reuse // of a built-in on paper
 	beside *besides
@@ -335,7 +363,12 @@ type stepWork struct {
 	took   time.Duration // to run
 }
 
-// work runs a command or a built-in and listens to it.
+// failed reports whether the user's own code or tool said that it failed.
+func (w *stepWork) failed() bool {
+	return w.err == nil && (w.result.Exit != 0 || w.fx.Fail != "")
+}
+
+// work runs a command, a built-in or a program, and listens to it.
 func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, a *asked, scope *plan.Scope) (w stepWork) {
 	listener, err := t.session.Listen(s, act, scope)
 	if err != nil {
@@ -344,10 +377,15 @@ func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, a *asked
 	out := &sink{thread: t, key: s.Key, listener: listener}
 	split := logs.NewSplitter(out.line)
 	writer := stamped{out, split}
-	w.beside = t.enter()
-	if act.Builtin != nil {
+	if act.Program == nil {
+		w.beside = t.enter()
+	}
+	switch {
+	case act.Builtin != nil:
 		w.fx, w.err = t.session.Do(ctx, act.Builtin, scope, writer)
-	} else {
+	case act.Program != nil:
+		w.fx, w.err = t.interpret(ctx, s, act, scope, writer)
+	default:
 		command := *act.Command
 		command.Env = environment(command.Env, listener.Env())
 		var watch *trace.Spec

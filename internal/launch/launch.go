@@ -77,7 +77,8 @@ type Store interface {
 // choice to Fairlead.
 type Order struct {
 	Dir       string
-	Workflow  string // a file's path, base name or stem, or a pipeline's name
+	Workflow  string   // a file's path, base name or stem, or a pipeline's name
+	Dialects  []string // whose pipelines count; none: see Prepared.Others
 	Event     string
 	EventFile string // JSON
 	Inputs    map[string]string
@@ -86,6 +87,7 @@ type Order struct {
 	Env       map[string]string
 	Matrix    map[string][]string
 	Jobs      []string // only these and what they need
+	Play      []string // jobs that wait for a person to ask for them, beside those in Jobs
 	Parallel  int
 	Retry     int
 	InPlace   bool
@@ -94,6 +96,9 @@ type Order struct {
 
 	// Change is what is to be run for; nil: what git says of Dir, and Event.
 	Change *plan.Change
+	// Overrule, when it is not nil, has the last word on the change, after a
+	// dialect has described it from its payload.
+	Overrule func(*plan.Change)
 	// Files is the directory whose pipeline files count; "" for Dir.
 	Files string
 }
@@ -102,14 +107,22 @@ type Order struct {
 type Prepared struct {
 	Order     Order
 	Tree      *workspace.Tree
-	Change    *plan.Change
+	Change    *plan.Change    // as no dialect has described it yet
+	Project   *project.File   // fairlead.yaml
 	Pipelines []plan.Pipeline // all that were found
 	Chosen    []*plan.Pipeline
-	Problems  []plan.Problem
+	// Others are the dialects whose pipelines would run, too, and do not:
+	// one language was chosen of several.
+	Others   []string
+	Problems []plan.Problem
 
-	files   fs.FS          // that pipelines are read from
-	project []plan.Problem // of fairlead.yaml
+	files   fs.FS                   // that pipelines are read from
+	project []plan.Problem          // of fairlead.yaml
+	changes map[string]*plan.Change // by dialect, in its own terms
 }
+
+// ChangeFor is the change in the terms of the pipeline's dialect.
+func (p *Prepared) ChangeFor(pl *plan.Pipeline) *plan.Change { return p.changes[pl.Dialect] }
 
 // UsageError is a wish that cannot be fulfilled as it was said.
 type UsageError struct{ Message, Hint string }
@@ -145,7 +158,7 @@ func (l *Launcher) Prepare(ctx context.Context, o Order) (*Prepared, error) {
 	if o.Change != nil {
 		o.Event = o.Change.Event
 	}
-	if _, p.project, err = project.Read(tree.FS()); err != nil {
+	if p.Project, p.project, err = project.Read(tree.FS()); err != nil {
 		return nil, fmt.Errorf("read the project's file: %w", err)
 	}
 	events := []string{o.Event}
@@ -163,6 +176,9 @@ func (l *Launcher) Prepare(ctx context.Context, o Order) (*Prepared, error) {
 			return nil, err
 		}
 		if err := p.choose(); err != nil {
+			return nil, err
+		}
+		if err := p.prefer(l.dialectNames()); err != nil {
 			return nil, err
 		}
 		if len(p.Chosen) > 0 {
@@ -219,25 +235,30 @@ func readLimited(name string, limit int64) ([]byte, error) {
 
 // compile lets every dialect read the tree.
 func (l *Launcher) compile(ctx context.Context, p *Prepared, facts workspace.Facts) error {
-	p.Pipelines, p.Problems = nil, slices.Clone(p.project)
+	p.Pipelines, p.Problems, p.changes = nil, slices.Clone(p.project), map[string]*plan.Change{}
 	for _, d := range l.Dialects {
-		d.Describe(p.Change)
-		pipelines, problems, err := d.Compile(ctx, p.files, p.Change)
+		change := *p.Change
+		p.changes[d.Name()] = &change
+		d.Describe(&change)
+		if p.Order.Overrule != nil {
+			p.Order.Overrule(&change)
+		}
+		pipelines, problems, err := d.Compile(ctx, p.files, &change)
 		if err != nil {
 			return fmt.Errorf("read the %s pipelines: %w", d.Name(), err)
 		}
 		hangs := func(pl plan.Pipeline) bool { return pl.Start.Files }
-		if !p.Change.FilesKnown && slices.ContainsFunc(pipelines, hangs) {
-			base := p.Change.Before
-			if p.Change.BaseRef != "" {
-				base = p.Change.BaseRef
+		if !change.FilesKnown && slices.ContainsFunc(pipelines, hangs) {
+			base := change.Before
+			if change.BaseRef != "" {
+				base = change.BaseRef
 			}
 			files, known, err := p.Tree.Changed(ctx, base)
 			if err != nil {
 				return fmt.Errorf("find what the change touches: %w", err)
 			}
-			if p.Change.Files, p.Change.FilesKnown = files, known; known {
-				if pipelines, problems, err = d.Compile(ctx, p.files, p.Change); err != nil {
+			if change.Files, change.FilesKnown = files, known; known {
+				if pipelines, problems, err = d.Compile(ctx, p.files, &change); err != nil {
 					return fmt.Errorf("read the %s pipelines: %w", d.Name(), err)
 				}
 			}
@@ -293,6 +314,13 @@ func (p *Prepared) known() string {
 
 // narrow keeps only the jobs that were asked for and what they need.
 func (p *Prepared) narrow() error {
+	for _, name := range p.Order.Play {
+		if !slices.ContainsFunc(p.Chosen, func(pl *plan.Pipeline) bool {
+			return slices.ContainsFunc(pl.Jobs, func(j plan.Job) bool { return j.ID == name || j.Name == name })
+		}) {
+			return p.noJob(name)
+		}
+	}
 	if len(p.Order.Jobs) == 0 {
 		return nil
 	}
@@ -335,17 +363,30 @@ func (p *Prepared) narrow() error {
 	}
 	p.Chosen = chosen
 	if len(missing) > 0 {
-		var known []string
-		for _, pl := range p.Pipelines {
-			for _, j := range pl.Jobs {
-				known = append(known, j.ID)
-			}
-		}
-		slices.Sort(known)
-		return &UsageError{Message: fmt.Sprintf("no workflow that is to run has a job %q", missing[0]),
-			Hint: "known jobs are " + strings.Join(slices.Compact(known), ", ")}
+		return p.noJob(missing[0])
 	}
 	return nil
+}
+
+// noJob says that nothing that is to run has a job of this name.
+func (p *Prepared) noJob(name string) error {
+	var known []string
+	for _, pl := range p.Pipelines {
+		for _, j := range pl.Jobs {
+			known = append(known, j.ID)
+		}
+	}
+	slices.Sort(known)
+	return &UsageError{Message: fmt.Sprintf("no workflow that is to run has a job %q", name),
+		Hint: "known jobs are " + strings.Join(slices.Compact(known), ", ")}
+}
+
+func (l *Launcher) dialectNames() []string {
+	names := make([]string, len(l.Dialects))
+	for i, d := range l.Dialects {
+		names[i] = d.Name()
+	}
+	return names
 }
 
 // ProblemsOf are the problems of one pipeline's files.
@@ -368,7 +409,7 @@ func (p *Prepared) ProblemsOf(pl *plan.Pipeline) []plan.Problem {
 // settings are what is kept of an order so that it can be repeated.
 func (l *Launcher) settings(o Order, inputs map[string]any) record.Settings {
 	return record.Settings{
-		Jobs: o.Jobs, Matrix: o.Matrix, Inputs: inputs, Vars: o.Vars, Env: o.Env,
+		Jobs: o.Jobs, Play: o.Play, Matrix: o.Matrix, Inputs: inputs, Vars: o.Vars, Env: o.Env,
 		Secrets: slices.Sorted(maps.Keys(o.Secrets)), Parallel: o.Parallel, Retry: o.Retry,
 		InPlace: o.InPlace, NoReuse: o.NoReuse, Verify: o.Verify, Actions: l.Actions,
 	}

@@ -53,7 +53,7 @@ func (l *Launcher) Run(ctx context.Context, p *Prepared, pl *plan.Pipeline, w Wa
 		return Result{Pipeline: pl, Problems: problems}, nil
 	}
 	return l.begin(ctx, start{
-		dialect: d, tree: p.Tree, pipeline: pl, change: p.Change, attempt: 1,
+		dialect: d, tree: p.Tree, pipeline: pl, change: p.ChangeFor(pl), attempt: 1,
 		settings: l.settings(p.Order, inputs), secrets: p.Order.Secrets,
 	}, w)
 }
@@ -70,7 +70,7 @@ func (l *Launcher) Plan(ctx context.Context, p *Prepared, pl *plan.Pipeline, o *
 	if plan.Errors(problems) {
 		return e, problems, nil
 	}
-	s := start{dialect: d, tree: p.Tree, pipeline: pl, change: p.Change, attempt: 1, settings: l.settings(p.Order, inputs), origin: o}
+	s := start{dialect: d, tree: p.Tree, pipeline: pl, change: p.ChangeFor(pl), attempt: 1, settings: l.settings(p.Order, inputs), origin: o}
 	if err := l.identify(ctx, &s); err != nil {
 		return e, nil, err
 	}
@@ -91,6 +91,7 @@ func (l *Launcher) PlanAgain(ctx context.Context, id string, a record.Again) (e 
 	}
 	b := *old.Planned
 	b.Of, b.Attempt, b.Again, b.Version = id, b.Attempt+1, &a, l.Version
+	b.Settings.Play = slices.Concat(b.Settings.Play, a.Play)
 	if b.Origin != nil {
 		o := *b.Origin
 		o.Approval, o.Key = false, ""
@@ -146,7 +147,7 @@ func (s *start) goOn(old *record.Run, a record.Again) (err error) {
 	if s.from, err = goesOnFrom(old, a); err != nil {
 		return err
 	}
-	if a.Failed || a.From != "" {
+	if a.Failed || a.From != "" || len(a.Play) > 0 {
 		s.prior = old
 	}
 	return nil
@@ -186,6 +187,7 @@ func (l *Launcher) Rerun(ctx context.Context, id string, a Again, w Watcher) (Re
 		return Result{}, err
 	}
 	s.again = &a.Again
+	s.settings.Play = slices.Concat(s.settings.Play, a.Play)
 	return l.begin(ctx, s, w)
 }
 
@@ -279,6 +281,7 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 	c := &plan.Context{
 		Pipeline: s.pipeline, Change: s.change, Root: s.tree.Root(), RunID: s.id, Number: s.number, Attempt: s.attempt,
 		Inputs: s.settings.Inputs, Vars: s.settings.Vars, Secrets: s.secrets, Env: s.settings.Env, Only: s.settings.Matrix,
+		Play:  slices.Concat(s.settings.Jobs, s.settings.Play),
 		Debug: s.secrets["ACTIONS_STEP_DEBUG"] == "true" || s.settings.Vars["ACTIONS_STEP_DEBUG"] == "true",
 	}
 	req := engine.Request{

@@ -407,17 +407,19 @@ func (d *Desk) plans(ctx context.Context, seq int64, repo *Repository, w wanted,
 	if o.Dir, err = m.Checkout(ctx, c.SHA); err != nil {
 		return nil, err
 	}
-	ref := c.Ref
+	sha, ref := c.SHA, c.Ref
+	// What the server found out counts, whatever a payload says.
+	o.Overrule = func(c *plan.Change) {
+		c.SHA, c.DefaultBranch = sha, f.fallback
+		if !w.isChange {
+			c.Ref = ref
+		}
+	}
 	p, err := d.Prepare(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	defer p.Tree.Close()
-	// What the server found out counts, whatever a payload says.
-	p.Change.SHA, p.Change.DefaultBranch = c.SHA, f.fallback
-	if !w.isChange {
-		p.Change.Ref = ref
-	}
 	origin := record.Origin{
 		Repository: repo.Name, Request: seq, Trust: t.Trust, Change: w.number, Title: w.title,
 		Priority: repo.Priority + w.priority, Approval: t.Approval,
@@ -460,7 +462,7 @@ func (d *Desk) plan(ctx context.Context, p *Prepared, origin record.Origin, sett
 			continue
 		}
 		o := origin
-		if c := p.Change; o.Change != "" {
+		if c := p.ChangeFor(pl); o.Change != "" {
 			o.Key = fmt.Sprintf("%s of change %s at %s", pl.File, o.Change, c.Event)
 		} else if c.Event == "push" && strings.HasPrefix(c.Ref, "refs/heads/") {
 			o.Key = fmt.Sprintf("%s of %s", pl.File, c.Ref)

@@ -25,6 +25,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -204,6 +205,14 @@ type Retry struct {
 	// either names is. With both empty every bad end is.
 	On   []Verdict `json:"on,omitempty"`
 	Exit []int     `json:"exit,omitempty"`
+}
+
+// Again reports whether an attempt that ended like this is followed by another.
+func (r *Retry) Again(attempt int, v Verdict, exit int) bool {
+	if r == nil || attempt > r.Max || !v.Bad() {
+		return false
+	}
+	return len(r.On)+len(r.Exit) == 0 || slices.Contains(r.On, v) || exit != 0 && slices.Contains(r.Exit, exit)
 }
 
 // Deferred is a part of the plan that can be known only later. Only the

@@ -33,10 +33,14 @@ var rank = map[Verdict]int{Skipped: 1, Success: 2, Cancelled: 3, Timeout: 4, Fai
 
 // Change is what happened that pipelines may answer to: a push, a pull
 // request, a person's wish. It is known before a run begins and never changes.
+// Events have GitHub's names, whatever the code host: every other dialect
+// translates them.
 type Change struct {
-	Event   string            `json:"event"`             // "push", "pull_request", "workflow_dispatch"
-	Payload map[string]any    `json:"payload,omitempty"` // the event as the code host would send it
-	Inputs  map[string]string `json:"inputs,omitempty"`  // given by a person, untyped
+	Event string `json:"event"` // "push", "pull_request", "workflow_dispatch"
+	// Payload is the event in GitHub's shape, too; nil when all that is known
+	// is in the other fields, which are filled in any case.
+	Payload map[string]any    `json:"payload,omitempty"`
+	Inputs  map[string]string `json:"inputs,omitempty"` // given by a person, untyped
 
 	Ref           string `json:"ref"`                // refs/heads/main
 	SHA           string `json:"sha"`                // the commit; all zeros when there is none yet

@@ -49,11 +49,14 @@ const rule = "fairlead-yaml"
 // File is what fairlead.yaml says. The zero File is that of a project without
 // one.
 type File struct {
-	Reuse Reuse
+	Pipelines Pipelines
+	Reuse     Reuse
 }
 
 func file() kind[File] {
 	return mapping("sections",
+		at("pipelines", func(f *File) *Pipelines { return &f.Pipelines }, pipelines(),
+			"Which of the pipeline files count."),
 		at("reuse", func(f *File) *Reuse { return &f.Reuse }, reuse(),
 			"What may be reused: Fairlead skips steps whose inputs did not change."),
 	)

@@ -108,7 +108,7 @@ func TestProblems(t *testing.T) {
 		unseen     bool     // the schema cannot tell
 	}{
 		{name: "unknown section", text: "reuze:\n  size: 1GB\n", want: []string{`fairlead.yaml:1:1: unknown key "reuze" [fairlead-yaml]: did you mean reuse?`}},
-		{name: "unlike any section", text: "environments:\n", want: []string{`1:1: unknown key "environments" [fairlead-yaml]: known is only reuse`}},
+		{name: "unlike any section", text: "environments:\n", want: []string{`1:1: unknown key "environments" [fairlead-yaml]: the sections are pipelines, reuse`}},
 		{name: "unknown key", text: "reuse:\n  zone: [/x]\n", want: []string{`2:3: unknown key "zone" [fairlead-yaml]: did you mean zones?`}},
 		{name: "underscore", text: step("max_age: 24h"), want: []string{`4:5: unknown key "max_age" [fairlead-yaml]: did you mean max-age?`}},
 		{name: "several", text: "reuse:\n  size: big\n  zones: [/]\n  steps:\n  - match: build\n    never: yes\n", want: []string{
@@ -117,7 +117,7 @@ func TestProblems(t *testing.T) {
 			`6:12: never must be true or false, not the text "yes"`}},
 		{name: "twice", text: "reuse:\n  size: 1GB\n  size: 2GB\n", want: []string{`3:3: size is given twice, first at line 2`}, unseen: true},
 		{name: "list for mapping", text: "reuse: [a]\n", want: []string{`1:8: reuse must be a mapping, not a list [fairlead-yaml]: the keys of reuse are size, zones, steps`}},
-		{name: "text for file", text: "hello\n", want: []string{`1:1: the file must be a mapping, not the text "hello" [fairlead-yaml]: the sections are reuse`}},
+		{name: "text for file", text: "hello\n", want: []string{`1:1: the file must be a mapping, not the text "hello" [fairlead-yaml]: the sections are pipelines, reuse`}},
 		{name: "number for size", text: "reuse: {size: 20}\n", want: []string{`1:15: size must be a number and a unit, not the number 20 [fairlead-yaml]: write a number and a unit, such as 500MB`}},
 		{name: "nothing for size", text: "reuse:\n  size:\n", want: []string{`2:8: size must be a number and a unit, not nothing`}},
 		{name: "no room", text: "reuse: {size: 0.1B}\n", want: []string{`"0.1B" is no room at all`}, unseen: true},

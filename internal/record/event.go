@@ -58,6 +58,7 @@ type RunPlanned struct {
 type Settings struct {
 	Jobs     []string            `json:"jobs,omitempty"`   // only these and what they need
 	Matrix   map[string][]string `json:"matrix,omitempty"` // only these cells
+	Play     []string            `json:"play,omitempty"`   // jobs that a person asked for, which wait for one
 	Inputs   map[string]any      `json:"inputs,omitempty"`
 	Vars     map[string]string   `json:"vars,omitempty"`
 	Env      map[string]string   `json:"env,omitempty"`
@@ -100,6 +101,7 @@ type JobExpanded struct {
 type JobHead struct {
 	ID    string   `json:"id"`
 	Name  string   `json:"name"`
+	Stage string   `json:"stage,omitempty"`
 	Needs []string `json:"needs,omitempty"`
 }
 

@@ -42,6 +42,9 @@ type Origin struct {
 type Again struct {
 	Failed bool   `json:"failed,omitempty"` // only jobs that did not succeed
 	From   string `json:"from,omitempty"`   // "JOB" or "JOB/STEP"
+	// Play are jobs that waited for a person to ask for them; what succeeded
+	// is kept.
+	Play []string `json:"play,omitempty"`
 }
 
 // HookReceived says that a code host told of something. It is appended before

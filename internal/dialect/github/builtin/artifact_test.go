@@ -1,14 +1,11 @@
 package builtin
 
 import (
-	"archive/zip"
 	"bytes"
 	"fmt"
-	"io/fs"
 	"maps"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -67,7 +64,7 @@ func TestUploadArtifact(t *testing.T) {
 			if !strings.Contains(r.log, tt.log) {
 				t.Errorf("log %q, want %q", r.log, tt.log)
 			}
-			all, err := m.set.artifacts(t.Context(), "1")
+			all, err := m.set.depot.Artifacts(t.Context(), "1")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -302,7 +299,7 @@ func TestMergeArtifacts(t *testing.T) {
 			if !strings.Contains(r.Fail, tt.fail) || tt.fail == "" && r.Fail != "" {
 				t.Fatalf("failed with %q, want %q", r.Fail, tt.fail)
 			}
-			all, err := m.set.artifacts(t.Context(), "1")
+			all, err := m.set.depot.Artifacts(t.Context(), "1")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -322,80 +319,4 @@ func TestMergeArtifacts(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestHostileZips(t *testing.T) {
-	t.Parallel()
-	for name, header := range map[string]func(*zip.FileHeader){
-		"up":             func(h *zip.FileHeader) { h.Name = "../outside" },
-		"up inside":      func(h *zip.FileHeader) { h.Name = "a/../../outside" },
-		"absolute":       func(h *zip.FileHeader) { h.Name = "/outside" },
-		"backslashes":    func(h *zip.FileHeader) { h.Name = `..\outside` },
-		"a symlink":      func(h *zip.FileHeader) { h.Name = "l"; h.SetMode(fs.ModeSymlink | 0o777) },
-		"a device":       func(h *zip.FileHeader) { h.Name = "d"; h.SetMode(fs.ModeDevice | 0o777) },
-		"through a link": func(h *zip.FileHeader) { h.Name = "link/f" },
-		"a nul":          func(h *zip.FileHeader) { h.Name = "a\x00b" },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var b bytes.Buffer
-			z := zip.NewWriter(&b)
-			h := &zip.FileHeader{Name: "x"}
-			header(h)
-			w, err := z.CreateHeader(h)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := w.Write([]byte("/etc/passwd")); err != nil {
-				t.Fatal(err)
-			}
-			if err := z.Close(); err != nil {
-				t.Fatal(err)
-			}
-			top := t.TempDir()
-			plant(t, top, map[string]string{"root/link": "-> ../other", "other/": ""})
-			root, err := os.OpenRoot(filepath.Join(top, "root"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer root.Close()
-			if n, err := unzip(t.Context(), root, bytes.NewReader(b.Bytes()), int64(b.Len())); err == nil || n > 0 {
-				t.Errorf("unpacked %d files: %v", n, err)
-			}
-			if got := list(t, top); len(got) != 2 {
-				t.Errorf("made %v", got)
-			}
-		})
-	}
-}
-
-func FuzzUnzip(f *testing.F) {
-	var b bytes.Buffer
-	z := zip.NewWriter(&b)
-	for _, name := range []string{"a/b", "../x", "a"} {
-		if w, err := z.Create(name); err != nil {
-			f.Fatal(err)
-		} else if _, err := w.Write([]byte("text")); err != nil {
-			f.Fatal(err)
-		}
-	}
-	if err := z.Close(); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(b.Bytes())
-	f.Add([]byte("PK\x05\x06" + strings.Repeat("\x00", 18)))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		top := t.TempDir()
-		root, err := openRoot(filepath.Join(top, "root"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer root.Close()
-		if n, err := unzip(t.Context(), root, bytes.NewReader(data), int64(len(data))); err != nil && n < 0 {
-			t.Error(err)
-		}
-		if entries, err := os.ReadDir(top); err != nil || len(entries) != 1 {
-			t.Errorf("outside the root: %v, %v", entries, err)
-		}
-	})
 }

@@ -37,6 +37,7 @@ import (
 	"unicode"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
+	"github.com/fairlead-dev/fairlead/internal/depot"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
@@ -64,6 +65,7 @@ type Config struct {
 // goroutines.
 type Set struct {
 	cfg     Config
+	depot   *depot.Depot
 	actions map[string]*Action
 
 	mu       sync.Mutex
@@ -82,7 +84,7 @@ func New(cfg Config) *Set {
 	if cfg.Root == "" {
 		cfg.Root = "/"
 	}
-	s := &Set{cfg: cfg, actions: map[string]*Action{}, uploaded: map[jobKey][]plan.Artifact{}}
+	s := &Set{cfg: cfg, depot: depot.New(cfg.Blobs, cfg.Index), actions: map[string]*Action{}, uploaded: map[jobKey][]plan.Artifact{}}
 	for _, a := range s.table() {
 		s.actions[a.Name] = a
 	}

@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/fairlead-dev/fairlead/internal/blob"
+	"github.com/fairlead-dev/fairlead/internal/depot"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
@@ -28,19 +27,19 @@ const (
 
 // scopeOf is what the job may see of the caches. A branch sees its own, those
 // of the branch it is to be merged into, and those of the default branch.
-func scopeOf(s *plan.Scope) cacheScope {
+func scopeOf(s *plan.Scope) depot.Scope {
 	c := s.Change
-	scope := cacheScope{repository: c.Repository, run: s.RunID}
+	scope := depot.Scope{Repository: c.Repository, Run: s.RunID}
 	if s.Job != nil {
-		scope.job = s.Job.ID
+		scope.Job = s.Job.ID
 	}
 	for _, ref := range []string{c.Ref, branchRef(c.BaseRef), branchRef(c.DefaultBranch)} {
-		if ref != "" && !slices.Contains(scope.refs, ref) {
-			scope.refs = append(scope.refs, ref)
+		if ref != "" && !slices.Contains(scope.Refs, ref) {
+			scope.Refs = append(scope.Refs, ref)
 		}
 	}
-	if len(scope.refs) == 0 {
-		scope.refs = []string{"HEAD"} // a tree without a branch
+	if len(scope.Refs) == 0 {
+		scope.Refs = []string{"HEAD"} // a tree without a branch
 	}
 	return scope
 }
@@ -53,14 +52,14 @@ func branchRef(name string) string {
 }
 
 // cachePaths are the inputs that say what is cached.
-func (c *call) cachePaths() (paths patterns, version string, err error) {
+func (c *call) cachePaths() (paths depot.Patterns, version string, err error) {
 	cross, err := c.flag("enableCrossOsArchive")
 	if err != nil {
 		return nil, "", err
 	}
 	lines := c.lines("path")
-	paths = parsePatterns(lines, c.absolute)
-	if len(paths.roots()) == 0 {
+	paths = depot.ParsePatterns(lines, c.absolute)
+	if len(paths.Roots()) == 0 {
 		return nil, "", failf("%s: the input \"path\" names nothing to keep", c.action.Name)
 	}
 	// The version keeps apart what would not fit: other paths, another
@@ -72,7 +71,7 @@ func (c *call) cachePaths() (paths patterns, version string, err error) {
 	if runtime.GOOS == "windows" && !cross {
 		parts = append(parts, "windows")
 	}
-	return paths, hashed(parts...), nil
+	return paths, depot.Hash(parts...), nil
 }
 
 // portable is a path without what differs from job to job: where the
@@ -81,7 +80,7 @@ func (c *call) portable(line string) string {
 	d := c.Scope.Dirs
 	for n, dir := range []string{d.Workspace, d.Temp, d.Tools, c.home()} {
 		before, after, ok := strings.Cut(line, dir)
-		if ok && dir != "" && strings.Trim(before, "!") == "" && within(dir, dir+after) {
+		if ok && dir != "" && strings.Trim(before, "!") == "" && depot.Within(dir, dir+after) {
 			return fmt.Sprintf("%s<%d>%s", before, n, after)
 		}
 	}
@@ -125,12 +124,12 @@ func restoreCache(ctx context.Context, c *call) error {
 	c.state(stateCacheKey, key)
 	c.output("cache-primary-key", key)
 
-	entry, err := c.set.findCache(ctx, scopeOf(c.Scope), version, keys)
+	entry, err := c.set.depot.FindCache(ctx, scopeOf(c.Scope), version, keys)
 	if err != nil {
 		return err
 	}
 	if entry != nil && !look {
-		n, err := c.set.restore(ctx, entry, paths.roots())
+		n, err := c.set.depot.Unpack(ctx, entry.Digest, paths.Roots())
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -140,7 +139,7 @@ func restoreCache(ctx context.Context, c *call) error {
 			c.warn("the cache %s could not be restored: %v", entry.Key, err)
 			entry = nil
 		default:
-			c.say("Cache restored from key: %s (%d entries, %s)", entry.Key, n.entries, size(n.bytes))
+			c.say("Cache restored from key: %s (%d entries, %s)", entry.Key, n.Entries, size(n.Bytes))
 		}
 	}
 	if entry == nil {
@@ -157,15 +156,6 @@ func restoreCache(ctx context.Context, c *call) error {
 	c.output("cache-matched-key", entry.Key)
 	c.output("cache-hit", strconv.FormatBool(strings.EqualFold(entry.Key, key)))
 	return nil
-}
-
-func (s *Set) restore(ctx context.Context, e *cacheEntry, roots []string) (packed, error) {
-	r, err := s.cfg.Blobs.Open(ctx, e.Digest)
-	if err != nil {
-		return packed{}, err
-	}
-	defer r.Close()
-	return unpack(ctx, r, roots)
 }
 
 // saveMissedCache is the post step of actions/cache.
@@ -195,15 +185,15 @@ func (c *call) save(ctx context.Context, key string) error {
 		return err
 	}
 	scope := scopeOf(c.Scope)
-	taken, err := c.set.hasCache(ctx, scope, version, key)
+	taken, err := c.set.depot.Cache(ctx, scope, version, key)
 	if err != nil {
 		return err
 	}
-	if taken {
+	if taken != nil {
 		c.say("A cache with the key %s exists already and is kept as it is.", key)
 		return nil
 	}
-	list, err := paths.glob(search{})
+	list, err := paths.Glob(depot.Search{})
 	if err != nil {
 		c.warn("the cache was not saved: %v", err)
 		return nil
@@ -212,7 +202,7 @@ func (c *call) save(ctx context.Context, key string) error {
 		c.warn("nothing of what is to be cached exists (%s), so nothing was saved", strings.Join(c.lines("path"), ", "))
 		return nil
 	}
-	digest, n, in, err := c.set.store(ctx, paths, list)
+	digest, n, in, err := c.set.depot.Pack(ctx, paths.Roots(), list, paths.Excluded)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -220,49 +210,14 @@ func (c *call) save(ctx context.Context, key string) error {
 		c.warn("the cache was not saved: %v", err)
 		return nil
 	}
-	err = c.set.addCache(ctx, scope, version, key, digest, n)
-	if errors.Is(err, errTaken) {
+	err = c.set.depot.AddCache(ctx, scope, version, key, digest, n, false)
+	if errors.Is(err, depot.ErrTaken) {
 		c.say("Another job has saved a cache with the key %s meanwhile; that one is kept.", key)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	c.say("Cache saved with key: %s (%d entries, %s, %s compressed)", key, in.entries, size(in.bytes), size(n))
+	c.say("Cache saved with key: %s (%d entries, %s, %s compressed)", key, in.Entries, size(in.Bytes), size(n))
 	return nil
-}
-
-// store packs what was found into a blob.
-func (s *Set) store(ctx context.Context, paths patterns, list []found) (blob.Digest, int64, packed, error) {
-	r, w := io.Pipe()
-	type result struct {
-		packed
-		err error
-	}
-	done := make(chan result, 1)
-	go func() {
-		in, err := pack(ctx, w, paths.roots(), list, paths.excluded)
-		w.CloseWithError(err)
-		done <- result{in, err}
-	}()
-	digest, n, err := s.cfg.Blobs.Put(ctx, r)
-	r.CloseWithError(errors.New("the store takes no more"))
-	in := <-done
-	if err == nil {
-		err = in.err
-	}
-	return digest, n, in.packed, err
-}
-
-// excluded reports whether the list takes the path out: the last pattern that
-// has anything to say of it begins with !.
-func (ps patterns) excluded(path []string, dir bool) bool {
-	out := false
-	for i := range ps {
-		p := &ps[i]
-		if (dir || !p.dirOnly) && p.matches(path) {
-			out = p.negate
-		}
-	}
-	return out
 }

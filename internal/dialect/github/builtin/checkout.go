@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fairlead-dev/fairlead/internal/depot"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
@@ -214,7 +215,7 @@ func (c *call) checkoutPath() (string, error) {
 		dst = filepath.Join(c.workspace(), dst)
 	}
 	dst = filepath.Clean(dst)
-	if !within(c.workspace(), dst) {
+	if !depot.Within(c.workspace(), dst) {
 		return "", failf("checkout: the path %s is not in the workspace %s", given, c.workspace())
 	}
 	return dst, nil

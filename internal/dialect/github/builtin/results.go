@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
+	"github.com/fairlead-dev/fairlead/internal/depot"
 )
 
 // The results service: one POST a call, JSON in and out, field names in
@@ -59,7 +60,7 @@ func refuse(w http.ResponseWriter, err error) {
 		problem(w, e.status, e.code, e.message)
 	case errors.As(err, &fail):
 		problem(w, http.StatusBadRequest, "invalid_argument", err.Error())
-	case errors.Is(err, errTaken):
+	case errors.Is(err, depot.ErrTaken):
 		problem(w, http.StatusConflict, "already_exists", err.Error())
 	default:
 		problem(w, http.StatusInternalServerError, "internal", err.Error())
@@ -134,7 +135,7 @@ func (v *Service) getCacheEntryDownloadURL(ctx context.Context, g *grant, body j
 		URL     string `json:"signed_download_url,omitempty"`
 		Matched string `json:"matched_key,omitempty"`
 	}
-	e, err := v.set.findCache(ctx, g.cache, q.Version, append([]string{q.Key}, q.RestoreKeys...))
+	e, err := v.set.depot.FindCache(ctx, g.cache, q.Version, append([]string{q.Key}, q.RestoreKeys...))
 	if err != nil || e == nil {
 		return result{}, err
 	}
@@ -154,11 +155,11 @@ func (v *Service) createCacheEntry(ctx context.Context, g *grant, body json.RawM
 		URL     string `json:"signed_upload_url,omitempty"`
 		Message string `json:"message,omitempty"`
 	}
-	taken, err := v.set.hasCache(ctx, g.cache, q.Version, q.Key)
+	taken, err := v.set.depot.Cache(ctx, g.cache, q.Version, q.Key)
 	if err != nil {
 		return nil, err
 	}
-	if taken {
+	if taken != nil {
 		return result{Message: "a cache with the key " + q.Key + " exists already"}, nil
 	}
 	u, err := v.begin(g, "cache", q.Version, q.Key)
@@ -188,11 +189,11 @@ func (v *Service) finalizeCacheEntryUpload(ctx context.Context, g *grant, body j
 		ID      int64s `json:"entry_id,omitempty"`
 		Message string `json:"message,omitempty"`
 	}
-	err = v.set.addCache(ctx, g.cache, q.Version, q.Key, u.digest, u.size)
-	if errors.Is(err, errTaken) {
+	err = v.set.depot.AddCache(ctx, g.cache, q.Version, q.Key, u.digest, u.size, false)
+	if errors.Is(err, depot.ErrTaken) {
 		return result{Message: "a cache with the key " + q.Key + " was saved meanwhile"}, nil
 	}
-	return result{OK: true, ID: int64s(newID())}, err
+	return result{OK: true, ID: int64s(depot.NewID())}, err
 }
 
 // Artifacts.
@@ -226,11 +227,11 @@ func (v *Service) createArtifact(_ context.Context, g *grant, body json.RawMessa
 	if err != nil {
 		return nil, err
 	}
-	old, err := v.set.artifact(g.run, q.Name)
+	old, err := v.set.depot.Artifact(g.run, q.Name)
 	if err != nil {
 		return nil, err
 	}
-	if old != nil && !old.replaceable(g.name, g.began) {
+	if old != nil && !old.Replaceable(g.name, g.began) {
 		return nil, &callError{http.StatusConflict, "already_exists", "an artifact with this name already exists on the workflow run"}
 	}
 	u, err := v.begin(g, "artifact", "", q.Name)
@@ -239,7 +240,7 @@ func (v *Service) createArtifact(_ context.Context, g *grant, body json.RawMessa
 	}
 	u.media, u.expires = q.Type, q.Expires
 	if u.media == "" {
-		u.media = zipType // clients before version 7 of the protocol send only these
+		u.media = depot.ZipType // clients before version 7 of the protocol send only these
 	}
 	return map[string]any{"ok": true, "signed_upload_url": v.uploadURL(u)}, nil
 }
@@ -261,19 +262,19 @@ func (v *Service) finalizeArtifact(_ context.Context, g *grant, body json.RawMes
 			return nil, invalid("the digest %.80s was announced and the bytes have %s", q.Hash, u.digest)
 		}
 	}
-	e := &artifactEntry{
+	e := &depot.Artifact{
 		Name: q.Name, Digest: u.digest, Size: u.size, Type: u.media, Expires: u.expires,
 		Run: g.run, Job: g.name, Began: g.began,
 	}
-	if err := v.set.addArtifact(e, false); err != nil {
-		if errors.Is(err, errTaken) {
+	if err := v.set.depot.AddArtifact(e, false); err != nil {
+		if errors.Is(err, depot.ErrTaken) {
 			err = &callError{http.StatusConflict, "already_exists", "an artifact with this name already exists on the workflow run"}
 		}
 		return nil, err
 	}
 	v.set.mu.Lock()
 	key := jobKey{g.run, g.name}
-	v.set.uploaded[key] = append(v.set.uploaded[key], e.product())
+	v.set.uploaded[key] = append(v.set.uploaded[key], recorded(e))
 	v.set.mu.Unlock()
 	return map[string]any{"ok": true, "artifact_id": int64s(e.ID)}, nil
 }
@@ -283,7 +284,7 @@ func (v *Service) listArtifacts(ctx context.Context, g *grant, body json.RawMess
 	if err != nil {
 		return nil, err
 	}
-	all, err := v.set.artifacts(ctx, g.run)
+	all, err := v.set.depot.Artifacts(ctx, g.run)
 	if err != nil {
 		return nil, err
 	}
@@ -301,18 +302,18 @@ func (v *Service) listArtifacts(ctx context.Context, g *grant, body json.RawMess
 		if q.NameFilter != "" && e.Name != q.NameFilter || q.IDFilter != 0 && e.ID != int64(q.IDFilter) {
 			continue
 		}
-		list = append(list, item{g.run, hashed(e.Job)[:32], int64s(e.ID), e.Name, int64s(e.Size), e.Created, string(e.Digest)})
+		list = append(list, item{g.run, depot.Hash(e.Job)[:32], int64s(e.ID), e.Name, int64s(e.Size), e.Created, string(e.Digest)})
 	}
 	return map[string]any{"artifacts": list}, nil
 }
 
 // named finds the artifact that a request names.
-func (v *Service) named(g *grant, body json.RawMessage) (*artifactEntry, error) {
+func (v *Service) named(g *grant, body json.RawMessage) (*depot.Artifact, error) {
 	q, err := artifactOf(g, body)
 	if err != nil {
 		return nil, err
 	}
-	e, err := v.set.artifact(g.run, q.Name)
+	e, err := v.set.depot.Artifact(g.run, q.Name)
 	if err == nil && e == nil {
 		err = &callError{http.StatusNotFound, "not_found", "the run has no artifact named " + q.Name}
 	}
@@ -325,7 +326,7 @@ func (v *Service) getSignedArtifactURL(_ context.Context, g *grant, body json.Ra
 		return nil, err
 	}
 	name := e.Name
-	if e.Type == zipType && !strings.HasSuffix(name, ".zip") {
+	if e.Type == depot.ZipType && !strings.HasSuffix(name, ".zip") {
 		name += ".zip"
 	}
 	return map[string]any{"signed_url": v.blobURL(g, e.Digest, e.Size, name, e.Type)}, nil
@@ -336,7 +337,7 @@ func (v *Service) deleteArtifact(_ context.Context, g *grant, body json.RawMessa
 	if err != nil {
 		return nil, err
 	}
-	if err := v.set.removeArtifact(g.run, e.Name); err != nil {
+	if err := v.set.depot.RemoveArtifact(e); err != nil {
 		return nil, err
 	}
 	return map[string]any{"ok": true, "artifact_id": int64s(e.ID)}, nil
@@ -352,7 +353,7 @@ func (v *Service) v1Find(w http.ResponseWriter, r *http.Request, g *grant) {
 		problem(w, http.StatusBadRequest, "invalid_argument", "keys and version must be given")
 		return
 	}
-	e, err := v.set.findCache(r.Context(), g.cache, version, keys)
+	e, err := v.set.depot.FindCache(r.Context(), g.cache, version, keys)
 	switch {
 	case err != nil:
 		refuse(w, err)
@@ -374,9 +375,9 @@ func (v *Service) v1Reserve(w http.ResponseWriter, r *http.Request, g *grant) {
 	}
 	err := q.check()
 	if err == nil {
-		var taken bool
-		if taken, err = v.set.hasCache(r.Context(), g.cache, q.Version, q.Key); taken {
-			err = fmt.Errorf("the cache %s: %w", q.Key, errTaken)
+		var taken *depot.Cache
+		if taken, err = v.set.depot.Cache(r.Context(), g.cache, q.Version, q.Key); taken != nil {
+			err = fmt.Errorf("the cache %s: %w", q.Key, depot.ErrTaken)
 		}
 	}
 	var u *upload
@@ -452,7 +453,7 @@ func (v *Service) v1Commit(w http.ResponseWriter, r *http.Request, g *grant) {
 		refuse(w, err)
 		return
 	}
-	if err := v.set.addCache(r.Context(), g.cache, u.version, u.key, u.digest, u.size); err != nil {
+	if err := v.set.depot.AddCache(r.Context(), g.cache, u.version, u.key, u.digest, u.size, false); err != nil {
 		refuse(w, err)
 		return
 	}

@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/depot"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
@@ -58,7 +59,7 @@ type grant struct {
 	run, job string // job as the clients see it: a hash, for they split IDs at colons
 	name     string // plan.Job.ID
 	began    time.Time
-	cache    cacheScope
+	cache    depot.Scope
 }
 
 // Limits of the service.
@@ -187,7 +188,7 @@ func (v *Service) Env(s *plan.Scope) (env map[string]string, stop func()) {
 	if s.Job != nil {
 		g.name = s.Job.ID
 	}
-	g.job = hashed(g.name)[:32]
+	g.job = depot.Hash(g.name)[:32]
 	v.mu.Lock()
 	v.grants[g.id] = g
 	v.mu.Unlock()
@@ -290,7 +291,7 @@ func (v *Service) token(g *grant) string {
 		Permission int
 	}
 	var refs []access
-	for i, ref := range g.cache.refs {
+	for i, ref := range g.cache.Refs {
 		a := access{ref, 1}
 		if i == 0 {
 			a.Permission = 3

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
+	"github.com/fairlead-dev/fairlead/internal/depot"
 )
 
 // Uploads and downloads, as Azure's block blobs
@@ -52,7 +53,7 @@ type upload struct {
 // the place of the first, which a client gave up.
 func (v *Service) begin(g *grant, kind, version, key string) (*upload, error) {
 	u := &upload{
-		id: randomID(), number: newID(), grant: g, kind: kind, version: version, key: key,
+		id: randomID(), number: depot.NewID(), grant: g, kind: kind, version: version, key: key,
 		store: v.set.cfg.Blobs, blocks: map[string]int64{},
 	}
 	u.dir = filepath.Join(v.spool, u.id)
@@ -179,7 +180,7 @@ func (u *upload) putAll(ctx context.Context, body io.Reader) error {
 	return u.finish(ctx, body)
 }
 
-func (u *upload) blockFile(id string) string { return filepath.Join(u.dir, hashed(id)) }
+func (u *upload) blockFile(id string) string { return filepath.Join(u.dir, depot.Hash(id)) }
 
 func (u *upload) putBlock(id string, body io.Reader) error {
 	const longest = 256

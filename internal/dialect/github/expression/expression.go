@@ -159,6 +159,9 @@ type Node struct {
 	builtin *builtin // of OpCall, when the language itself has the function
 }
 
+// Root is the node that is the whole; nil when the text is blank.
+func (e *Expression) Root() *Node { return e.root }
+
 // Walk visits every node, a node before its operands and operands in order,
 // until visit returns false, which leaves out the operands of that node.
 func (e *Expression) Walk(visit func(*Node) bool) {

@@ -141,6 +141,13 @@ func (t *Template) Single() (*Expression, bool) {
 	return nil, false
 }
 
+// Parts visits the texts and the holes, in order. hole is nil for a text.
+func (t *Template) Parts(visit func(text string, hole *Expression)) {
+	for i := range t.segments {
+		visit(t.segments[i].text, t.segments[i].hole.Expression)
+	}
+}
+
 // Holes are the expressions of the template in order.
 func (t *Template) Holes() []Hole {
 	holes := make([]Hole, 0, t.holes)

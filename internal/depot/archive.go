@@ -1,4 +1,4 @@
-package builtin
+package depot
 
 import (
 	"archive/tar"
@@ -21,12 +21,7 @@ import (
 // where the workspace is: "2/pkg/mod" is the file pkg/mod below the third of
 // the search roots of the path list, and "2" alone is that root itself.
 // Entries are directories, regular files and symbolic links, with their
-// permission bits and times.
-//
-// Whoever reads one trusts it as little as a download: names stay within the
-// roots that the user's own list gives, links are made as they are written
-// but never followed out of their root, and nothing else than the three kinds
-// of entries is made.
+// permission bits and times. Nothing else is made when one is unpacked.
 const (
 	maxArchiveEntries = 4_000_000
 	maxArchiveBytes   = 256 << 30 // unpacked
@@ -35,52 +30,49 @@ const (
 	maxArchiveTail    = 1 << 20   // padding after the last entry
 )
 
-// errHostile is the error of an archive that cannot have been made by us.
-var errHostile = errors.New("the archive is not one that could have been saved")
-
-// packed is what went into an archive.
-type packed struct {
-	entries int
-	bytes   int64
+// Packed is what went into an archive.
+type Packed struct {
+	Entries int
+	Bytes   int64 // of its files
 }
 
 // pack writes the archive of what was found. roots are those of the search;
 // leave says what to leave out.
-func pack(ctx context.Context, w io.Writer, roots []string, list []found, leave func(path []string, dir bool) bool) (packed, error) {
+func pack(ctx context.Context, w io.Writer, roots []string, list []Found, leave func(path string, dir bool) bool) (Packed, error) {
 	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest))
 	if err != nil {
-		return packed{}, err
+		return Packed{}, err
 	}
 	p := packer{ctx: ctx, tar: tar.NewWriter(z), leave: leave}
 	var last string
 	for _, f := range list {
-		if last != "" && within(last, f.path) {
+		if last != "" && Within(last, f.Path) {
 			continue // it went in with the directory it is in
 		}
-		i := slices.IndexFunc(roots, func(root string) bool { return within(root, f.path) })
+		i := slices.IndexFunc(roots, func(root string) bool { return Within(root, f.Path) })
 		if i < 0 {
 			continue
 		}
-		rel, err := filepath.Rel(roots[i], f.path)
+		rel, err := filepath.Rel(roots[i], f.Path)
 		if err != nil {
-			return p.packed, err
+			return p.Packed, err
 		}
-		if err := p.add(f.path, path.Join(strconv.Itoa(i), filepath.ToSlash(rel))); err != nil {
-			return p.packed, err
+		if err := p.add(f.Path, path.Join(strconv.Itoa(i), filepath.ToSlash(rel))); err != nil {
+			return p.Packed, err
 		}
-		last = f.path
+		last = f.Path
 	}
 	if err := p.tar.Close(); err != nil {
-		return p.packed, err
+		return p.Packed, err
 	}
-	return p.packed, z.Close()
+	return p.Packed, z.Close()
 }
 
 type packer struct {
-	packed
+	Packed
 	ctx   context.Context
 	tar   *tar.Writer
-	leave func([]string, bool) bool
+	leave func(string, bool) bool
 }
 
 func (p *packer) add(file, name string) error {
@@ -94,11 +86,11 @@ func (p *packer) add(file, name string) error {
 	if err != nil {
 		return err
 	}
-	if p.leave(split(file), info.IsDir()) {
+	if p.leave != nil && p.leave(file, info.IsDir()) {
 		return nil
 	}
-	if p.entries == maxArchiveEntries {
-		return errTooMany
+	if p.Entries == maxArchiveEntries {
+		return ErrTooMany
 	}
 	h := &tar.Header{Name: name, Mode: int64(info.Mode().Perm()), ModTime: info.ModTime(), Format: tar.FormatPAX}
 	switch info.Mode().Type() {
@@ -114,7 +106,7 @@ func (p *packer) add(file, name string) error {
 	default:
 		return nil // sockets, pipes and devices are not for keeping
 	}
-	p.entries++
+	p.Entries++
 	if err := p.tar.WriteHeader(h); err != nil {
 		return err
 	}
@@ -144,12 +136,12 @@ func (p *packer) addFile(file string, h *tar.Header) error {
 		return err
 	}
 	h.Typeflag, h.Size = tar.TypeReg, info.Size()
-	p.entries++
+	p.Entries++
 	if err := p.tar.WriteHeader(h); err != nil {
 		return err
 	}
 	n, err := io.CopyN(p.tar, f, h.Size)
-	p.bytes += n
+	p.Bytes += n
 	if err == io.EOF {
 		return fmt.Errorf("%s shrank while it was read", file)
 	}
@@ -157,10 +149,10 @@ func (p *packer) addFile(file string, h *tar.Header) error {
 }
 
 // unpack makes the files of an archive below the roots.
-func unpack(ctx context.Context, r io.Reader, roots []string) (packed, error) {
+func unpack(ctx context.Context, r io.Reader, roots []string) (Packed, error) {
 	z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxArchiveWindow), zstd.WithDecoderConcurrency(2))
 	if err != nil {
-		return packed{}, err
+		return Packed{}, err
 	}
 	defer z.Close()
 	u := unpacker{paths: roots, roots: make([]*os.Root, len(roots))}
@@ -168,32 +160,32 @@ func unpack(ctx context.Context, r io.Reader, roots []string) (packed, error) {
 	t := tar.NewReader(z)
 	for {
 		if err := ctx.Err(); err != nil {
-			return u.packed, err
+			return u.Packed, err
 		}
 		h, err := t.Next()
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
-			return u.packed, err
+			return u.Packed, err
 		}
 		if err := u.add(h, t); err != nil {
-			return u.packed, err
+			return u.Packed, err
 		}
 	}
 	// What follows the end of the archive is read too: the blob proves
 	// itself only at its end.
 	switch n, err := io.CopyN(io.Discard, z, maxArchiveTail); {
 	case err != nil && err != io.EOF:
-		return u.packed, err
+		return u.Packed, err
 	case n == maxArchiveTail:
-		return u.packed, fmt.Errorf("more bytes follow its end: %w", errHostile)
+		return u.Packed, fmt.Errorf("more bytes follow its end: %w", ErrHostile)
 	}
-	return u.packed, u.finish()
+	return u.Packed, u.finish()
 }
 
 type unpacker struct {
-	packed
+	Packed
 	paths []string
 	roots []*os.Root // opened when first needed
 	dirs  []dirEntry // whose modes and times are set at the end
@@ -263,25 +255,25 @@ func (u *unpacker) place(h *tar.Header) (i int, name string, err error) {
 	if err != nil || i < 0 || i >= len(u.paths) || strconv.Itoa(i) != number ||
 		len(text) > maxArchiveName || strings.ContainsRune(text, 0) ||
 		below && (!filepath.IsLocal(name) || path.Clean(name) != name || name == ".") {
-		return 0, "", fmt.Errorf("an entry is named %.200q: %w", h.Name, errHostile)
+		return 0, "", fmt.Errorf("an entry is named %.200q: %w", h.Name, ErrHostile)
 	}
 	return i, name, nil
 }
 
 func (u *unpacker) add(h *tar.Header, body io.Reader) error {
-	if u.entries == maxArchiveEntries {
-		return fmt.Errorf("more than %d entries: %w", maxArchiveEntries, errHostile)
+	if u.Entries == maxArchiveEntries {
+		return fmt.Errorf("more than %d entries: %w", maxArchiveEntries, ErrHostile)
 	}
-	u.entries++
+	u.Entries++
 	i, name, err := u.place(h)
 	if err != nil {
 		return err
 	}
 	if h.Typeflag != tar.TypeDir && h.Typeflag != tar.TypeReg && h.Typeflag != tar.TypeSymlink {
-		return fmt.Errorf("%.200q is of the kind %q: %w", h.Name, h.Typeflag, errHostile)
+		return fmt.Errorf("%.200q is of the kind %q: %w", h.Name, h.Typeflag, ErrHostile)
 	}
-	if u.bytes += h.Size; u.bytes > maxArchiveBytes {
-		return fmt.Errorf("more than %s of files: %w", size(maxArchiveBytes), errHostile)
+	if u.Bytes += h.Size; u.Bytes > maxArchiveBytes {
+		return fmt.Errorf("more than %d GiB of files: %w", maxArchiveBytes>>30, ErrHostile)
 	}
 	root := u.roots[i]
 	if name == "" && h.Typeflag != tar.TypeDir {
