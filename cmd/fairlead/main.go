@@ -20,6 +20,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/blob/disk"
 	"github.com/fairlead-dev/fairlead/internal/cache"
@@ -120,7 +121,11 @@ func open(ctx context.Context, w cli.Wiring) (*cli.Tools, error) {
 		return nil, err
 	}
 	office := func(r cli.Reach) (*cli.Office, error) {
-		return o.office(forge.Guard{Private: r.Private, Loopback: r.Loopback}, nil, cli.Serving{}, slog.New(slog.DiscardHandler))
+		var oidc *access.OIDC
+		if r.Issuer != "" {
+			oidc = &access.OIDC{Issuer: r.Issuer}
+		}
+		return o.office(forge.Guard{Private: r.Private, Loopback: r.Loopback}, oidc, cli.Serving{}, slog.New(slog.DiscardHandler))
 	}
 	return &cli.Tools{Launcher: o.launcher, Runs: o.record, Blob: o.blobs.Open, Office: office, Close: o.close}, nil
 }

@@ -56,8 +56,12 @@ func me() string {
 
 const commandLine = "command line"
 
-// Reach says where, besides public addresses, the server may connect to.
-type Reach struct{ Private, Loopback bool }
+// Reach says where, besides public addresses, the server may connect to, and who its
+// provider of OpenID Connect is.
+type Reach struct {
+	Private, Loopback bool
+	Issuer            string
+}
 
 // office does something in the office.
 func (g *global) office(ctx context.Context, do func(o *Office) error) error {
@@ -495,7 +499,29 @@ by which somebody who has one sets a new password. The page is /join on the serv
 			return o.Gate.RemoveAccount(cmd.Context(), access.Local(me()), a[0])
 		})
 	}
-	return verbs("account", "Who may sign in to the server", "Who may sign in to the server, and what they may do there.", invite, list, remove)
+	link := &cobra.Command{
+		Use: "link NAME [SUBJECT]", Short: "Say who an account is at the OpenID Connect provider",
+		Long: `Say who an account is at the OpenID Connect provider, so that they may come in either
+way. SUBJECT is what "fairlead account list --output json" shows of the account that was
+made when they signed in from there; that account has it no more. Without one the account
+is nobody there. It is never found by name or mail address: those anybody can choose.`,
+		Example: `  fairlead account link ada 'https://id.example.org 4711' --oidc-issuer https://id.example.org`,
+		Args:    args("NAME", "[SUBJECT]"),
+	}
+	var issuer string
+	link.Flags().StringVar(&issuer, "oidc-issuer", "", "`URL` of the provider, as the server is told")
+	link.RunE = func(cmd *cobra.Command, a []string) error {
+		subject := ""
+		if len(a) > 1 {
+			if subject = a[1]; issuer == "" {
+				return usage("it is what `fairlead serve` is given", "a link needs --oidc-issuer")
+			}
+		}
+		return g.officeWith(cmd.Context(), Reach{Private: true, Loopback: true, Issuer: issuer}, func(o *Office) error {
+			return o.Gate.Link(cmd.Context(), access.Local(me()), a[0], subject)
+		})
+	}
+	return verbs("account", "Who may sign in to the server", "Who may sign in to the server, and what they may do there.", invite, list, remove, link)
 }
 
 // auditCommand is `fairlead audit`.

@@ -84,7 +84,8 @@ type node struct {
 	cancel  context.CancelCauseFunc
 	release func() // of its concurrency group
 	scope   *plan.Scope
-	paper   bool // it has started, and done nothing in earnest yet
+	own     *plan.Scope // with the secrets of its environment; nil: scope
+	paper   bool        // it has started, and done nothing in earnest yet
 }
 
 // report is what a goroutine tells the owner.

@@ -303,7 +303,7 @@ func (d *Desk) commentBody(runs []*record.Run) string {
 		verdict := cmp.Or(string(r.Verdict), "under way")
 		if r.Verdict == "" && r.Started.IsZero() {
 			verdict = "waits"
-			if o := r.Planned.Origin; o != nil && o.Approval {
+			if o := r.Planned.Origin; o != nil && o.Approval && r.ApprovedBy == "" {
 				verdict = "waits for approval by a maintainer"
 			}
 		}

@@ -77,6 +77,10 @@ func (s *Server) adminRoutes() []route {
 			Then: func(r *request, _ any) (string, string) {
 				return "/accounts", r.PathValue("account") + " has no account here any more."
 			}, Says: "Remove an account, with its sessions and tokens."},
+		{Method: "POST", Path: "/accounts/{account}/link", Verb: access.SetAccounts, Form: "/accounts/{account}/link", Do: act(s.linkAccount),
+			Then: func(r *request, _ any) (string, string) {
+				return "/accounts", r.PathValue("account") + " signs in otherwise now; its sessions have ended."
+			}, Says: "Say who an account is at the OpenID Connect provider. Whoever had that identity before has it no more."},
 		{Method: "POST", Path: "/accounts/{account}/sign-out", Verb: access.SetAccounts, Form: "/accounts/{account}/sign-out", Do: act(s.signOutAccount), Says: "End all sessions of an account."},
 		{Method: "POST", Path: "/password", Verb: access.OwnTokens, Form: "/password", Do: act(s.setPassword),
 			Then: func(*request, any) (string, string) { return "/tokens", "The password was changed." }, Says: "Change one's own password."},
@@ -504,14 +508,15 @@ func (s *Server) revokeToken(r *request, _ *nothing) (nothing, error) {
 // AccountsView lists accounts.
 type AccountsView struct {
 	Accounts []access.Account `json:"accounts"`
-	Roles    []access.Role    `json:"roles"` // from the least
+	Roles    []access.Role    `json:"roles"`          // from the least
+	OIDC     string           `json:"oidc,omitempty"` // the provider that people may sign in with
 }
 
 func (s *Server) accounts(r *request) (v AccountsView, err error) {
 	if v.Accounts, err = s.Gate.Accounts(r.Context()); v.Accounts == nil {
 		v.Accounts = []access.Account{}
 	}
-	v.Roles = access.Roles()[1:]
+	v.Roles, v.OIDC = access.Roles()[1:], s.OIDC
 	return v, err
 }
 
@@ -565,6 +570,15 @@ func (s *Server) setAccount(r *request, in *SettingAccount) (nothing, error) {
 
 func (s *Server) removeAccount(r *request, _ *nothing) (nothing, error) {
 	return nothing{}, s.Gate.RemoveAccount(r.Context(), r.Who, r.PathValue("account"))
+}
+
+// Linking says who an account is at the provider.
+type Linking struct {
+	Subject string `json:"subject"` // "issuer subject", as an account shows it; "" for nobody
+}
+
+func (s *Server) linkAccount(r *request, in *Linking) (nothing, error) {
+	return nothing{}, s.Gate.Link(r.Context(), r.Who, r.PathValue("account"), strings.TrimSpace(in.Subject))
 }
 
 func (s *Server) signOutAccount(r *request, _ *nothing) (nothing, error) {

@@ -363,3 +363,50 @@ func TestRoutesOfMessages(t *testing.T) {
 		t.Errorf("remove: %d %s", got.Code, got.Body)
 	}
 }
+
+// TestApprovedIsSaidOnce: what approving gives away is in the button; a run that was approved
+// and waits for a place does not ask again.
+func TestApprovedIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	sc := newScene(t)
+	origin := &record.Origin{Repository: "team/app", Trust: record.Untrusted, Change: "7", Approval: true}
+	id, number, err := sc.store.NewRun(t.Context(), "team/app", "ci.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tell := func(b record.Body) {
+		if _, err := sc.store.Append(t.Context(), record.Event{Run: id, Body: b}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tell(&record.RunPlanned{Number: number, Attempt: 1, Origin: origin, Pipeline: &plan.Pipeline{File: "ci.yml"}, Change: &plan.Change{Event: "pull_request", SHA: strings.Repeat("a", 40)}})
+	look := func() RunView {
+		return answered[RunView](t, sc.call("GET", "/api/v1/runs/"+id, "", session(sc.admin)), 200)
+	}
+	if v := look(); v.State != Approval || len(v.Acts) == 0 || v.Acts[0].Name != "approve" || !strings.Contains(v.Acts[0].Label, "secrets") {
+		t.Errorf("before: %s %+v", v.State, v.Acts)
+	}
+	tell(&record.RunApproved{By: "ada"})
+	if v := look(); v.State != Waiting || len(v.Acts) != 1 || v.Acts[0].Name != "cancel" {
+		t.Errorf("after: %s %+v", v.State, v.Acts)
+	}
+}
+
+// TestLinkingAccounts is offered where there is a provider, to who may set accounts.
+func TestLinkingAccounts(t *testing.T) {
+	t.Parallel()
+	sc := newScene(t)
+	sc.account("ada", "team/*", access.Maintainer)
+	page := func() string { return sc.call("GET", "/accounts", "", session(sc.admin)).Body.String() }
+	if strings.Contains(page(), "Link ada") {
+		t.Error("there is no provider to be linked with")
+	}
+	sc.s.OIDC = "id.example.org"
+	if got := page(); !strings.Contains(got, "Link ada") || !strings.Contains(got, `action="/accounts/ada/link"`) {
+		t.Errorf("it is not offered:\n%s", got)
+	}
+	// This scene's gate has no provider: what it says is shown.
+	if w := sc.call("POST", "/api/v1/accounts/ada/link", `{"subject":"https://id.example.org 4711"}`, session(sc.admin)); w.Code != 422 || !strings.Contains(w.Body.String(), "its own accounts only") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}

@@ -93,6 +93,7 @@ type Gate interface {
 	Account(ctx context.Context, name string) (access.Account, error)
 	SetAccount(ctx context.Context, by *access.Principal, a access.Account, version int64) error
 	RemoveAccount(ctx context.Context, by *access.Principal, name string) error
+	Link(ctx context.Context, by *access.Principal, name, subject string) error
 	SetPassword(ctx context.Context, by *access.Principal, old, password string) error
 	Tokens(ctx context.Context, by *access.Principal) ([]access.Token, error)
 	IssueToken(ctx context.Context, by *access.Principal, spec access.TokenSpec) (plain string, t access.Token, err error)
