@@ -199,7 +199,18 @@ func (s *Server) writePage(w http.ResponseWriter, r *request, status int, templa
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(buf.Bytes())
+	_, _ = w.Write(uncontrolled(buf.Bytes()))
+}
+
+// uncontrolled puts ? for control characters, in place. There are none in HTML; those
+// that somebody wrote into a title would act on the terminal of who looks at its source.
+func uncontrolled(page []byte) []byte {
+	for i, c := range page {
+		if c < ' ' && c != '\n' && c != '\t' && c != '\r' && c != '\f' || c == 0x7f {
+			page[i] = '?'
+		}
+	}
+	return page
 }
 
 // writeJSON answers with JSON, written as one piece.
