@@ -76,7 +76,7 @@ func threats() []threat {
 		},
 		{
 			Name:    "Arguments that are options or programs to git",
-			Control: "Addresses and refs are parsed, and refused when they could be taken for anything else; git gets them after `--end-of-options`.",
+			Control: "Addresses and refs are parsed, and refused when they could be taken for anything else; git gets them after `--`.",
 			Try:     hostileArguments,
 			Rooms:   []string{"workspace TestParseAddress TestSourcesTokenStaysOffTheCommandLine", "launch TestSetRepository"},
 		},
@@ -136,7 +136,7 @@ func threats() []threat {
 		},
 		{
 			Name:    "Brute force of passwords and tokens",
-			Control: "Tries are counted by name and by address, in the record, with growing pauses; an unknown name costs the same time.",
+			Control: "Tries are counted by name and by address, with growing pauses; an unknown name costs the same time. The count is in memory: a restart forgives.",
 			Try:     bruteForce,
 			Rooms:   []string{"access TestBruteForce TestBruteForceOfOneNameFromManyAddresses TestBruteForceAtOnce TestUnknownNameCostsTheSame", "server TestBruteForce"},
 		},
