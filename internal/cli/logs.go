@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,12 +44,16 @@ A STEP is named by its number, its id or its name.`,
 	f.BoolVarP(&o.numbers, "line-numbers", "n", false, "print the number of each line")
 	f.Int64Var(&o.tail, "tail", -1, "print only the last `lines` of each job")
 	f.StringVar(&o.search, "search", "", "print only lines that hold this `text`")
+	f.BoolVarP(&o.regex, "regexp", "E", false, "the text of --search is a regular expression")
 	f.BoolVarP(&o.fold, "ignore-case", "i", false, "upper and lower case are the same to --search")
 	f.StringVarP(&o.dir, "dir", "C", ".", "`directory` of the repository")
 	at.flags(c)
 	c.RunE = func(cmd *cobra.Command, a []string) error {
 		if o.follow && o.search != "" {
 			return usage("pipe --follow into grep for that", "--follow and --search do not go together")
+		}
+		if err := o.compile(); err != nil {
+			return err
 		}
 		run, err := g.look(cmd.Context(), &at, a[0], o.dir)
 		if err != nil {
@@ -87,12 +92,29 @@ type logging struct {
 	follow, stamps, numbers, fold bool
 	tail                          int64
 	search, dir                   string
+	pattern                       *regexp.Regexp // nil for a text
+	regex                         bool
 	step                          string // key of the only step; "" for all
 
 	st  style
 	mu  sync.Mutex
 	out *bufio.Writer
 	buf []byte
+}
+
+// compile reads the pattern, if it is one that is looked for.
+func (o *logging) compile() (err error) {
+	if !o.regex {
+		return nil
+	}
+	text := o.search
+	if o.fold {
+		text = "(?i)" + text
+	}
+	if o.pattern, err = regexp.Compile(text); err != nil {
+		return usage("see https://pkg.go.dev/regexp/syntax", "--search: %v", err)
+	}
+	return nil
 }
 
 // findIn finds the job, and the step if one is named; "" names neither.
@@ -236,7 +258,7 @@ func (o *logging) searching(ctx context.Context, g *global, run *looked, only st
 	jobs := 0
 	_, err := each(ctx, run, only, func(job string, alone bool, r jobLog) error {
 		prefix := o.prefix(job, alone)
-		found, err := r.Search(ctx, logs.Query{Text: o.search, Fold: o.fold, Step: o.step}, func(l logs.Line) bool {
+		found, err := r.Search(ctx, logs.Query{Text: o.search, Pattern: o.pattern, Fold: o.fold, Step: o.step}, func(l logs.Line) bool {
 			o.line(prefix, l)
 			return true
 		})

@@ -3,13 +3,17 @@ package server
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -408,5 +412,76 @@ func TestLinkingAccounts(t *testing.T) {
 	// This scene's gate has no provider: what it says is shown.
 	if w := sc.call("POST", "/api/v1/accounts/ada/link", `{"subject":"https://id.example.org 4711"}`, session(sc.admin)); w.Code != 422 || !strings.Contains(w.Body.String(), "its own accounts only") {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// TestPatterns: a log is searched by a pattern as well, with true counts; a bad one is
+// told to whoever typed it.
+func TestPatterns(t *testing.T) {
+	t.Parallel()
+	sc := newScene(t)
+	run := sc.run("team/app", nil)
+	sc.writeLog(run, "ok  	pkg/a	0.1s", "FAIL	pkg/b	12.5s", "fail	pkg/c	3s")
+	find := func(query string) *httptest.ResponseRecorder {
+		return sc.call("GET", "/api/v1/runs/"+run+"/log/test?"+query, "", session(sc.admin))
+	}
+	for query, want := range map[string]Found{
+		"regex=1&q=" + url.QueryEscape(`^fail\t.*\d+s$`):        {Lines: 2, Matches: 2, Hits: []int64{2, 3}},
+		"regex=1&case=1&q=" + url.QueryEscape(`^FAIL\t.*\d+s$`): {Lines: 1, Matches: 1, Hits: []int64{2}},
+		"regex=1&q=" + url.QueryEscape(`\d`):                    {Lines: 3, Matches: 6, Hits: []int64{1, 2, 3}},
+		"regex=1&q=" + url.QueryEscape(`x*`):                    {Hits: []int64{}},
+		"q=" + url.QueryEscape(`\d`):                            {Hits: []int64{}},
+	} {
+		v := answered[LogView](t, find(query), 200)
+		if v.Found == nil || v.Found.Lines != want.Lines || v.Found.Matches != want.Matches || !slices.Equal(v.Found.Hits, want.Hits) {
+			t.Errorf("%s: %+v, want %+v", query, v.Found, want)
+		}
+	}
+	for _, bad := range []string{"(", "a**", `\`, strings.Repeat("a", maxPattern+1), "(a{1000}){1000}"} {
+		if w := find("regex=1&q=" + url.QueryEscape(bad)); w.Code != 422 {
+			t.Errorf("%.20q: %d %s", bad, w.Code, w.Body)
+		}
+	}
+}
+
+// TestPackedPages: pages go out packed to who takes that; what stands in a form is another
+// text each time, so that the length of a page tells nothing of it.
+func TestPackedPages(t *testing.T) {
+	t.Parallel()
+	sc := newScene(t)
+	run := sc.run("team/app", nil)
+	open := sc.call("GET", "/accounts", "", session(sc.admin))
+	shut := sc.call("GET", "/accounts", "", session(sc.admin), header("Accept-Encoding", "br, gzip"))
+	if h := open.Header(); h.Get("Content-Encoding") != "" || !strings.Contains(strings.Join(h.Values("Vary"), ","), "Accept-Encoding") {
+		t.Errorf("open: %v", h)
+	}
+	if shut.Header().Get("Content-Encoding") != "gzip" || shut.Body.Len() >= open.Body.Len()/2 {
+		t.Errorf("%v, %d bytes of %d", shut.Header(), shut.Body.Len(), open.Body.Len())
+	}
+	z, err := gzip.NewReader(shut.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := func(page string) string {
+		_, rest, _ := strings.Cut(page, `name="csrf" value="`)
+		value, _, _ := strings.Cut(rest, `"`)
+		return value
+	}
+	first, second := token(open.Body.String()), token(string(text))
+	if strings.Contains(open.Body.String(), sc.admin.CSRF) || first == second || len(first) < 40 {
+		t.Errorf("the token stands there as it is: %q, %q", first, second)
+	}
+	// Each of them is good, and no other.
+	for value, want := range map[string]int{first: 303, second: 303, sc.admin.CSRF: 303, "m." + first: 403, first[:len(first)-2]: 403, "m.": 403, "": 403} {
+		w := sc.call("POST", "/runs/"+run+"/cancel", "", form(url.Values{"csrf": {value}, "back": {"/runs"}}), func(r *http.Request) {
+			r.AddCookie(&http.Cookie{Name: "fairlead-session", Value: sc.admin.Cookie})
+		}, header("Sec-Fetch-Site", "same-origin"))
+		if w.Code != want {
+			t.Errorf("%.10q: %d, want %d", value, w.Code, want)
+		}
 	}
 }
