@@ -36,6 +36,7 @@ var floors = map[string]int{
 	"project":   1, // what fairlead.yaml says
 	"outline":   1, // a pipeline in the words that all languages share
 	"access":    1, // who may do what, and the proof of what was done
+	"cron":      1, // when a line of cron is due
 
 	"depot":    2, // artifacts and caches
 	"executor": 2, // a place where steps run
@@ -76,7 +77,7 @@ var guests = map[string]map[string]string{
 	"github.com/coreos/go-oidc/v3":         {"access": "signatures and keys of OpenID Connect"},
 	"github.com/zitadel/oidc/v3":           {"access": "a real provider in process (tests only)"},
 	"github.com/nicholas-fedor/shoutrrr":   {"notify/shoutrrr": "the services that we do not speak ourselves"},
-	"github.com/robfig/cron/v3":            {"launch": "cron expressions, as the code hosts read them"},
+	"github.com/robfig/cron/v3":            {"launch": "cron expressions, as the code hosts read them", "cron": "cron expressions, as the code hosts read them"},
 	"github.com/getkin/kin-openapi":        {"server": "checks answers against the document (tests only)"},
 	"github.com/chromedp/chromedp":         {"server": "a browser looks at the pages (tests only)"},
 	"github.com/chromedp/cdproto":          {"server": "what that browser says (tests only)"},

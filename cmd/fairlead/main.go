@@ -21,6 +21,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/blob/disk"
 	"github.com/fairlead-dev/fairlead/internal/cache"
@@ -58,7 +59,7 @@ func run() int {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, Version: version(),
 		Files: []string{github.Files},
-		Open:  open, Serve: serve, Work: work, Lint: lint, Preview: github.New(github.Config{}).Preview, Shell: shell,
+		Open:  open, Dial: dial, Serve: serve, Work: work, Lint: lint, Preview: github.New(github.Config{}).Preview, Shell: shell,
 		Convert: func(ctx context.Context, tree fs.FS, file, to string) ([]launch.Converted, error) {
 			return launch.Convert(ctx, readers(), tree, file, to)
 		},
@@ -132,10 +133,14 @@ func open(ctx context.Context, w cli.Wiring) (*cli.Tools, error) {
 	if err != nil {
 		return nil, err
 	}
-	office := func() (*cli.Office, error) {
-		return o.office(forge.Guard{Private: true, Loopback: true}, nil, cli.Serving{}, slog.New(slog.DiscardHandler))
+	office := func(r cli.Reach) (*cli.Office, error) {
+		var oidc *access.OIDC
+		if r.Issuer != "" {
+			oidc = &access.OIDC{Issuer: r.Issuer}
+		}
+		return o.office(forge.Guard{Private: r.Private, Loopback: r.Loopback}, oidc, cli.Serving{}, slog.New(slog.DiscardHandler))
 	}
-	return &cli.Tools{Launcher: o.launcher, Runs: o.record, Office: office, Close: o.close}, nil
+	return &cli.Tools{Launcher: o.launcher, Runs: o.record, Blob: o.blobs.Open, Office: office, Close: o.close}, nil
 }
 
 // wire makes the pieces and puts them together. sync says what of the record

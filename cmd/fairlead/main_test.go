@@ -1,7 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,6 +60,7 @@ func TestScripts(t *testing.T) {
 			"repo":  repo,
 			"norm":  norm,
 			"await": await,
+			"join":  join, "serving": serving, "token": token, "health": health,
 		},
 	})
 }
@@ -131,6 +135,51 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("waited a minute for %s; it holds:\n%s", args[0], text)
 		}
 	}
+}
+
+// up reads where a server is, from what `fairlead serve --output json` printed.
+func up(ts *testscript.TestScript, name string) (u struct{ URL, First string }) {
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(name)), &u))
+	return u
+}
+
+// join makes the first account of a server: ada.
+func join(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: join FILE")
+	}
+	u := up(ts, args[0])
+	_, code, _ := strings.Cut(u.First, "#")
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	res, err := client.PostForm(u.URL+"/join", url.Values{"secret": {code}, "name": {"ada"}, "password": {"correct horse battery"}})
+	ts.Check(err)
+	if err := res.Body.Close(); err != nil || res.StatusCode != http.StatusSeeOther {
+		ts.Fatalf("join: %s (%v)", res.Status, err)
+	}
+}
+
+// serving has the verbs that follow ask a server.
+func serving(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: serving FILE")
+	}
+	ts.Setenv("FAIRLEAD_SERVER", up(ts, args[0]).URL)
+}
+
+// health writes the address of a server's health to a file.
+func health(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: health FILE")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("health"), []byte(up(ts, args[0]).URL+"/healthz"), 0o600))
+}
+
+// token has them ask with what is in a file.
+func token(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: token FILE")
+	}
+	ts.Setenv("FAIRLEAD_TOKEN", strings.TrimSpace(ts.ReadFile(args[0])))
 }
 
 // TestReferenceIsCurrent compares docs/reference/cli with what the commands say

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -440,6 +441,68 @@ func (g *Gate) welcome(ctx context.Context, who identity, from string) (Session,
 			return s, err
 		}
 	}
+}
+
+// Link says who an account is at the provider: subject is "issuer subject", as the
+// account shows that was made when they signed in from there; "" for nobody. It is taken
+// from the account that had it. Only an admin can say that two are the same person: names
+// and mail addresses can be chosen there by whoever likes, so nothing follows from them.
+func (g *Gate) Link(ctx context.Context, by *Principal, name, subject string) error {
+	if err := g.may(ctx, by, SetAccounts, "account "+name); err != nil {
+		return err
+	}
+	issuer, id, _ := strings.Cut(subject, " ")
+	switch {
+	case subject == "":
+	case g.oidc == nil:
+		return invalid("this server has its own accounts only")
+	case issuer != g.oidc.Issuer || id == "" || len(subject) > 2*maxText || !utf8.ValidString(subject) || strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return invalid("%q is nobody at %s: it is the provider's address, a blank, and what it calls somebody", cut(subject), g.oidc.Issuer)
+	}
+	a, version, err := g.account(ctx, name)
+	if err != nil || a.Subject == subject {
+		return err
+	}
+	detail := map[string]string{"subject": cut(subject), "before": cut(a.Subject)}
+	// What was open by the old identity ends with it.
+	was := a.Subject
+	a.Subject, a.Epoch, a.Mapped = subject, rand.Text(), nil
+	changes := []record.Register{a.saved(version)}
+	if was != "" {
+		old, err := g.registers.Register(ctx, kindSubject, subjectID(was))
+		if err != nil {
+			return fmt.Errorf("link %s: %w", a.Name, err)
+		}
+		if old.Version > 0 {
+			changes = append(changes, removal(old))
+		}
+	}
+	if subject != "" {
+		var o owner
+		r, err := g.load(ctx, kindSubject, subjectID(subject), &o)
+		if err != nil {
+			return err
+		}
+		changes = append(changes, document(kindSubject, subjectID(subject), r.Version, owner{a.Name, a.ID}))
+		if other, version, err := g.account(ctx, o.Name); err == nil && other.ID == o.ID && other.Name != a.Name {
+			if other.holdsServer() && other.Hash == "" {
+				return invalid("%s is an admin and could not sign in any more: give it a password or another role first", other.Name)
+			}
+			detail["from"] = other.Name
+			other.Subject, other.Epoch, other.Mapped = "", rand.Text(), nil
+			changes = append(changes, other.saved(version))
+		} else if err != nil && !errors.Is(err, ErrNoAccount) && r.Version > 0 {
+			return err
+		}
+	}
+	if a.Hash == "" && subject == "" && roleIn(a.Grants, Object{}) == Admin {
+		lock, err := g.anotherAdmin(ctx, a.Name)
+		if err != nil {
+			return err
+		}
+		changes = append(changes, lock)
+	}
+	return g.change(ctx, by, SetAccounts, "account "+a.Name, detail, changes...)
 }
 
 // freeName makes a name for a new account out of what somebody is called

@@ -606,3 +606,61 @@ func FuzzLocalPath(f *testing.F) {
 		}
 	})
 }
+
+// TestLink: an admin says that two are the same person; then they come in either way, and
+// the account that was made by itself is nobody's. By anything else nobody is linked.
+func TestLink(t *testing.T) {
+	t.Parallel()
+	s := newIdentityServer(t)
+	g := oidcGate(t, s)
+	ctx := t.Context()
+	admin := g.admin("root")
+	stranger, _, err := g.sign(s, "root", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := g.who(stranger).Name; got != "root-2" {
+		t.Fatalf("it is %s", got)
+	}
+	subject := s.url + " id2"
+	for _, bad := range []string{"id2", s.url, s.url + " ", "https://elsewhere.example.org id2", s.url + " a\nb", s.url + " " + strings.Repeat("x", 1000)} {
+		wantAs[*InvalidError](t, g.Link(ctx, admin, "root", bad))
+	}
+	// Who is linked may not link.
+	wantAs[*DeniedError](t, g.Link(ctx, g.who(stranger), "root", subject))
+	want(t, g.Link(ctx, admin, "gone", subject), ErrNoAccount)
+
+	if err := g.Link(ctx, admin, "root", subject); err != nil {
+		t.Fatal(err)
+	}
+	if e := g.store.lastAct(t); e.Verb != string(SetAccounts) || e.Object != "account root" || e.Detail["subject"] != subject || e.Detail["from"] != "root-2" {
+		t.Errorf("recorded: %+v", e)
+	}
+	if _, _, err := g.Session(ctx, stranger.Cookie, here); err == nil {
+		t.Error("the session of the account that lost its identity goes on")
+	}
+	session, _, err := g.sign(s, "root", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := g.who(session); p.Name != "root" || !Decide(p, SetAccounts, Object{}).Allowed {
+		t.Errorf("%+v", p)
+	}
+	if a, err := g.Account(ctx, "root-2"); err != nil || a.Subject != "" {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if a, err := g.Account(ctx, "root"); err != nil || a.Subject != subject || !a.Password {
+		t.Errorf("%+v, %v", a, err)
+	}
+
+	// Nobody again: the sessions end, and whoever comes from there is a stranger.
+	if err := g.Link(ctx, admin, "root", ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := g.Session(ctx, session.Cookie, here); err == nil {
+		t.Error("a session by the old identity goes on")
+	}
+	if session, _, err = g.sign(s, "root", ""); err != nil || g.who(session).Name == "root" {
+		t.Errorf("%v", err)
+	}
+}

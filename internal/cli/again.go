@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead-dev/fairlead/internal/launch"
+	"github.com/fairlead-dev/fairlead/internal/record"
 )
 
 // rerunCommand is `fairlead rerun`.
@@ -15,6 +16,7 @@ func (g *global) rerunCommand() *cobra.Command {
 	var o watching
 	var s secrets
 	var again launch.Again
+	var at site
 	var dir string
 	var taken []string
 	c := &cobra.Command{
@@ -26,6 +28,8 @@ not succeed and those that need them, or on from a step.
 With --from the job goes on in the very workspace that its failed step left:
 mend what was wrong there (fairlead shell), and do not wait for all that came
 before it again. Without a STEP it goes on from the one that failed.
+
+With --server the run is a server's, and runs there again.
 
 RUN is a number, or counted back: last or -1, -2 …`,
 		Example: `  fairlead rerun last --failed
@@ -46,7 +50,14 @@ RUN is a number, or counted back: last or -1, -2 …`,
 	f.StringArrayVar(&taken, "label", nil, "this machine takes jobs that run on this label, or not (`NAME=yes|no`)")
 	o.flags(c)
 	f.StringVarP(&dir, "dir", "C", ".", "`directory` of the repository")
+	at.flags(c)
 	c.RunE = func(cmd *cobra.Command, a []string) (err error) {
+		if at.url != "" {
+			if err := unfit(cmd, "no-reuse", "secret", "secret-file", "mirror", "offline", "label", "shell-on-failure"); err != nil {
+				return err
+			}
+			return g.rerunThere(cmd.Context(), &at, a[0], dir, again.Again)
+		}
 		g.lines = o.progress == "json"
 		if again.Secrets, err = s.values(g); err != nil {
 			return err
@@ -73,6 +84,32 @@ RUN is a number, or counted back: last or -1, -2 …`,
 	return c
 }
 
+// rerunThere has a server repeat one of its runs.
+func (g *global) rerunThere(ctx context.Context, at *site, name, dir string, again record.Again) error {
+	run, err := g.look(ctx, at, name, dir)
+	if err != nil {
+		return err
+	}
+	defer run.Close()
+	if again.From != "" {
+		if _, _, err := launch.FindStep(run.run, again.From); err != nil {
+			return suggestJob(run.run, again.From, err)
+		}
+	}
+	id, err := run.archive.(far).Rerun(ctx, run.id, again)
+	if err != nil {
+		return err
+	}
+	if g.json() {
+		return writeJSON(g.Stdout, struct {
+			Run string `json:"run"`
+		}{id})
+	}
+	fmt.Fprintln(g.Stdout, id)
+	fmt.Fprintf(g.Stderr, "run %s repeats run %s; `fairlead logs -f %s` follows it\n", id, run.id, id)
+	return nil
+}
+
 // openAgain is openRun with the wiring that the run was given: its local actions,
 // and whether it worked in place.
 func (g *global) openAgain(ctx context.Context, name, dir string) (*opened, error) {
@@ -94,6 +131,7 @@ func (g *global) openAgain(ctx context.Context, name, dir string) (*opened, erro
 // cancelCommand is `fairlead cancel`.
 func (g *global) cancelCommand() *cobra.Command {
 	var dir string
+	var at site
 	c := &cobra.Command{
 		Use:   "cancel RUN [JOB]",
 		Short: "Cancel a run that goes on, or one job of it",
@@ -104,9 +142,10 @@ job of it. Steps that always run still do.`,
 		ValidArgsFunction: g.completeJobs,
 	}
 	c.Flags().StringVarP(&dir, "dir", "C", ".", "`directory` of the repository")
+	at.flags(c)
 	c.RunE = func(cmd *cobra.Command, a []string) error {
 		ctx := cmd.Context()
-		run, err := g.openRun(ctx, a[0], dir)
+		run, err := g.look(ctx, &at, a[0], dir)
 		if err != nil {
 			return err
 		}
@@ -122,7 +161,13 @@ job of it. Steps that always run still do.`,
 		if run.run.Verdict != "" {
 			return usage("`fairlead rerun "+run.id+"` begins a new one", "run %s has ended (%s)", run.id, run.run.Verdict)
 		}
-		if err := run.Cancel(ctx, run.id, job, g.who()); err != nil {
+		switch from := run.archive.(type) {
+		case far:
+			err = from.Cancel(ctx, run.id, job)
+		case near:
+			err = from.Cancel(ctx, run.id, job, g.who())
+		}
+		if err != nil {
 			return err
 		}
 		what := "run " + run.id

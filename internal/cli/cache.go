@@ -275,7 +275,7 @@ is reused from then on.`,
 			return err
 		}
 		defer tools.Close()
-		run, err := g.runID(ctx, tools, a[0], dir)
+		run, err := g.runID(ctx, near{tools}, a[0], dir)
 		if err != nil {
 			return err
 		}

@@ -31,9 +31,11 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/engine"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
 
@@ -49,6 +51,8 @@ type App struct {
 
 	// Open makes a launcher. It is called by verbs that need one, once.
 	Open func(ctx context.Context, w Wiring) (*Tools, error)
+	// Dial makes ready to ask a team's server; the token may be "".
+	Dial func(address, token string) (Remote, error)
 	// Serve is a team's server, until ctx ends.
 	Serve func(ctx context.Context, w Wiring, s Serving) error
 	// Work does jobs for a server, until ctx ends.
@@ -82,15 +86,18 @@ type Wiring struct {
 type Tools struct {
 	*launch.Launcher
 	Runs Runs
+	// Blob opens the bytes of an artifact.
+	Blob func(ctx context.Context, d blob.Digest) (io.ReadCloser, error)
 	// Office makes what verbs about a team's server need, on its own machine.
-	Office func() (*Office, error)
+	Office func(r Reach) (*Office, error)
 	Close  func() error
 }
 
-// Runs lists runs.
+// Runs lists runs, and their events.
 type Runs interface {
 	Runs(ctx context.Context, f store.RunFilter) ([]store.RunHead, error)
 	Head(ctx context.Context, run string) (store.RunHead, error)
+	Events(ctx context.Context, f store.EventFilter) ([]record.Event, error)
 }
 
 // Exit codes.
@@ -259,8 +266,8 @@ func (g *global) root() *cobra.Command {
 		}
 	}
 	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand())
-	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.whyCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand(), g.convertCommand())
-	add(groupTeam, g.serveCommand(), g.workerCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.auditCommand())
+	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.artifactsCommand(), g.whyCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand(), g.convertCommand())
+	add(groupTeam, g.serveCommand(), g.workerCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.pushCommand(), g.hookCommand(), g.notifyCommand(), g.auditCommand())
 	add(groupHelp, g.completionCommand(), g.versionCommand())
 	root.AddCommand(exitCodesTopic(), environmentTopic(), g.manCommand(), g.docsCommand())
 	return root
@@ -271,6 +278,8 @@ var environment = []struct{ flag, name string }{
 	{"data", "FAIRLEAD_DATA"},
 	{"cache", "FAIRLEAD_CACHE"},
 	{"database", "FAIRLEAD_DATABASE"},
+	{"server", "FAIRLEAD_SERVER"},
+	{"token-file", "FAIRLEAD_TOKEN_FILE"},
 	{"color", "FAIRLEAD_COLOR"},
 	{"output", "FAIRLEAD_OUTPUT"},
 	{"no-input", "FAIRLEAD_NO_INPUT"},
@@ -413,7 +422,7 @@ func countedBack(args []string) []string {
 			continue
 		}
 		switch verb {
-		case "logs", "show", "why", "rerun", "cancel", "shell", "cache":
+		case "logs", "show", "why", "rerun", "cancel", "shell", "cache", "artifacts", "push":
 			args = append([]string(nil), args...)
 			args[i] = "last~" + arg[1:]
 		}

@@ -70,6 +70,9 @@ func environmentTopic() *cobra.Command {
 		fmt.Fprintf(&b, "  %-20s --%s\n", e.name, e.flag)
 	}
 	b.WriteString(`
+FAIRLEAD_TOKEN is the token that a server is asked with. With FAIRLEAD_SERVER set,
+--server '' asks this machine.
+
 Also heeded are NO_COLOR and CLICOLOR_FORCE (colours), TERM=dumb (no pictures, no
 redrawing), CI (no redrawing), GITHUB_ACTIONS and GITLAB_CI (their folds),
 COLUMNS (the width of drawings that go to no terminal), XDG_STATE_HOME and

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 // logsCommand is `fairlead logs`.
 func (g *global) logsCommand() *cobra.Command {
 	o := new(logging)
+	var at site
 	c := &cobra.Command{
 		Use:   "logs RUN [JOB[/STEP]]",
 		Short: "Print what the steps of a run printed",
@@ -31,7 +33,8 @@ A STEP is named by its number, its id or its name.`,
 		Example: `  fairlead logs last test             the log of one job
   fairlead logs 12 test/3             of one step
   fairlead logs -f last               of a run that goes on, as it grows
-  fairlead logs 12 --search 'no such' lines that hold a text, with true counts`,
+  fairlead logs 12 --search 'no such' lines that hold a text, with true counts
+  fairlead logs -f 12 --server https://ci.example.org`,
 		Args:              args("RUN", "[JOB[/STEP]]"),
 		ValidArgsFunction: g.completeJobs,
 	}
@@ -41,13 +44,18 @@ A STEP is named by its number, its id or its name.`,
 	f.BoolVarP(&o.numbers, "line-numbers", "n", false, "print the number of each line")
 	f.Int64Var(&o.tail, "tail", -1, "print only the last `lines` of each job")
 	f.StringVar(&o.search, "search", "", "print only lines that hold this `text`")
+	f.BoolVarP(&o.regex, "regexp", "E", false, "the text of --search is a regular expression")
 	f.BoolVarP(&o.fold, "ignore-case", "i", false, "upper and lower case are the same to --search")
 	f.StringVarP(&o.dir, "dir", "C", ".", "`directory` of the repository")
+	at.flags(c)
 	c.RunE = func(cmd *cobra.Command, a []string) error {
 		if o.follow && o.search != "" {
 			return usage("pipe --follow into grep for that", "--follow and --search do not go together")
 		}
-		run, err := g.openRun(cmd.Context(), a[0], o.dir)
+		if err := o.compile(); err != nil {
+			return err
+		}
+		run, err := g.look(cmd.Context(), &at, a[0], o.dir)
 		if err != nil {
 			return err
 		}
@@ -84,12 +92,29 @@ type logging struct {
 	follow, stamps, numbers, fold bool
 	tail                          int64
 	search, dir                   string
+	pattern                       *regexp.Regexp // nil for a text
+	regex                         bool
 	step                          string // key of the only step; "" for all
 
 	st  style
 	mu  sync.Mutex
 	out *bufio.Writer
 	buf []byte
+}
+
+// compile reads the pattern, if it is one that is looked for.
+func (o *logging) compile() (err error) {
+	if !o.regex {
+		return nil
+	}
+	text := o.search
+	if o.fold {
+		text = "(?i)" + text
+	}
+	if o.pattern, err = regexp.Compile(text); err != nil {
+		return usage("see https://pkg.go.dev/regexp/syntax", "--search: %v", err)
+	}
+	return nil
 }
 
 // findIn finds the job, and the step if one is named; "" names neither.
@@ -167,8 +192,8 @@ func jobsOf(r *record.Run, only string) (list []string) {
 }
 
 // reader opens the log of a job; nil, if it has none.
-func reader(ctx context.Context, o *opened, job string) (*logs.Reader, error) {
-	r, err := o.OpenLog(ctx, o.id, o.run.Jobs[job])
+func reader(ctx context.Context, o *looked, job string) (jobLog, error) {
+	r, err := o.Log(ctx, o.id, o.run.Jobs[job])
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -176,7 +201,7 @@ func reader(ctx context.Context, o *opened, job string) (*logs.Reader, error) {
 }
 
 // each opens one log after another.
-func each(ctx context.Context, run *opened, only string, fn func(job string, alone bool, r *logs.Reader) error) (printed int, err error) {
+func each(ctx context.Context, run *looked, only string, fn func(job string, alone bool, r jobLog) error) (printed int, err error) {
 	jobs := jobsOf(run.run, only)
 	var damage error
 	for _, job := range jobs {
@@ -200,8 +225,8 @@ func each(ctx context.Context, run *opened, only string, fn func(job string, alo
 	return printed, damage
 }
 
-func (o *logging) printing(ctx context.Context, g *global, run *opened, only string) error {
-	n, err := each(ctx, run, only, func(job string, alone bool, r *logs.Reader) error {
+func (o *logging) printing(ctx context.Context, g *global, run *looked, only string) error {
+	n, err := each(ctx, run, only, func(job string, alone bool, r jobLog) error {
 		prefix := o.prefix(job, alone)
 		put := func(l logs.Line) bool {
 			if o.wanted(l.Step) {
@@ -228,12 +253,12 @@ func (o *logging) printing(ctx context.Context, g *global, run *opened, only str
 	return err
 }
 
-func (o *logging) searching(ctx context.Context, g *global, run *opened, only string) error {
+func (o *logging) searching(ctx context.Context, g *global, run *looked, only string) error {
 	var lines, matches int64
 	jobs := 0
-	_, err := each(ctx, run, only, func(job string, alone bool, r *logs.Reader) error {
+	_, err := each(ctx, run, only, func(job string, alone bool, r jobLog) error {
 		prefix := o.prefix(job, alone)
-		found, err := r.Search(ctx, logs.Query{Text: o.search, Fold: o.fold, Step: o.step}, func(l logs.Line) bool {
+		found, err := r.Search(ctx, logs.Query{Text: o.search, Pattern: o.pattern, Fold: o.fold, Step: o.step}, func(l logs.Line) bool {
 			o.line(prefix, l)
 			return true
 		})
@@ -258,15 +283,18 @@ func (o *logging) searching(ctx context.Context, g *global, run *opened, only st
 	return err
 }
 
-// followEvery is how often the record is asked for news of a run.
-const followEvery = 100 * time.Millisecond
+// How often the record is asked for news of a run: this machine's, and a server's.
+const (
+	followEvery    = 100 * time.Millisecond
+	followFarEvery = time.Second
+)
 
 // settleFor is how long the logs of a run that died are followed.
 const settleFor = 200 * time.Millisecond
 
 // following prints the logs of a run, the lines of its jobs as they come, until
 // it ends or nobody runs it any more.
-func (o *logging) following(ctx context.Context, run *opened, only string) error {
+func (o *logging) following(ctx context.Context, run *looked, only string) error {
 	following := map[string]bool{}
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -305,15 +333,15 @@ func (o *logging) following(ctx context.Context, run *opened, only string) error
 		}
 		return nil
 	}
-	tick := time.NewTicker(followEvery)
+	tick := time.NewTicker(run.every())
 	defer tick.Stop()
 	for {
-		head, err := run.Runs.Head(ctx, run.id)
+		head, err := run.Head(ctx, run.id)
 		if err != nil {
 			return err
 		}
 		ended := head.Verdict != "" || head.Interrupted()
-		if run.run, err = run.Store.Run(ctx, run.id); err != nil {
+		if run.run, err = run.Run(ctx, run.id); err != nil {
 			return err
 		}
 		if only != "" && run.run.Job(only).State == record.Finished {

@@ -318,7 +318,7 @@ func report(w io.Writer, r *record.Run, list []failure, st style, cols int) {
 			break
 		}
 		writeFailure(w, f, shown(f.Job), st, cols)
-		next(w, r.ID, f, st)
+		next(w, r.ID, f, true, st)
 	}
 }
 
@@ -338,15 +338,18 @@ func (f failure) target() string {
 	return f.Job + "/" + f.Step
 }
 
-// next says how to see more of a failure and how to go on.
-func next(w io.Writer, run string, f failure, st style) {
+// next says how to see more of a failure and how to go on; here says that the run's
+// workspaces are on this machine.
+func next(w io.Writer, run string, f failure, here bool, st style) {
 	at := quoted(f.target())
 	do := func(what, command string) {
 		fmt.Fprintln(w, "  "+st.dim(pad(what, 8))+" fairlead "+command)
 	}
 	if f.Step != "" {
 		do("log", "logs "+run+" "+at)
-		do("look", "shell "+run+" "+at)
+		if here {
+			do("look", "shell "+run+" "+at)
+		}
 		do("go on", "rerun "+run+" --from "+at)
 		return
 	}

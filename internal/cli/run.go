@@ -28,6 +28,8 @@ type watching struct {
 	quiet    bool
 	verbose  int
 	shell    bool
+	// after is told which runs have ended, when all have.
+	after func(ctx context.Context, tools *Tools, runs []string) error
 }
 
 func (o *watching) flags(c *cobra.Command) {
@@ -92,6 +94,7 @@ type ordering struct {
 	dry      bool
 	watch    bool
 	resume   string
+	at       site // a server that runs are pushed to
 }
 
 // runCommand is `fairlead run`.
@@ -122,7 +125,8 @@ it at once.`,
   fairlead run --dry-run                     what would be done, and where it is written
   fairlead run --watch '**/*.go'             again, whenever a file changes
   fairlead run --verify                      check that steps do the same again
-  fairlead run --resume 12                   go on with a run that was interrupted`,
+  fairlead run --resume 12                   go on with a run that was interrupted
+  fairlead run --server https://ci.example.org   and push it there when it has ended`,
 		ValidArgsFunction: g.completeWorkflows,
 	}
 	f := c.Flags()
@@ -154,6 +158,9 @@ it at once.`,
 	f.BoolVarP(&o.dry, "dry-run", "n", false, "say what would be done, in order, and do nothing")
 	f.BoolVar(&o.watch, "watch", false, "run again when a file changes; patterns may follow, such as '**/*.go'")
 	f.StringVar(&o.resume, "resume", "", "go on with the interrupted `RUN`")
+	f.StringVar(&o.at.url, "server", "", "when a run has ended, push it to the server at this `URL`; the token is in FAIRLEAD_TOKEN")
+	f.StringVar(&o.at.tokenFile, "token-file", "", "`file` with the token, instead of FAIRLEAD_TOKEN")
+	o.at.repoFlag(c)
 	o.watching.flags(c)
 	f.StringVarP(&o.order.Dir, "dir", "C", ".", "`directory` of the repository")
 	c.RunE = func(cmd *cobra.Command, args []string) error { return o.run(cmd, g, args) }
@@ -206,6 +213,15 @@ func (o *ordering) run(cmd *cobra.Command, g *global, args []string) error {
 		var err error
 		if o.order.Secrets, err = o.secrets.values(g); err != nil {
 			return err
+		}
+	}
+	if o.at.url != "" && !o.list && !o.graph && !o.dry {
+		remote, err := o.at.dial(g)
+		if err != nil {
+			return err
+		}
+		o.after = func(ctx context.Context, tools *Tools, runs []string) error {
+			return g.pushAll(ctx, tools, remote, o.at.repo, runs)
 		}
 	}
 	ctx, abort, done := interruptible(cmd.Context())
@@ -449,7 +465,20 @@ func (o *watching) show(ctx context.Context, g *global, tools *Tools, abort <-ch
 	}
 	wg.Wait()
 	p.close()
-	return o.conclude(ctx, g, tools, stages, results, errs)
+	err := o.conclude(ctx, g, tools, stages, results, errs)
+	if o.after == nil {
+		return err
+	}
+	var ended []string
+	for i, res := range results {
+		if errs[i] == nil && res.Run != "" {
+			ended = append(ended, res.Run)
+		}
+	}
+	if failed := o.after(ctx, tools, ended); err == nil {
+		err = failed // that the code is wrong is more than that nobody sees it
+	}
+	return err
 }
 
 // conclude writes the final blocks and finds the exit code.

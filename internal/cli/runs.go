@@ -21,27 +21,34 @@ func (g *global) runsCommand() *cobra.Command {
 	var f store.RunFilter
 	var status, dir string
 	var all bool
+	var at site
 	c := &cobra.Command{
 		Use:   "runs",
 		Short: "List runs, the newest first",
 		Long: `List the runs of the repository in the current directory, the newest first.
 
 A run whose process is gone although it has not ended is shown as interrupted;
-` + "`fairlead run --resume RUN`" + ` goes on with it.`,
+` + "`fairlead run --resume RUN`" + ` goes on with it.
+
+With --server they are those of a team's server, of the repository that --repo
+names or else the remote of this directory's.`,
 		Example: `  fairlead runs
   fairlead runs --status failure --branch main
-  fairlead runs --all --limit 5 --output json`,
+  fairlead runs --all --limit 5 --output json
+  fairlead runs --server https://ci.example.org --repo team/app`,
 		Args: args(),
 	}
 	fl := c.Flags()
 	fl.BoolVar(&all, "all", false, "runs of all repositories")
 	fl.StringVar(&f.Pipeline, "pipeline", "", "only runs of this `workflow`: its file, file's name or name")
 	fl.StringVar(&f.Branch, "branch", "", "only runs of this `branch` or ref")
-	fl.StringVar(&status, "status", "", "only runs that ended like this (success, failure, error, timeout, cancelled), or are running or interrupted")
+	fl.StringVar(&status, "status", "", "only runs that ended like this (success, failure, error, timeout, cancelled), or are running, waiting or interrupted")
 	fl.StringVar(&f.Before, "before", "", "only runs older than this `run`")
 	fl.IntVar(&f.Limit, "limit", 20, "at most so many `runs`")
 	fl.StringVarP(&dir, "dir", "C", ".", "`directory` of the repository")
-	statuses := []string{"success", "failure", "error", "timeout", "cancelled", "running", "interrupted"}
+	statuses := []string{"success", "failure", "error", "timeout", "cancelled", "running", "waiting", "interrupted"}
+	at.flags(c)
+	at.repoFlag(c)
 	_ = c.RegisterFlagCompletionFunc("status", cobra.FixedCompletions(statuses, cobra.ShellCompDirectiveNoFileComp))
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
@@ -54,28 +61,30 @@ A run whose process is gone although it has not ended is shown as interrupted;
 		switch status {
 		case "running":
 			f.Unfinished, keep = true, func(h store.RunHead) bool { return h.Verdict == "" && h.Alive }
+		case "waiting":
+			f.Unfinished, keep = true, store.RunHead.Waiting
 		case "interrupted":
 			f.Unfinished, keep = true, store.RunHead.Interrupted
 		default:
 			f.Verdict = plan.Verdict(status)
 		}
-		tools, err := g.open(ctx)
+		from, err := g.archive(ctx, &at)
 		if err != nil {
 			return err
 		}
-		defer tools.Close()
+		defer from.Close()
 		if !all {
-			if f.Root, err = root(ctx, dir); err != nil {
+			if err := from.here(ctx, &f, dir); err != nil {
 				return err
 			}
 		}
-		found, err := tools.Runs.Runs(ctx, f)
+		found, err := from.Heads(ctx, f)
 		if err == nil && len(found) == 0 && f.Pipeline != "" {
 			// A stem names a file, as it does for run.
 			for _, ext := range []string{".yml", ".yaml"} {
 				with := f
 				with.Pipeline += ext
-				if found, err = tools.Runs.Runs(ctx, with); err != nil || len(found) > 0 {
+				if found, err = from.Heads(ctx, with); err != nil || len(found) > 0 {
 					break
 				}
 			}
@@ -93,7 +102,11 @@ A run whose process is gone although it has not ended is shown as interrupted;
 			return writeJSON(g.Stdout, headsJSON(list))
 		}
 		if len(list) == 0 {
-			fmt.Fprintln(g.Stderr, "no runs here yet; `fairlead run` begins one, `fairlead runs --all` lists those of other repositories")
+			what := "no runs here yet; `fairlead run` begins one, `fairlead runs --all` lists those of other repositories"
+			if at.url != "" {
+				what = "no such runs there; --repo names a repository as the server calls it, --all lists the runs of all"
+			}
+			fmt.Fprintln(g.Stderr, what)
 			return nil
 		}
 		g.heads(list, all)
@@ -121,6 +134,9 @@ func (g *global) heads(list []store.RunHead, all bool) {
 		state := st.glyph(h.Verdict) + " " + st.verdict(h.Verdict)
 		if h.Interrupted() {
 			state = st.yellow(st.pick("◌", "?") + " interrupted")
+		}
+		if h.Waiting() {
+			state = st.yellow(st.pick("◷", "?") + " waiting")
 		}
 		took := ""
 		switch {
@@ -198,7 +214,7 @@ type headJSON struct {
 	Ended      *time.Time   `json:"ended,omitempty"`
 	Verdict    plan.Verdict `json:"verdict,omitempty"`
 	Why        string       `json:"why,omitempty"`
-	State      string       `json:"state"` // ended, running, interrupted
+	State      string       `json:"state"` // ended, running, waiting, interrupted
 }
 
 func headsJSON(list []store.RunHead) []headJSON {
@@ -214,6 +230,8 @@ func headsJSON(list []store.RunHead) []headJSON {
 			j.Ended = &h.Ended
 		case h.Interrupted():
 			j.State = "interrupted"
+		case h.Waiting():
+			j.State = "waiting"
 		default:
 			j.State = "running"
 		}
@@ -224,7 +242,7 @@ func headsJSON(list []store.RunHead) []headJSON {
 
 // runID finds the run that a person names: by its number, or counted back from
 // the last one of this repository ("last", "-2").
-func (g *global) runID(ctx context.Context, tools *Tools, name, dir string) (string, error) {
+func (g *global) runID(ctx context.Context, from archive, name, dir string) (string, error) {
 	back := 1
 	switch text, counted := strings.CutPrefix(name, "last~"); {
 	case name == "last":
@@ -244,11 +262,11 @@ func (g *global) runID(ctx context.Context, tools *Tools, name, dir string) (str
 	if dir == "" {
 		dir = "."
 	}
-	at, err := root(ctx, dir)
-	if err != nil {
+	f := store.RunFilter{Limit: back}
+	if err := from.here(ctx, &f, dir); err != nil {
 		return "", err
 	}
-	list, err := tools.Runs.Runs(ctx, store.RunFilter{Root: at, Limit: back})
+	list, err := from.Heads(ctx, f)
 	if err != nil {
 		return "", err
 	}
@@ -271,7 +289,7 @@ func (g *global) openRun(ctx context.Context, name, dir string) (*opened, error)
 	if err != nil {
 		return nil, err
 	}
-	id, err := g.runID(ctx, tools, name, dir)
+	id, err := g.runID(ctx, near{tools}, name, dir)
 	if err == nil {
 		var r *record.Run
 		if r, err = tools.Store.Run(ctx, id); err == nil {

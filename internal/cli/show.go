@@ -18,6 +18,7 @@ import (
 // showCommand is `fairlead show`.
 func (g *global) showCommand() *cobra.Command {
 	var dir string
+	var at site
 	c := &cobra.Command{
 		Use:   "show RUN",
 		Short: "Show a run: jobs, steps, failures, annotations, tests, artifacts",
@@ -26,24 +27,23 @@ jobs were skipped, failures with the lines that show them, annotations,
 summaries, test results, artifacts, and what it used from outside.
 
 RUN is a number, or counted back: last or -1, -2 …`,
-		Example:           "  fairlead show last\n  fairlead show 12 --output json",
+		Example:           "  fairlead show last\n  fairlead show 12 --output json\n  fairlead show 12 --server https://ci.example.org",
 		Args:              args("RUN"),
 		ValidArgsFunction: g.completeRuns,
 	}
 	c.Flags().StringVarP(&dir, "dir", "C", ".", "`directory` of the repository")
+	at.flags(c)
 	c.RunE = func(cmd *cobra.Command, a []string) error {
-		o, err := g.openRun(cmd.Context(), a[0], dir)
+		o, err := g.look(cmd.Context(), &at, a[0], dir)
 		if err != nil {
 			return err
 		}
 		defer o.Close()
-		tail := func(run, job string, from, to int64, n int) []string {
-			return readTail(o.LogPath(run, job), from, to, n)
-		}
+		tail := func(_, job string, from, to int64, n int) []string { return o.tail(cmd.Context(), job, from, to, n) }
 		if g.json() {
 			return writeJSON(g.Stdout, runJSON(o.run, tail))
 		}
-		head, err := o.Runs.Head(cmd.Context(), o.id)
+		head, err := o.Head(cmd.Context(), o.id)
 		if err != nil {
 			return err
 		}
@@ -93,7 +93,9 @@ func showRun(w io.Writer, r *record.Run, h store.RunHead, list []failure, st sty
 		begun += st.dim(" by ") + shown(h.Actor)
 	}
 	field("begun", begun)
-	field("in", shown(h.Root))
+	if h.Root != "" {
+		field("in", shown(h.Root))
+	}
 	if h.Of != "" {
 		field("repeats", fmt.Sprintf("run %s%s", h.Of, st.dim(fmt.Sprintf(", attempt %d", h.Attempt))))
 	}
@@ -117,7 +119,7 @@ func showRun(w io.Writer, r *record.Run, h store.RunHead, list []failure, st sty
 	for _, f := range list {
 		fmt.Fprintln(w)
 		writeFailure(w, f, shown(f.Job), st, cols)
-		next(w, r.ID, f, st)
+		next(w, r.ID, f, h.Root != "", st)
 	}
 }
 

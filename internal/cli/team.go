@@ -56,13 +56,24 @@ func me() string {
 
 const commandLine = "command line"
 
+// Reach says where, besides public addresses, the server may connect to, and who its
+// provider of OpenID Connect is.
+type Reach struct {
+	Private, Loopback bool
+	Issuer            string
+}
+
 // office does something in the office.
 func (g *global) office(ctx context.Context, do func(o *Office) error) error {
+	return g.officeWith(ctx, Reach{Private: true, Loopback: true}, do)
+}
+
+func (g *global) officeWith(ctx context.Context, r Reach, do func(o *Office) error) error {
 	tools, err := g.open(ctx)
 	if err != nil {
 		return err
 	}
-	o, err := tools.Office()
+	o, err := tools.Office(r)
 	if err == nil {
 		err = do(o)
 	}
@@ -191,11 +202,13 @@ func (g *global) repoRemoveCommand() *cobra.Command {
 func (g *global) repoStartCommand() *cobra.Command {
 	w := launch.Wish{Cause: "manual"}
 	inputs := map[string]string{}
+	var at site
 	c := &cobra.Command{
 		Use:   "start NAME [WORKFLOW]",
 		Short: "Ask the server for a run",
 		Long: `Ask the server for a run of a repository: of one workflow, or of all that
-the event starts. The server has to be running; it does what is asked when it does.`,
+the event starts. The server of this machine has to be running; it does what is
+asked when it does. With --server another one is asked, which says what it started.`,
 		Example: `  fairlead repo start team/app release.yml --ref main --input version=2
   fairlead repo start team/app --event push`,
 		Args: args("NAME", "[WORKFLOW]"),
@@ -205,10 +218,18 @@ the event starts. The server has to be running; it does what is asked when it do
 	f.StringVar(&w.Ref, "ref", "", "`branch`, tag or commit (default: the default branch)")
 	f.IntVar(&w.Priority, "priority", 0, "greater goes first")
 	f.StringToStringVar(&inputs, "input", nil, "`NAME=VALUE` of an input; may be repeated")
+	at.flags(c)
 	c.RunE = func(cmd *cobra.Command, a []string) error {
 		w.Repository, w.Inputs = a[0], inputs
 		if len(a) > 1 {
 			w.Workflow = a[1]
+		}
+		if at.url != "" {
+			remote, err := at.dial(g)
+			if err != nil {
+				return err
+			}
+			return g.startThere(cmd.Context(), remote, w)
 		}
 		return g.office(cmd.Context(), func(o *Office) error {
 			seq, err := o.Desk.Ask(cmd.Context(), launch.By{Name: me(), Via: commandLine}, w)
@@ -225,15 +246,25 @@ the event starts. The server has to be running; it does what is asked when it do
 
 // approveCommand is `fairlead approve`.
 func (g *global) approveCommand() *cobra.Command {
+	var at site
 	c := &cobra.Command{
 		Use:   "approve RUN",
 		Short: "Let a run start that waits for it",
 		Long: `Let a run start that waits for a maintainer: one of a change from a fork. Its own
 pipeline files count, and it is given the secrets that they name: read the change
 before you approve it.`,
-		Example: `  fairlead approve 4711`, Args: args("RUN"),
+		Example: `  fairlead approve 4711
+  fairlead approve 4711 --server https://ci.example.org`, Args: args("RUN"),
 	}
+	at.flags(c)
 	c.RunE = func(cmd *cobra.Command, a []string) error {
+		if at.url != "" {
+			remote, err := at.dial(g)
+			if err != nil {
+				return err
+			}
+			return remote.Approve(cmd.Context(), a[0])
+		}
 		return g.office(cmd.Context(), func(o *Office) error {
 			return o.Desk.Approve(cmd.Context(), launch.By{Name: me(), Via: commandLine}, a[0])
 		})
@@ -470,7 +501,29 @@ by which somebody who has one sets a new password. The page is /join on the serv
 			return o.Gate.RemoveAccount(cmd.Context(), access.Local(me()), a[0])
 		})
 	}
-	return verbs("account", "Who may sign in to the server", "Who may sign in to the server, and what they may do there.", invite, list, remove)
+	link := &cobra.Command{
+		Use: "link NAME [SUBJECT]", Short: "Say who an account is at the OpenID Connect provider",
+		Long: `Say who an account is at the OpenID Connect provider, so that they may come in either
+way. SUBJECT is what "fairlead account list --output json" shows of the account that was
+made when they signed in from there; that account has it no more. Without one the account
+is nobody there. It is never found by name or mail address: those anybody can choose.`,
+		Example: `  fairlead account link ada 'https://id.example.org 4711' --oidc-issuer https://id.example.org`,
+		Args:    args("NAME", "[SUBJECT]"),
+	}
+	var issuer string
+	link.Flags().StringVar(&issuer, "oidc-issuer", "", "`URL` of the provider, as the server is told")
+	link.RunE = func(cmd *cobra.Command, a []string) error {
+		subject := ""
+		if len(a) > 1 {
+			if subject = a[1]; issuer == "" {
+				return usage("it is what `fairlead serve` is given", "a link needs --oidc-issuer")
+			}
+		}
+		return g.officeWith(cmd.Context(), Reach{Private: true, Loopback: true, Issuer: issuer}, func(o *Office) error {
+			return o.Gate.Link(cmd.Context(), access.Local(me()), a[0], subject)
+		})
+	}
+	return verbs("account", "Who may sign in to the server", "Who may sign in to the server, and what they may do there.", invite, list, remove, link)
 }
 
 // auditCommand is `fairlead audit`.

@@ -16,6 +16,7 @@ import (
 // whyCommand is `fairlead why`.
 func (g *global) whyCommand() *cobra.Command {
 	var dir string
+	var where site
 	c := &cobra.Command{
 		Use:   "why [RUN] [JOB[/STEP]]",
 		Short: "Say why steps ran, were reused, or cannot be reused",
@@ -34,6 +35,7 @@ run. A STEP is named by its number, its id or its name.`,
 		Args: args("[RUN]", "[JOB[/STEP]]"), ValidArgsFunction: g.completeWhy,
 	}
 	c.Flags().StringVarP(&dir, "dir", "C", ".", "`directory` of the repository")
+	where.flags(c)
 	c.RunE = func(cmd *cobra.Command, a []string) error {
 		name, at := "last", ""
 		switch {
@@ -44,7 +46,7 @@ run. A STEP is named by its number, its id or its name.`,
 		case len(a) == 1:
 			at = a[0]
 		}
-		o, err := g.openRun(cmd.Context(), name, dir)
+		o, err := g.look(cmd.Context(), &where, name, dir)
 		if err != nil {
 			return err
 		}

@@ -169,7 +169,8 @@ func (o *owner) once(soft context.Context, n *node, try int, again func(*end) bo
 		return o.attempt(soft, n, try, again)
 	}
 	o.earnest(n)
-	a := Assignment{Run: o.runID, Job: n.job.ID, Try: try, Retry: o.req.Retry, Context: o.req.Context, Plan: n.job, Scope: n.scope}
+	scope := n.seen()
+	a := Assignment{Run: o.runID, Job: n.job.ID, Try: try, Retry: o.req.Retry, Context: scope.Context, Plan: n.job, Scope: scope}
 	if p := o.prior(n); p != nil && try == 1 {
 		a.PriorRun, a.Prior, a.From = o.req.Prior.ID, p, o.req.From[n.job.ID]
 	}

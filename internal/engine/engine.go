@@ -135,6 +135,9 @@ type Request struct {
 	Open func(ctx context.Context, o Opening) (Workspace, error)
 	// Log opens the log of a job; an interrupted one is continued.
 	Log func(job string) (Log, error)
+	// Secrets are those that a job is given besides the Context's because it names an
+	// environment, already known to Masker; nil: none.
+	Secrets func(ctx context.Context, environment string) (map[string]string, error)
 	// Reuse lets steps be reused; nil runs all, and watches none.
 	Reuse *Reuse
 

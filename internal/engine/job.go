@@ -74,7 +74,7 @@ type post struct {
 // job makes an attempt at a job.
 func (o *owner) job(soft context.Context, n *node, r *reusing) *job {
 	return &job{
-		Engine: o.Engine, req: &o.req, plan: n.job, base: n.scope, prior: o.prior(n), reuse: r,
+		Engine: o.Engine, req: &o.req, plan: n.job, base: n.seen(), prior: o.prior(n), reuse: r,
 		soft: soft, hard: o.ctx, began: time.Now(), verdict: plan.Success,
 		state: map[string]map[string]string{}, commands: map[string]*plan.Command{}, reported: map[string]bool{},
 		places:  make(chan struct{}, maxBackground),
@@ -84,6 +84,9 @@ func (o *owner) job(soft context.Context, n *node, r *reusing) *job {
 
 // runJob runs a job to its end, several times if it may be retried.
 func (o *owner) runJob(soft context.Context, n *node) end {
+	if err := o.give(n); err != nil {
+		return end{verdict: plan.Fault, why: err.Error(), at: n.job.Source}
+	}
 	for attempt := 1; ; attempt++ {
 		again := o.again(n.job, attempt)
 		e := o.once(soft, n, attempt, again)

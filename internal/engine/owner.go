@@ -85,9 +85,10 @@ type node struct {
 	cancel  context.CancelCauseFunc
 	release func() // of its concurrency group
 	scope   *plan.Scope
-	paper   bool // it has started, and done nothing in earnest yet
-	given   bool // an owner that is gone had given it to a hand
-	away    bool // a hand does it
+	own     *plan.Scope // with the secrets of its environment; nil: scope
+	paper   bool        // it has started, and done nothing in earnest yet
+	given   bool        // an owner that is gone had given it to a hand
+	away    bool        // a hand does it
 }
 
 // report is what a goroutine tells the owner.

@@ -304,7 +304,6 @@ func (d *Desk) Repeat(ctx context.Context, by By, run string, a record.Again) (n
 			return "", fmt.Errorf("read the approval of run %s: %w", run, err)
 		}
 		approved.Why = "it repeats run " + run
-		e.Body.(*record.RunPlanned).Origin.Approval = true
 		changes = append(changes, register(approvalKind, e.Run, 0, approved))
 		events = append(events, record.Event{Run: e.Run, Body: approved})
 	}

@@ -57,6 +57,9 @@ type Launcher struct {
 	Version  string // Fairlead's own
 	// Actions are local overrides, recorded with a run: owner/name -> directory.
 	Actions map[string]string
+	// Secrets are those that a job is given besides the run's because it names an
+	// environment; nil: none.
+	Secrets func(ctx context.Context, run, environment string) (map[string]string, error)
 	// Grace is how long steps may go on in a cancelled run.
 	Grace time.Duration
 	// Places is how many jobs run here at a time; 0: as many as the machine bears.

@@ -3,6 +3,8 @@ package launch
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +31,7 @@ const (
 	effectTries = 6
 	effectFirst = 2 * time.Second
 	effectTime  = 2 * time.Minute // for one try
+	effectPause = time.Hour       // the longest that a host may have us wait
 	// planAtOnce is how many events are looked at before what they bring is written down.
 	planAtOnce = 1000
 	keepEffect = 30 * 24 * time.Hour
@@ -65,6 +68,7 @@ type planned struct {
 	version int64 // of its register
 	effect
 	tries int
+	pause time.Duration // before the next try, if a host said so
 	next  time.Time
 	busy  bool
 }
@@ -279,7 +283,7 @@ func (s *sender) work(ctx context.Context) {
 		s.mu.Lock()
 		p.busy = false
 		if err != nil {
-			p.next = time.Now().Add(effectFirst << min(p.tries, 10))
+			p.next = time.Now().Add(max(effectFirst<<min(p.tries, 10), min(p.pause, effectPause)))
 		}
 		s.mu.Unlock()
 		if err != nil {
@@ -309,8 +313,8 @@ func (s *sender) try(ctx context.Context, p *planned) error {
 		return err // whoever holds the lease next finds it
 	}
 	p.tries++
-	useless := errors.Is(err, errPointless) || errors.Is(err, forge.ErrUnsupported) || errors.Is(err, notify.ErrRefused)
-	if err != nil && !useless && p.tries < effectTries {
+	var again bool
+	if again, p.pause = worthwhile(p.what, err); again && p.tries < effectTries {
 		return err
 	}
 	done := &record.EffectDone{Key: p.key, Ref: ref, Tries: p.tries}
@@ -318,6 +322,18 @@ func (s *sender) try(ctx context.Context, p *planned) error {
 		done.Error = err.Error()
 	}
 	return s.conclude(ctx, p, done, also)
+}
+
+// worthwhile reports whether an effect that failed is to be tried again, and how
+// long to wait at least.
+func worthwhile(what string, err error) (yes bool, after time.Duration) {
+	switch {
+	case err == nil, errors.Is(err, errPointless), errors.Is(err, notify.ErrRefused):
+		return false, 0
+	case what == "message":
+		return true, 0
+	}
+	return forge.Temporary(err)
 }
 
 // do does an effect.
@@ -388,11 +404,11 @@ func (s *sender) status(ctx context.Context, host forge.Forge, remote *forge.Rem
 // statusOf is what is said of a commit for one run.
 func statusOf(r *record.Run, state forge.State) *forge.Status {
 	b := r.Planned
-	st := &forge.Status{SHA: statusSHA(b.Change), Context: "fairlead/" + cmp.Or(b.Pipeline.Name, b.Pipeline.File), State: state}
+	st := &forge.Status{SHA: statusSHA(b.Change), Context: statusContext(cmp.Or(b.Pipeline.Name, b.Pipeline.File)), State: state}
 	switch state {
 	case forge.Pending:
 		st.Title = "waits for its turn"
-		if b.Origin != nil && b.Origin.Approval {
+		if b.Origin != nil && b.Origin.Approval && r.ApprovedBy == "" {
 			st.Title = "waits for approval by a maintainer"
 		}
 	case forge.Running:
@@ -403,6 +419,21 @@ func statusOf(r *record.Run, state forge.State) *forge.Status {
 		st.Annotations = annotations(r)
 	}
 	return st
+}
+
+// maxContext is how many bytes the hosts take of a status's name.
+const maxContext = 255
+
+// statusContext names the status of a pipeline. Long names are cut, and end in a
+// digest: the statuses of two pipelines must not become one.
+func statusContext(pipeline string) string {
+	name := "fairlead/" + pipeline
+	if len(name) <= maxContext {
+		return name
+	}
+	sum := sha256.Sum256([]byte(pipeline))
+	end := "… " + hex.EncodeToString(sum[:4])
+	return strings.ToValidUTF8(name[:maxContext-len(end)], "") + end
 }
 
 // statusSHA is the commit that people look at: of a change its newest, also when the run

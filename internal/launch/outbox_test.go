@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/fairlead-dev/fairlead/internal/forge"
 	"github.com/fairlead-dev/fairlead/internal/notify"
@@ -339,4 +340,73 @@ func TestAwait(t *testing.T) {
 	}
 	s.settle(seq)
 	waits.Wait()
+}
+
+// TestTestRoute: a message is sent at once, whatever the route is for, and what came back
+// is said.
+func TestTestRoute(t *testing.T) {
+	t.Parallel()
+	s := set(t, map[string]string{".github/workflows/ci.yml": failing})
+	route := notify.Route{Name: "team", Channel: "chat", Secret: "$CHAT", Repositories: []string{"none"}}
+	if err := s.desk.SetRoute(t.Context(), ada, route); err != nil {
+		t.Fatal(err)
+	}
+	var use *UsageError
+	if err := s.desk.TestRoute(t.Context(), ada, "team"); !errors.As(err, &use) || !strings.Contains(use.Message, "no secret $CHAT") {
+		t.Errorf("without a target: %v", err)
+	}
+	s.vault[" $CHAT"] = "https://chat.example.org/canary"
+	if err := s.desk.TestRoute(t.Context(), ada, "team"); err != nil {
+		t.Errorf("with one: %v", err)
+	}
+	if got := s.chat.all(); len(got) != 1 || got[0].Edge != notify.Test || got[0].Actor != "ada" {
+		t.Errorf("%+v", got)
+	}
+	if err := s.desk.TestRoute(t.Context(), ada, "other"); !errors.As(err, &use) {
+		t.Errorf("no such route: %v", err)
+	}
+}
+
+// TestWorthwhile: what a host will answer again is not asked again, and a host that asks
+// for a pause gets it.
+func TestWorthwhile(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		what  string
+		err   error
+		yes   bool
+		after time.Duration
+	}{
+		{"status", &forge.CallError{Code: 404}, false, 0},
+		{"status", fmt.Errorf("set it: %w", &forge.CallError{Code: 422}), false, 0},
+		{"status", &forge.CallError{Code: 503}, true, 0},
+		{"comment", &forge.CallError{Code: 403, After: time.Minute}, true, time.Minute},
+		{"comment", errors.New("connection reset"), true, 0},
+		{"status", forge.ErrUnsupported, false, 0},
+		{"status", fmt.Errorf("%w: no token", errPointless), false, 0},
+		{"message", fmt.Errorf("%w: 410", notify.ErrRefused), false, 0},
+		{"message", errors.New("it answered 502"), true, 0},
+		{"message", nil, false, 0},
+	} {
+		if yes, after := worthwhile(tt.what, tt.err); yes != tt.yes || after != tt.after {
+			t.Errorf("%s, %v: %t after %s", tt.what, tt.err, yes, after)
+		}
+	}
+}
+
+// TestStatusContext: hosts take 255 bytes, and two pipelines are never one.
+func TestStatusContext(t *testing.T) {
+	t.Parallel()
+	if got := statusContext("CI"); got != "fairlead/CI" {
+		t.Error(got)
+	}
+	exact := strings.Repeat("x", maxContext-len("fairlead/"))
+	if got := statusContext(exact); got != "fairlead/"+exact {
+		t.Error(got)
+	}
+	long := strings.Repeat("ü", 300)
+	a, b := statusContext(long+"a"), statusContext(long+"b")
+	if len(a) > maxContext || len(b) > maxContext || a == b || !utf8.ValidString(a) || !strings.HasPrefix(a, "fairlead/üü") {
+		t.Errorf("%q (%d), %q (%d)", a, len(a), b, len(b))
+	}
 }

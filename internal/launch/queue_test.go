@@ -2,6 +2,7 @@ package launch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -9,11 +10,13 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob/disk"
 	"github.com/fairlead-dev/fairlead/internal/cache"
+	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
@@ -353,7 +356,7 @@ func TestSecretsOfRun(t *testing.T) {
 	}
 	text := `${{ secrets.ONE }} ${{ Secrets['two'] }} ${{ secrets [ "Three" ] }} my_secrets.FOUR secrets.$HOOK ${{ github.token }}`
 	p := &record.RunPlanned{Origin: &record.Origin{Repository: "team/app", Trust: record.Contributor}, Pipeline: &plan.Pipeline{Texts: []plan.Text{{Body: text}}}}
-	got, err := s.desk.secrets(t.Context(), p, false)
+	got, err := s.desk.secrets(t.Context(), p, "", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -362,10 +365,105 @@ func TestSecretsOfRun(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	p.Pipeline.Texts[0].Body = "echo"
-	if got, err := s.desk.secrets(t.Context(), p, false); err != nil || len(got) != 1 {
+	if got, err := s.desk.secrets(t.Context(), p, "", false); err != nil || len(got) != 1 {
 		t.Errorf("%v, %v", got, err)
 	}
 }
+
+// TestSecretsOfEnvironment: a job that names an environment is given its secrets, also
+// when the name is known late; other jobs of the run see nothing of them, and nobody
+// reads one in a log.
+func TestSecretsOfEnvironment(t *testing.T) {
+	t.Parallel()
+	const file = `
+name: Deploy
+on: push
+jobs:
+  test:
+    runs-on: ubuntu-latest
+    steps:
+      - run: test "$KEY" = everybodys-canary && test -z "$ONLY"
+        env: &env {KEY: "${{ secrets.KEY }}", ONLY: "${{ secrets.ONLY }}"}
+  deploy:
+    needs: test
+    strategy: {matrix: {to: [staging, production]}}
+    environment: ${{ matrix.to }}
+    runs-on: ubuntu-latest
+    steps:
+      - run: |
+          echo "$KEY" "$ONLY"
+          case $TO in
+            production) test "$KEY" = productions-canary && test "$ONLY" = onlys-canary;;
+            staging) test "$KEY" = everybodys-canary && test -z "$ONLY";;
+          esac
+        env: {KEY: "${{ secrets.KEY }}", ONLY: "${{ secrets.ONLY }}", TO: "${{ matrix.to }}"}
+  after:
+    needs: deploy
+    runs-on: ubuntu-latest
+    steps:
+      - run: test "$KEY" = everybodys-canary && test -z "$ONLY"
+        env: {KEY: "${{ secrets.KEY }}", ONLY: "${{ secrets.ONLY }}"}
+`
+	s := set(t, map[string]string{".github/workflows/deploy.yml": strings.ReplaceAll(file, "&env ", "")})
+	s.vault["team/app KEY"] = "everybodys-canary"
+	s.vault["team/app@production KEY"], s.vault["team/app@production ONLY"] = "productions-canary", "onlys-canary"
+	s.serve(s.desk)
+	r := s.ended(s.settled(s.deliver(s.push("refs/heads/main", s.git("rev-parse", "HEAD")))).Runs[0])
+	printed := ""
+	for _, id := range r.Order {
+		j := r.Jobs[id]
+		if j.State == record.Finished && j.Verdict != plan.Success {
+			t.Errorf("%s: %s, %s", id, j.Verdict, j.Why)
+		}
+		if log, err := s.desk.OpenLog(t.Context(), r.ID, j); err == nil {
+			if err := log.Read(0, func(l logs.Line) bool { printed += string(l.Text) + "\n"; return true }); err != nil {
+				t.Error(err)
+			}
+			_ = log.Close()
+		}
+	}
+	if !strings.Contains(printed, "*** ***") || strings.Contains(printed, "canary") {
+		t.Errorf("printed is:\n%s", printed)
+	}
+}
+
+// TestStartReadsUnderLease: whoever waits for a run's lease, while another brings the run to its end,
+// does not run it again.
+func TestStartReadsUnderLease(t *testing.T) {
+	t.Parallel()
+	s := set(t, map[string]string{".github/workflows/ci.yml": pushCI})
+	run := s.settle(s.deliver(s.push("refs/heads/main", s.git("rev-parse", "HEAD")))).Runs[0]
+	late := s.open(&lateLease{Store: s.store, before: func() {
+		if r, err := s.desk.Start(t.Context(), run, nil, Watcher{Observer: nobody{}}); err != nil || r.Verdict != plan.Success {
+			t.Errorf("the other one: %+v, %v", r, err)
+		}
+	}})
+	var use *UsageError
+	if _, err := late.Start(t.Context(), run, nil, Watcher{Observer: nobody{}}); !errors.As(err, &use) || !strings.Contains(use.Message, "has ended") {
+		t.Errorf("the late one: %v", err)
+	}
+	if n := len(s.events("run.started")); n != 1 {
+		t.Errorf("it was started %d times", n)
+	}
+}
+
+// lateLease gives the first lease only after something else has happened.
+type lateLease struct {
+	Store
+	once   sync.Once
+	before func()
+}
+
+func (l *lateLease) Lease(ctx context.Context, name, holder string) (store.Lease, error) {
+	l.once.Do(l.before)
+	return l.Store.Lease(ctx, name, holder)
+}
+
+// nobody watches.
+type nobody struct{}
+
+func (nobody) Event(record.Event)                 {}
+func (nobody) Line(string, string, int64, []byte) {}
 
 // TestRunner: the launcher that runs the queue is the desk's, in all that there is to set.
 func TestRunner(t *testing.T) {
@@ -375,6 +473,7 @@ func TestRunner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.desk.Launcher.Secrets = s.desk.ofEnvironment
 	s.desk.Cache, s.desk.Outputs, s.desk.Actions = new(cache.Cache), blobs, map[string]string{"a/b": "/c"}
 	stop := make(chan struct{})
 	made := reflect.ValueOf(s.desk.runner(stop)).Elem()

@@ -77,7 +77,8 @@ func (l *Launcher) Plan(ctx context.Context, p *Prepared, pl *plan.Pipeline, o *
 	return record.Event{Run: s.id, Body: l.planned(&s)}, nil, nil
 }
 
-// PlanAgain is Plan for a run that repeats another, or goes on from it.
+// PlanAgain is Plan for a run that repeats another, or goes on from it. It needs
+// approval if that one did.
 func (l *Launcher) PlanAgain(ctx context.Context, id string, a record.Again) (e record.Event, err error) {
 	old, err := l.Store.Run(ctx, id)
 	if err != nil {
@@ -94,7 +95,7 @@ func (l *Launcher) PlanAgain(ctx context.Context, id string, a record.Again) (e 
 	b.Settings.Play = slices.Concat(b.Settings.Play, a.Play)
 	if b.Origin != nil {
 		o := *b.Origin
-		o.Approval, o.Key = false, ""
+		o.Key = "" // no newer commit overtakes what somebody wants again
 		b.Origin = &o
 	}
 	if e.Run, b.Number, err = l.Store.NewRun(ctx, b.Change.Repository, b.Pipeline.File); err != nil {
@@ -107,12 +108,17 @@ func (l *Launcher) PlanAgain(ctx context.Context, id string, a record.Again) (e 
 // Start runs a run that was planned, or goes on with it when whoever ran it
 // is gone. The error is a [store.HeldError] when somebody is at it.
 func (l *Launcher) Start(ctx context.Context, id string, secrets map[string]string, w Watcher) (Result, error) {
+	lease, err := l.hold(ctx, id)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { _ = lease.Release() }()
 	planned, err := l.Store.Run(ctx, id)
 	if err != nil {
 		return Result{}, err
 	}
 	if !planned.Started.IsZero() {
-		return l.Resume(ctx, id, secrets, w)
+		return l.resume(ctx, planned, lease, secrets, w)
 	}
 	if planned.Verdict != "" {
 		return Result{}, &UsageError{Message: fmt.Sprintf("run %s has ended (%s)", id, planned.Verdict)}
@@ -122,7 +128,7 @@ func (l *Launcher) Start(ctx context.Context, id string, secrets map[string]stri
 		return Result{}, err
 	}
 	b := planned.Planned
-	s.id, s.number, s.attempt = id, b.Number, b.Attempt
+	s.id, s.number, s.attempt, s.lease = id, b.Number, b.Attempt, lease
 	if b.Of != "" && b.Again != nil {
 		old, err := l.Store.Run(ctx, b.Of)
 		if err != nil {
@@ -133,6 +139,16 @@ func (l *Launcher) Start(ctx context.Context, id string, secrets map[string]stri
 		}
 	}
 	return l.begin(ctx, s, w)
+}
+
+// hold takes the lease of a run. Only what is read of a run under its lease is
+// still so when it is gone on with.
+func (l *Launcher) hold(ctx context.Context, id string) (store.Lease, error) {
+	lease, err := l.Store.Lease(ctx, store.RunLease(id), id)
+	if err != nil {
+		return nil, fmt.Errorf("run %s is already being run: %w", id, err)
+	}
+	return lease, nil
 }
 
 // Again says how a run is repeated.
@@ -193,9 +209,23 @@ func (l *Launcher) Rerun(ctx context.Context, id string, a Again, w Watcher) (Re
 
 // Resume goes on with a run whose process is gone.
 func (l *Launcher) Resume(ctx context.Context, id string, secrets map[string]string, w Watcher) (Result, error) {
+	lease, err := l.hold(ctx, id)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { _ = lease.Release() }()
 	old, err := l.Store.Run(ctx, id)
 	if err != nil {
 		return Result{}, err
+	}
+	return l.resume(ctx, old, lease, secrets, w)
+}
+
+// resume goes on with a run whose lease is held.
+func (l *Launcher) resume(ctx context.Context, old *record.Run, lease store.Lease, secrets map[string]string, w Watcher) (Result, error) {
+	id := old.ID
+	if old.Planned == nil {
+		return Result{}, fmt.Errorf("run %s: %w", id, store.ErrNotFound)
 	}
 	if old.Verdict != "" {
 		return Result{}, &UsageError{Message: fmt.Sprintf("run %s has ended (%s)", id, old.Verdict), Hint: "fairlead rerun " + id + " begins a new one"}
@@ -204,7 +234,7 @@ func (l *Launcher) Resume(ctx context.Context, id string, secrets map[string]str
 	if err != nil {
 		return Result{}, err
 	}
-	s.id, s.number, s.prior, s.attempt = id, old.Planned.Number, old, old.Planned.Attempt
+	s.id, s.number, s.prior, s.attempt, s.lease = id, old.Planned.Number, old, old.Planned.Attempt, lease
 	return l.begin(ctx, s, w)
 }
 
@@ -229,7 +259,8 @@ func (l *Launcher) restart(ctx context.Context, old *record.Run, secrets map[str
 
 // start is everything a run begins with.
 type start struct {
-	id       string // "" for a run whose first event is not in the record
+	id       string      // "" for a run whose first event is not in the record
+	lease    store.Lease // of a run that was read under it; nil: to be taken
 	number   int
 	of       string
 	attempt  int
@@ -271,11 +302,13 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 		}
 		planned = l.planned(&s)
 	}
-	lease, err := l.Store.Lease(ctx, store.RunLease(s.id), s.id)
-	if err != nil {
-		return res, fmt.Errorf("run %s is already being run: %w", s.id, err)
+	lease := s.lease
+	if lease == nil {
+		if lease, err = l.hold(ctx, s.id); err != nil {
+			return res, err
+		}
+		defer func() { _ = lease.Release() }()
 	}
-	defer func() { _ = lease.Release() }()
 	masker := new(secret.Masker)
 	masker.Add(slices.Collect(maps.Values(s.secrets))...)
 	c := &plan.Context{
@@ -299,6 +332,13 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 			}
 			return jobLog{w, name}, nil
 		},
+	}
+	if l.Secrets != nil {
+		req.Secrets = func(ctx context.Context, environment string) (map[string]string, error) {
+			values, err := l.Secrets(ctx, s.id, environment)
+			masker.Add(slices.Collect(maps.Values(values))...)
+			return values, err
+		}
 	}
 	var room int64
 	if req.Reuse, room, err = l.reuse(&s); err != nil {

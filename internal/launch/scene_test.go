@@ -374,14 +374,16 @@ func (c *playedChannel) all() []notify.Message {
 	return slices.Clone(c.sent)
 }
 
-// vault holds secrets by "repository name".
+// vault holds secrets by "repository name" and "repository@environment name".
 type vault map[string]string
 
-func (v vault) Resolve(_ context.Context, repository, _ string, names []string) (map[string]string, error) {
+func (v vault) Resolve(_ context.Context, repository, environment string, names []string) (map[string]string, error) {
 	values := map[string]string{}
 	for _, n := range names {
-		if value, ok := v[repository+" "+n]; ok && !strings.HasPrefix(n, "$") {
-			values[n] = value
+		for _, scope := range []string{repository, repository + "@" + environment} {
+			if value, ok := v[scope+" "+n]; ok && !strings.HasPrefix(n, "$") {
+				values[n] = value
+			}
 		}
 	}
 	return values, nil

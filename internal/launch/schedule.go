@@ -10,8 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/robfig/cron/v3"
-
+	"github.com/fairlead-dev/fairlead/internal/cron"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
@@ -56,12 +55,8 @@ type alarm struct {
 // due reports whether the alarm goes off after a time and not after another. What is
 // no time never does.
 func (a alarm) due(after, until time.Time) bool {
-	s, err := cron.ParseStandard(a.Line)
-	if err != nil {
-		return false
-	}
-	next := s.Next(after.UTC())
-	return !next.IsZero() && !next.After(until)
+	next, err := cron.Next(a.Line, after)
+	return err == nil && !next.IsZero() && !next.After(until)
 }
 
 // clock is what the default branch of a repository wants, as our copy has it.

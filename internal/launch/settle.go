@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -387,12 +388,9 @@ func (d *Desk) plans(ctx context.Context, seq int64, repo *Repository, w wanted,
 	if !w.isChange {
 		c.Ref = f.ref
 	}
-	if c.Repository == "" {
-		c.Repository = repo.Name
-	}
-	if c.Server == "" {
-		c.Server = serverOf(repo.URL)
-	}
+	// One repository has one name and one host, whoever tells of it: both are in the
+	// environment of steps, and what a push did is not done again by hand.
+	c.Server, c.Repository = whereabouts(repo)
 	if err := d.compare(ctx, m, c, &f, w.isChange); err != nil {
 		return nil, err
 	}
@@ -522,16 +520,31 @@ func (d *Desk) giveUp(ctx context.Context, seq int64, err error) error {
 	return d.conclude(ctx, settled, nil)
 }
 
-// serverOf is the address of the host that a repository is on.
-func serverOf(address string) string {
-	a, err := workspace.ParseAddress(address)
-	switch {
-	case err != nil || a.Host == "":
-		return "https://localhost"
-	case a.Scheme == "ssh":
-		return "https://" + (&url.URL{Host: a.Host}).Hostname()
+// whereabouts are the address of the host that a repository is on, and its name
+// there, as its settings tell.
+func whereabouts(repo *Repository) (server, name string) {
+	a, err := workspace.ParseAddress(repo.URL)
+	if err != nil || a.Host == "" {
+		return "https://localhost", repo.Name
 	}
-	return a.Scheme + "://" + a.Host
+	rest := repo.URL // what follows the host
+	if _, after, ok := strings.Cut(rest, "://"); ok {
+		_, rest, _ = strings.Cut(after, "/")
+	} else {
+		_, rest, _ = strings.Cut(rest, ":")
+	}
+	rest = strings.TrimSuffix(strings.Trim(rest, "/"), ".git")
+	server = a.Scheme + "://" + a.Host
+	if a.Scheme == "ssh" {
+		server = "https://" + (&url.URL{Host: a.Host}).Hostname()
+	}
+	// A host may live below a path of its server; its API does, too.
+	if api, err := url.Parse(repo.API); err == nil && api.Host != "" && api.Hostname() == (&url.URL{Host: a.Host}).Hostname() {
+		if below, _, ok := strings.Cut(strings.Trim(api.Path, "/"), "api"); ok && below != "" && (strings.HasPrefix(rest, below) || a.Scheme == "ssh") {
+			server, rest = api.Scheme+"://"+api.Host+"/"+strings.Trim(below, "/"), strings.TrimPrefix(rest, below)
+		}
+	}
+	return server, cmp.Or(strings.Trim(rest, "/"), repo.Name)
 }
 
 // clone copies a change as deep as it is written to.

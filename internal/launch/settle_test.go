@@ -276,7 +276,7 @@ func TestFork(t *testing.T) {
 			if got := scopes(p.Origin, p.Change); got.Write != "change/17@team/app" {
 				t.Errorf("it writes to %s", got.Write)
 			}
-			secrets, err := s.desk.secrets(t.Context(), p, false)
+			secrets, err := s.desk.secrets(t.Context(), p, "", false)
 			if err != nil || len(secrets) != 0 {
 				t.Errorf("it is given %v, %v", secrets, err)
 			}
@@ -301,7 +301,7 @@ func TestFork(t *testing.T) {
 			if r.Verdict != plan.Success {
 				t.Fatalf("%s %s", r.Verdict, r.Why)
 			}
-			if secrets, err = s.desk.secrets(t.Context(), p, true); err != nil || secrets["WORD"] != "canary" || secrets["GITHUB_TOKEN"] != "" {
+			if secrets, err = s.desk.secrets(t.Context(), p, "", true); err != nil || secrets["WORD"] != "canary" || secrets["GITHUB_TOKEN"] != "" {
 				t.Errorf("approved it is given %v, %v", secrets, err)
 			}
 			// What was approved is the plan: it may run again, with the same rights.
@@ -497,6 +497,47 @@ func TestChain(t *testing.T) {
 	}
 }
 
+// TestWhereabouts: a repository has one host and one name, whoever tells of it.
+func TestWhereabouts(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ url, api, want string }{
+		{"https://github.com/team/app.git", "", "https://github.com team/app"},
+		{"https://github.com/team/app/", "https://api.github.com", "https://github.com team/app"},
+		{"ssh://git@code.example.org:2222/team/app.git", "", "https://code.example.org team/app"},
+		{"git@code.example.org:team/group/app.git", "", "https://code.example.org team/group/app"},
+		{"http://127.0.0.1:3000/team/app", "", "http://127.0.0.1:3000 team/app"},
+		{"https://example.org/git/team/app.git", "https://example.org/git/api/v1", "https://example.org/git team/app"},
+		{"git@example.org:team/app.git", "https://example.org/git/api/v1", "https://example.org/git team/app"},
+		{"https://ghe.example.org/team/app", "https://ghe.example.org/api/v3", "https://ghe.example.org team/app"},
+		{"/srv/git/app.git", "https://code.example.org/api/v1", "https://localhost our/app"},
+	} {
+		server, name := whereabouts(&Repository{Name: "our/app", URL: tt.url, API: tt.api})
+		if got := server + " " + name; got != tt.want {
+			t.Errorf("%s (%s): %s, want %s", tt.url, tt.api, got, tt.want)
+		}
+	}
+	// By hand and by a push the same is in the environment of steps.
+	s := set(t, map[string]string{".github/workflows/ci.yml": strings.Replace(pushCI, "on: push", "on: [push, workflow_dispatch]", 1)})
+	pushed := s.settle(s.deliver(s.push("refs/heads/main", s.git("rev-parse", "HEAD")))).Runs[0]
+	seq, err := s.desk.Ask(t.Context(), ada, Wish{Repository: "team/app", Workflow: "ci.yml"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := s.settle(seq).Runs[0]
+	var said []string
+	for _, run := range []string{pushed, asked} {
+		r, err := s.store.Run(t.Context(), run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := r.Planned.Change
+		said = append(said, c.Server+" "+c.Repository)
+	}
+	if said[0] != said[1] {
+		t.Errorf("a push is of %s, by hand it is %s", said[0], said[1])
+	}
+}
+
 // TestChainOfFork: what follows an untrusted run is not trusted with secrets, either.
 func TestChainOfFork(t *testing.T) {
 	t.Parallel()
@@ -514,7 +555,7 @@ func TestChainOfFork(t *testing.T) {
 	if p.Origin.Trust != record.Untrusted || p.Origin.Change != "17" || scopes(p.Origin, p.Change).Write != "change/17@team/app" {
 		t.Errorf("%+v", p.Origin)
 	}
-	if secrets, err := s.desk.secrets(t.Context(), p, false); err != nil || len(secrets) != 0 {
+	if secrets, err := s.desk.secrets(t.Context(), p, "", false); err != nil || len(secrets) != 0 {
 		t.Errorf("%v, %v", secrets, err)
 	}
 }

@@ -115,12 +115,12 @@ func (s *sender) envelopes(ctx context.Context, said []notify.Message, seq int64
 }
 
 // message sends one message.
-func (s *sender) message(ctx context.Context, e *notify.Envelope) error {
-	channel := s.Channels[e.Channel]
+func (d *Desk) message(ctx context.Context, e *notify.Envelope) error {
+	channel := d.Channels[e.Channel]
 	if channel == nil {
 		return fmt.Errorf("%w: there is no channel %s", errPointless, e.Channel)
 	}
-	target, ok, err := s.Vault.Internal(ctx, "", e.Secret)
+	target, ok, err := d.Vault.Internal(ctx, "", e.Secret)
 	if err != nil {
 		return err
 	}
@@ -169,11 +169,52 @@ func (d *Desk) RemoveRoute(ctx context.Context, by By, name string) error {
 		return fmt.Errorf("remove route %s: %w", name, err)
 	}
 	if old.Version == 0 {
-		return &UsageError{Message: fmt.Sprintf("there is no route %.80q", name)}
+		return noRoute(name)
 	}
 	_, err = d.Store.Change(ctx, []record.Register{{Kind: routeKind, ID: name, Version: old.Version}},
 		by.Acted(access.SetSettings, "", map[string]string{"route": name, "removed": "yes"}))
 	return d.routed(name, err)
+}
+
+// CheckTarget says what is wrong with the target of a channel's messages, without
+// sending any. The error holds nothing of it.
+func (d *Desk) CheckTarget(channel, target string) error {
+	c := d.Channels[channel]
+	if c == nil {
+		return &UsageError{Message: fmt.Sprintf("there is no channel %.40q", channel), Hint: "there are " + strings.Join(sortedKeys(d.Channels), ", ")}
+	}
+	if err := c.Check(target); err != nil {
+		return &UsageError{Message: fmt.Sprintf("%s cannot send there: %v", channel, err)}
+	}
+	return nil
+}
+
+// TestRoute sends one message the way of a route. A [*UsageError] says what came back
+// instead of a confirmation.
+func (d *Desk) TestRoute(ctx context.Context, by By, name string) error {
+	var r notify.Route
+	version, err := d.read(ctx, routeKind, name, &r)
+	if err != nil {
+		return err
+	}
+	if version == 0 {
+		return noRoute(name)
+	}
+	if _, err := d.Store.Append(ctx, by.Acted(access.SetSettings, "", map[string]string{"route": name, "tested": "yes"})); err != nil {
+		return fmt.Errorf("test route %s: %w", name, err)
+	}
+	m := notify.Message{Edge: notify.Test, Title: "A test of the route " + name, Actor: by.Name, URL: d.URL, At: time.Now().UTC()}
+	if err := d.message(ctx, &notify.Envelope{Route: name, Channel: r.Channel, Secret: r.Secret, Message: m}); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		return &UsageError{Message: fmt.Sprintf("the message did not arrive: %v", err), Hint: "mend the target or what it leads to, and test again"}
+	}
+	return nil
+}
+
+func noRoute(name string) error {
+	return &UsageError{Message: fmt.Sprintf("there is no route %.80q", name), Hint: "`fairlead notify list` lists them"}
 }
 
 func (d *Desk) routed(name string, err error) error {
@@ -262,7 +303,7 @@ func (d *Desk) commentBody(runs []*record.Run) string {
 		verdict := cmp.Or(string(r.Verdict), "under way")
 		if r.Verdict == "" && r.Started.IsZero() {
 			verdict = "waits"
-			if o := r.Planned.Origin; o != nil && o.Approval {
+			if o := r.Planned.Origin; o != nil && o.Approval && r.ApprovedBy == "" {
 				verdict = "waits for approval by a maintainer"
 			}
 		}

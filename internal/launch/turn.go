@@ -99,7 +99,7 @@ func (d *Desk) turn(ctx context.Context, runner *Launcher, run, repository strin
 	if err := d.ready(ctx, &repo, known); err != nil {
 		return err
 	}
-	secrets, err := d.secrets(ctx, known.Planned, approved)
+	secrets, err := d.secrets(ctx, known.Planned, "", approved)
 	if err != nil {
 		return err
 	}
@@ -176,9 +176,23 @@ var (
 	ownToken   = regexp.MustCompile(`(?i)\bGITHUB_TOKEN\b|\bgithub\s*(?:\.\s*token\b|\[\s*['"]token['"])`)
 )
 
-// secrets are the values that a run is given: of what its pipeline's text names, and nothing
-// to whom nobody trusts.
-func (d *Desk) secrets(ctx context.Context, p *record.RunPlanned, approved bool) (map[string]string, error) {
+// ofEnvironment are the values that a job of a run is given because it names an
+// environment.
+func (d *Desk) ofEnvironment(ctx context.Context, run, environment string) (map[string]string, error) {
+	r, err := d.Store.Run(ctx, run)
+	if err != nil {
+		return nil, fmt.Errorf("the secrets of the environment %s: %w", environment, err)
+	}
+	approved, err := d.approved(ctx, run)
+	if err != nil {
+		return nil, err
+	}
+	return d.secrets(ctx, r.Planned, environment, approved)
+}
+
+// secrets are the values that a run is given, or a job of it in an environment: of what
+// its pipeline's text names, and nothing to whom nobody trusts.
+func (d *Desk) secrets(ctx context.Context, p *record.RunPlanned, environment string, approved bool) (map[string]string, error) {
 	values := map[string]string{}
 	if !confides(p.Origin, approved) || d.Vault == nil {
 		return values, nil
@@ -191,7 +205,7 @@ func (d *Desk) secrets(ctx context.Context, p *record.RunPlanned, approved bool)
 		}
 		token = token || ownToken.MatchString(t.Body)
 	}
-	got, err := d.Vault.Resolve(ctx, p.Origin.Repository, "", sortedKeys(named))
+	got, err := d.Vault.Resolve(ctx, p.Origin.Repository, environment, sortedKeys(named))
 	if err != nil {
 		return nil, fmt.Errorf("the secrets of the run: %w", err)
 	}
@@ -239,7 +253,7 @@ func (d *Desk) runner(stop <-chan struct{}) *Launcher {
 	l := d.Launcher
 	return &Launcher{
 		Dialects: l.Dialects, Executor: l.Executor, Store: &leaving{Store: l.Store, stop: stop}, Slots: l.Slots,
-		Cache: l.Cache, Outputs: l.Outputs, Data: l.Data, Idle: l.Idle, Version: l.Version, Actions: l.Actions, Grace: l.Grace,
+		Cache: l.Cache, Outputs: l.Outputs, Data: l.Data, Idle: l.Idle, Version: l.Version, Actions: l.Actions, Grace: l.Grace, Secrets: d.ofEnvironment,
 		Places: l.Places, Hands: l.Hands,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"sort"
 	"strings"
 	"time"
@@ -474,9 +475,39 @@ func (r *Reader) state() state {
 // Query is what to look for in a log.
 type Query struct {
 	Text string // in the text of a line
-	Fold bool   // upper and lower case are the same
-	Step string // only lines of this step; "" for all
-	From int64  // first line to look at
+	// Pattern is looked for instead of Text; what matches nothing at all is no match.
+	Pattern *regexp.Regexp
+	Fold    bool   // upper and lower case are the same
+	Step    string // only lines of this step; "" for all
+	From    int64  // first line to look at
+}
+
+// Counter counts how often a line's text holds what is looked for, without
+// overlaps. The empty text is held once by every line.
+func (q Query) Counter() func(line []byte) int {
+	if q.Pattern != nil {
+		return func(line []byte) (n int) {
+			for _, at := range q.Pattern.FindAllIndex(line, -1) {
+				if at[1] > at[0] {
+					n++
+				}
+			}
+			return n
+		}
+	}
+	text := []byte(q.Text)
+	if q.Fold {
+		text = bytes.ToLower(text)
+	}
+	return func(line []byte) int {
+		if len(text) == 0 {
+			return 1
+		}
+		if q.Fold {
+			line = bytes.ToLower(line)
+		}
+		return bytes.Count(line, text)
+	}
 }
 
 // Found counts what a search found.
@@ -491,26 +522,16 @@ type Found struct {
 func (r *Reader) Search(ctx context.Context, q Query, fn func(Line) bool) (Found, error) {
 	var found Found
 	text := []byte(q.Text)
-	if q.Fold {
-		text = bytes.ToLower(text)
-	}
 	var skip func([]byte) bool
-	if !q.Fold && len(text) > 0 {
+	if !q.Fold && len(text) > 0 && q.Pattern == nil {
 		skip = func(raw []byte) bool { return ctx.Err() != nil || !bytes.Contains(raw, text) }
 	}
-	telling := true
+	telling, count := true, q.Counter()
 	_, err := r.read(max(q.From, 0), skip, func(l Line) bool {
 		if q.Step != "" && l.Step != q.Step {
 			return true
 		}
-		in := l.Text
-		if q.Fold {
-			in = bytes.ToLower(in)
-		}
-		n := 1
-		if len(text) > 0 {
-			n = bytes.Count(in, text)
-		}
+		n := count(l.Text)
 		if n == 0 {
 			return ctx.Err() == nil
 		}

@@ -93,8 +93,8 @@ func (f *Fold) Apply(e record.Event) []Message {
 }
 
 func (f *Fold) planned(e record.Event, b *record.RunPlanned) []Message {
-	if b.Origin == nil || b.Change == nil || b.Pipeline == nil {
-		return nil // of the command line
+	if b.Origin == nil || b.Origin.Pushed || b.Change == nil || b.Pipeline == nil {
+		return nil // of the command line, or of a developer's machine: nobody else's news
 	}
 	branch, isBranch := strings.CutPrefix(b.Change.Ref, "refs/heads/")
 	tag, isTag := strings.CutPrefix(b.Change.Ref, "refs/tags/")
@@ -113,7 +113,7 @@ func (f *Fold) planned(e record.Event, b *record.RunPlanned) []Message {
 		},
 		Tag:    isTag,
 		First:  isTag || branch == b.Change.DefaultBranch || b.Origin.Trust == record.Protected,
-		Silent: b.Origin.Change != "" || b.Origin.Pushed || b.Origin.Trust == record.Untrusted || !isBranch && !isTag,
+		Silent: b.Origin.Change != "" || b.Origin.Trust == record.Untrusted || !isBranch && !isTag,
 	}
 	for i := range b.Pipeline.Jobs {
 		o.name(b.Pipeline.Jobs[i].ID, b.Pipeline.Jobs[i].Name)

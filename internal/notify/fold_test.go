@@ -446,3 +446,22 @@ func BenchmarkApply(b *testing.B) {
 		}
 	}
 }
+
+// TestPushedRunsAreNobodysNews: what a developer's machine says of its own run is told to
+// nobody, systems included.
+func TestPushedRunsAreNobodysNews(t *testing.T) {
+	t.Parallel()
+	var f notify.Fold
+	planned := &record.RunPlanned{
+		Number: 1, Attempt: 1, Origin: &record.Origin{Repository: "team/app", Trust: record.Contributor, Pushed: true},
+		Change: &plan.Change{Event: "push", Ref: "refs/heads/main", DefaultBranch: "main"}, Pipeline: &plan.Pipeline{File: "ci.yml"},
+	}
+	for i, body := range []record.Body{planned, &record.RunStarted{}, &record.RunFinished{Verdict: plan.Failure}} {
+		if said := f.Apply(record.Event{Seq: int64(i + 1), Run: "1", Time: time.Unix(int64(i), 0), Body: body}); len(said) > 0 {
+			t.Errorf("%s: %+v", body, said)
+		}
+	}
+	if len(f.Runs) != 0 {
+		t.Errorf("it is remembered: %+v", f.Runs)
+	}
+}

@@ -22,6 +22,21 @@ type Route struct {
 	Edges        []Edge   `json:"edges,omitempty"`
 }
 
+// TargetSecret is what the secret with a route's target is called unless somebody
+// chose otherwise: no two routes have the same, and no job can name it.
+func TargetSecret(route string) string {
+	name := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z':
+			return r - 'a' + 'A'
+		case r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
+			return r
+		}
+		return '_'
+	}, route)
+	return fmt.Sprintf("$ROUTE_%.40s_%.8s", name, digest("route", route))
+}
+
 // Limits of a route.
 const (
 	maxPatterns = 100

@@ -22,6 +22,7 @@ type Run struct {
 	Order []string           // IDs, as they became known
 
 	CancelledBy string
+	ApprovedBy  string // who let it start, if it had to wait for somebody
 }
 
 // JobRun is what is known of one job.
@@ -122,6 +123,8 @@ func (r *Run) Apply(e Event) {
 		r.Verdict, r.Ended = "", time.Time{}
 	case *RunFinished:
 		r.Verdict, r.Why, r.Ended = b.Verdict, b.Why, e.Time
+	case *RunApproved:
+		r.ApprovedBy = b.By
 	case *CancelRequested:
 		if e.Job == "" {
 			r.CancelledBy = b.By

@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/crew"
 	"github.com/fairlead-dev/fairlead/internal/launch"
+	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/secret"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
@@ -82,6 +83,10 @@ func (s *Server) adminRoutes() []route {
 			Then: func(r *request, _ any) (string, string) {
 				return "/accounts", r.PathValue("account") + " has no account here any more."
 			}, Says: "Remove an account, with its sessions and tokens."},
+		{Method: "POST", Path: "/accounts/{account}/link", Verb: access.SetAccounts, Form: "/accounts/{account}/link", Do: act(s.linkAccount),
+			Then: func(r *request, _ any) (string, string) {
+				return "/accounts", r.PathValue("account") + " signs in otherwise now; its sessions have ended."
+			}, Says: "Say who an account is at the OpenID Connect provider. Whoever had that identity before has it no more."},
 		{Method: "POST", Path: "/accounts/{account}/sign-out", Verb: access.SetAccounts, Form: "/accounts/{account}/sign-out", Do: act(s.signOutAccount), Says: "End all sessions of an account."},
 		{Method: "POST", Path: "/password", Verb: access.OwnTokens, Form: "/password", Do: act(s.setPassword),
 			Then: func(*request, any) (string, string) { return "/tokens", "The password was changed." }, Says: "Change one's own password."},
@@ -94,6 +99,11 @@ func (s *Server) adminRoutes() []route {
 		{Method: "GET", Path: "/audit/proof/{seq}", Verb: access.SeeAudit, Do: stream(s.proof), Media: "text/plain", Says: "The proof that an act is in the audit trail."},
 
 		{Method: "GET", Path: "/settings", Verb: access.SeeSettings, Template: "settings", Do: view(s.settings), Says: "The server's settings."},
+		{Method: "GET", Path: "/routes", Verb: access.SeeSettings, Do: view(s.routesOfMessages), Says: "Who is told of what. Where messages go is secret."},
+		{Method: "PUT", Path: "/routes/{route}", Verb: access.SetSettings, Form: "/routes/{route}", Do: act(s.setRoute), Then: routed("saved"), Says: "Make a route of messages, or change one: all of it is given, but for its target."},
+		{Method: "POST", Path: "/routes", Verb: access.SetSettings, Faces: pageOnly, Form: "/routes", Do: act(s.newRoute), Then: routed("saved")},
+		{Method: "DELETE", Path: "/routes/{route}", Verb: access.SetSettings, Form: "/remove-route/{route}", Do: act(s.removeRoute), Then: routed("removed"), Says: "Remove a route of messages."},
+		{Method: "POST", Path: "/routes/{route}/test", Verb: access.SetSettings, Form: "/routes/{route}/test", Do: act(s.testRoute), Then: routed("tested: the message was taken"), Says: "Send one message that way. The answer says what came back."},
 		{Method: "PUT", Path: "/settings", Verb: access.SetSettings, Form: "/settings", Do: act(s.setSettings), Says: "Change them: all of them are given."},
 	}
 }
@@ -540,14 +550,15 @@ func (s *Server) revokeToken(r *request, _ *nothing) (nothing, error) {
 // AccountsView lists accounts.
 type AccountsView struct {
 	Accounts []access.Account `json:"accounts"`
-	Roles    []access.Role    `json:"roles"` // from the least
+	Roles    []access.Role    `json:"roles"`          // from the least
+	OIDC     string           `json:"oidc,omitempty"` // the provider that people may sign in with
 }
 
 func (s *Server) accounts(r *request) (v AccountsView, err error) {
 	if v.Accounts, err = s.Gate.Accounts(r.Context()); v.Accounts == nil {
 		v.Accounts = []access.Account{}
 	}
-	v.Roles = access.Roles()[1:]
+	v.Roles, v.OIDC = access.Roles()[1:], s.OIDC
 	return v, err
 }
 
@@ -601,6 +612,15 @@ func (s *Server) setAccount(r *request, in *SettingAccount) (nothing, error) {
 
 func (s *Server) removeAccount(r *request, _ *nothing) (nothing, error) {
 	return nothing{}, s.Gate.RemoveAccount(r.Context(), r.Who, r.PathValue("account"))
+}
+
+// Linking says who an account is at the provider.
+type Linking struct {
+	Subject string `json:"subject"` // "issuer subject", as an account shows it; "" for nobody
+}
+
+func (s *Server) linkAccount(r *request, in *Linking) (nothing, error) {
+	return nothing{}, s.Gate.Link(r.Context(), r.Who, r.PathValue("account"), strings.TrimSpace(in.Subject))
 }
 
 func (s *Server) signOutAccount(r *request, _ *nothing) (nothing, error) {
@@ -707,14 +727,94 @@ type SettingsView struct {
 	OIDC     string    `json:"oidc,omitempty"`
 	Forges   []string  `json:"forges"`
 	Rights   []VerbRow `json:"rights"` // the table of who may do what
+	RoutesView
 }
 
 func (s *Server) settings(r *request) (v SettingsView, err error) {
 	v = SettingsView{URL: s.URL, Fairlead: s.Version, OIDC: s.OIDC, Forges: s.forges(), Rights: verbRows(func(access.Rule) bool { return true })}
-	v.Settings, err = s.Gate.Settings(r.Context())
+	if v.Settings, err = s.Gate.Settings(r.Context()); err != nil {
+		return v, err
+	}
+	v.RoutesView, err = s.routesOfMessages(r)
 	return v, err
 }
 
 func (s *Server) setSettings(r *request, in *access.Settings) (nothing, error) {
 	return nothing{}, s.Gate.SetSettings(r.Context(), r.Who, *in)
+}
+
+// RoutesView lists who is told of what.
+type RoutesView struct {
+	Routes   []notify.Route `json:"routes"`
+	Channels []string       `json:"channels"` // that there are
+	Edges    []notify.Edge  `json:"edges"`    // that one can be told of
+}
+
+func (s *Server) routesOfMessages(r *request) (v RoutesView, err error) {
+	v.Channels, v.Edges = slices.Clone(s.Channels), notify.Edges()
+	if v.Channels == nil {
+		v.Channels = []string{}
+	}
+	if v.Routes, err = s.Desk.Routes(r.Context()); v.Routes == nil {
+		v.Routes = []notify.Route{}
+	}
+	return v, err
+}
+
+// SettingRoute is what a route of messages is to be.
+type SettingRoute struct {
+	Channel string `json:"channel"`
+	// Target is where messages go. It is sealed and never shown; "" leaves it.
+	Target string `json:"target,omitempty"`
+	// Secret names the secret that holds the target; "" for the route's own.
+	Secret       string        `json:"secret,omitempty"`
+	Repositories []string      `json:"repositories,omitempty"`
+	Branches     []string      `json:"branches,omitempty"`
+	Edges        []notify.Edge `json:"edges,omitempty"`
+}
+
+// NamedRoute is a route whose name comes from a form.
+type NamedRoute struct {
+	SettingRoute
+	Name string `json:"name"`
+}
+
+func (s *Server) newRoute(r *request, in *NamedRoute) (nothing, error) {
+	return nothing{}, s.putRoute(r, in.Name, &in.SettingRoute)
+}
+
+func (s *Server) setRoute(r *request, in *SettingRoute) (nothing, error) {
+	return nothing{}, s.putRoute(r, r.PathValue("route"), in)
+}
+
+func (s *Server) putRoute(r *request, name string, in *SettingRoute) error {
+	if s.Vault == nil {
+		return lacking("vault")
+	}
+	route := notify.Route{
+		Name: name, Channel: in.Channel, Secret: cmp.Or(in.Secret, notify.TargetSecret(name)),
+		Repositories: in.Repositories, Branches: in.Branches, Edges: in.Edges,
+	}
+	if in.Target != "" {
+		if err := s.Desk.CheckTarget(in.Channel, in.Target); err != nil {
+			return err
+		}
+	}
+	if err := s.Desk.SetRoute(r.Context(), r.by(), route); err != nil || in.Target == "" {
+		return err
+	}
+	return s.Vault.Set(r.Context(), secret.By(r.by()), secret.Scope{}, route.Secret, []byte(in.Target))
+}
+
+func (s *Server) removeRoute(r *request, _ *nothing) (nothing, error) {
+	return nothing{}, s.Desk.RemoveRoute(r.Context(), r.by(), r.PathValue("route"))
+}
+
+func (s *Server) testRoute(r *request, _ *nothing) (nothing, error) {
+	return nothing{}, s.Desk.TestRoute(r.Context(), r.by(), r.PathValue("route"))
+}
+
+// routed sends whoever did something to a route back to the settings.
+func routed(what string) func(*request, any) (string, string) {
+	return func(*request, any) (string, string) { return "/settings#h-routes", "The route was " + what + "." }
 }

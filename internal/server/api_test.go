@@ -3,18 +3,23 @@ package server
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/blob"
+	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 )
@@ -323,5 +328,160 @@ func TestActs(t *testing.T) {
 	}
 	if w := sc.call("GET", "/api/v1/audit/checkpoint", "", as); w.Code != 200 || w.Header().Get("Content-Type") != "text/plain; charset=utf-8" {
 		t.Errorf("checkpoint: %d %s", w.Code, w.Body)
+	}
+}
+
+// TestRoutesOfMessages sets a route as the page and the API do: what is wrong with its
+// target is said before anything is kept, and the target is shown nowhere.
+func TestRoutesOfMessages(t *testing.T) {
+	t.Parallel()
+	sc := newScene(t)
+	api := func(method, path, body string) *httptest.ResponseRecorder {
+		return sc.call(method, "/api/v1"+path, body, session(sc.admin))
+	}
+	asked := func() string { return strings.Join(sc.desk.asked, "\n") }
+	const target = "https://chat.example.org/hooks/T0PS3CR3T"
+	bad := api("PUT", "/routes/team", `{"channel":"slack","target":"gopher://chat"}`)
+	if bad.Code != 422 || strings.Contains(asked(), "sets route") {
+		t.Errorf("a bad target: %d %s; asked %s", bad.Code, bad.Body, asked())
+	}
+	if got := api("PUT", "/routes/team", `{"channel":"slack","target":"`+target+`","branches":["main"]}`); got.Code != 200 && got.Code != 204 {
+		t.Fatalf("set: %d %s", got.Code, got.Body)
+	}
+	secret := notify.TargetSecret("team")
+	if value, ok, err := sc.vault.Internal(t.Context(), "", secret); err != nil || !ok || value != target {
+		t.Errorf("the vault holds %q (%v, %v)", value, ok, err)
+	}
+	for _, path := range []string{"/routes", "/settings"} {
+		if got := api("GET", path, ""); got.Code != 200 || !strings.Contains(got.Body.String(), `"name":"team"`) || strings.Contains(got.Body.String(), "T0PS3CR3T") {
+			t.Errorf("%s: %d %s", path, got.Code, got.Body)
+		}
+	}
+	if got := api("POST", "/routes/team/test", ""); got.Code/100 != 2 {
+		t.Errorf("a test that arrives: %d %s", got.Code, got.Body)
+	}
+	if got := api("POST", "/routes/gone/test", ""); got.Code != 422 || !strings.Contains(got.Body.String(), "404 Not Found") {
+		t.Errorf("a test that does not arrive: %d %s", got.Code, got.Body)
+	}
+	if got := api("DELETE", "/routes/team", ""); got.Code/100 != 2 || !strings.Contains(asked(), "root removes route team") {
+		t.Errorf("remove: %d %s", got.Code, got.Body)
+	}
+}
+
+// TestApprovedIsSaidOnce: what approving gives away is in the button; a run that was approved
+// and waits for a place does not ask again.
+func TestApprovedIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	sc := newScene(t)
+	origin := &record.Origin{Repository: "team/app", Trust: record.Untrusted, Change: "7", Approval: true}
+	id, number, err := sc.store.NewRun(t.Context(), "team/app", "ci.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tell := func(b record.Body) {
+		if _, err := sc.store.Append(t.Context(), record.Event{Run: id, Body: b}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tell(&record.RunPlanned{Number: number, Attempt: 1, Origin: origin, Pipeline: &plan.Pipeline{File: "ci.yml"}, Change: &plan.Change{Event: "pull_request", SHA: strings.Repeat("a", 40)}})
+	look := func() RunView {
+		return answered[RunView](t, sc.call("GET", "/api/v1/runs/"+id, "", session(sc.admin)), 200)
+	}
+	if v := look(); v.State != Approval || len(v.Acts) == 0 || v.Acts[0].Name != "approve" || !strings.Contains(v.Acts[0].Label, "secrets") {
+		t.Errorf("before: %s %+v", v.State, v.Acts)
+	}
+	tell(&record.RunApproved{By: "ada"})
+	if v := look(); v.State != Waiting || len(v.Acts) != 1 || v.Acts[0].Name != "cancel" {
+		t.Errorf("after: %s %+v", v.State, v.Acts)
+	}
+}
+
+// TestLinkingAccounts is offered where there is a provider, to who may set accounts.
+func TestLinkingAccounts(t *testing.T) {
+	t.Parallel()
+	sc := newScene(t)
+	sc.account("ada", "team/*", access.Maintainer)
+	page := func() string { return sc.call("GET", "/accounts", "", session(sc.admin)).Body.String() }
+	if strings.Contains(page(), "Link ada") {
+		t.Error("there is no provider to be linked with")
+	}
+	sc.s.OIDC = "id.example.org"
+	if got := page(); !strings.Contains(got, "Link ada") || !strings.Contains(got, `action="/accounts/ada/link"`) {
+		t.Errorf("it is not offered:\n%s", got)
+	}
+	// This scene's gate has no provider: what it says is shown.
+	if w := sc.call("POST", "/api/v1/accounts/ada/link", `{"subject":"https://id.example.org 4711"}`, session(sc.admin)); w.Code != 422 || !strings.Contains(w.Body.String(), "its own accounts only") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// TestPatterns: a log is searched by a pattern as well, with true counts; a bad one is
+// told to whoever typed it.
+func TestPatterns(t *testing.T) {
+	t.Parallel()
+	sc := newScene(t)
+	run := sc.run("team/app", nil)
+	sc.writeLog(run, "ok  	pkg/a	0.1s", "FAIL	pkg/b	12.5s", "fail	pkg/c	3s")
+	find := func(query string) *httptest.ResponseRecorder {
+		return sc.call("GET", "/api/v1/runs/"+run+"/log/test?"+query, "", session(sc.admin))
+	}
+	for query, want := range map[string]Found{
+		"regex=1&q=" + url.QueryEscape(`^fail\t.*\d+s$`):        {Lines: 2, Matches: 2, Hits: []int64{2, 3}},
+		"regex=1&case=1&q=" + url.QueryEscape(`^FAIL\t.*\d+s$`): {Lines: 1, Matches: 1, Hits: []int64{2}},
+		"regex=1&q=" + url.QueryEscape(`\d`):                    {Lines: 3, Matches: 6, Hits: []int64{1, 2, 3}},
+		"regex=1&q=" + url.QueryEscape(`x*`):                    {Hits: []int64{}},
+		"q=" + url.QueryEscape(`\d`):                            {Hits: []int64{}},
+	} {
+		v := answered[LogView](t, find(query), 200)
+		if v.Found == nil || v.Found.Lines != want.Lines || v.Found.Matches != want.Matches || !slices.Equal(v.Found.Hits, want.Hits) {
+			t.Errorf("%s: %+v, want %+v", query, v.Found, want)
+		}
+	}
+	for _, bad := range []string{"(", "a**", `\`, strings.Repeat("a", maxPattern+1), "(a{1000}){1000}"} {
+		if w := find("regex=1&q=" + url.QueryEscape(bad)); w.Code != 422 {
+			t.Errorf("%.20q: %d %s", bad, w.Code, w.Body)
+		}
+	}
+}
+
+// TestPackedPages: pages go out packed to who takes that; what stands in a form is another
+// text each time, so that the length of a page tells nothing of it.
+func TestPackedPages(t *testing.T) {
+	t.Parallel()
+	sc := newScene(t)
+	run := sc.run("team/app", nil)
+	open := sc.call("GET", "/accounts", "", session(sc.admin))
+	shut := sc.call("GET", "/accounts", "", session(sc.admin), header("Accept-Encoding", "br, gzip"))
+	if h := open.Header(); h.Get("Content-Encoding") != "" || !strings.Contains(strings.Join(h.Values("Vary"), ","), "Accept-Encoding") {
+		t.Errorf("open: %v", h)
+	}
+	if shut.Header().Get("Content-Encoding") != "gzip" || shut.Body.Len() >= open.Body.Len()/2 {
+		t.Errorf("%v, %d bytes of %d", shut.Header(), shut.Body.Len(), open.Body.Len())
+	}
+	z, err := gzip.NewReader(shut.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := func(page string) string {
+		_, rest, _ := strings.Cut(page, `name="csrf" value="`)
+		value, _, _ := strings.Cut(rest, `"`)
+		return value
+	}
+	first, second := token(open.Body.String()), token(string(text))
+	if strings.Contains(open.Body.String(), sc.admin.CSRF) || first == second || len(first) < 40 {
+		t.Errorf("the token stands there as it is: %q, %q", first, second)
+	}
+	// Each of them is good, and no other.
+	for value, want := range map[string]int{first: 303, second: 303, sc.admin.CSRF: 303, "m." + first: 403, first[:len(first)-2]: 403, "m.": 403, "": 403} {
+		w := sc.call("POST", "/runs/"+run+"/cancel", "", form(url.Values{"csrf": {value}, "back": {"/runs"}}), func(r *http.Request) {
+			r.AddCookie(&http.Cookie{Name: "fairlead-session", Value: sc.admin.Cookie})
+		}, header("Sec-Fetch-Site", "same-origin"))
+		if w.Code != want {
+			t.Errorf("%.10q: %d, want %d", value, w.Code, want)
+		}
 	}
 }

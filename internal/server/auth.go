@@ -262,7 +262,7 @@ func (s *Server) own(r *request, session bool) error {
 		return nil
 	}
 	c, err := r.Cookie(s.cookieName())
-	if err != nil || !s.Gate.CheckCSRF(c.Value, r.csrf()) {
+	if err != nil || !s.Gate.CheckCSRF(c.Value, plain(r.csrf())) {
 		return problem(http.StatusForbidden, "csrf", "load the page again, and try again", "the form's token is missing or does not fit the session")
 	}
 	return nil

@@ -330,6 +330,15 @@ func TestBrowserLongLog(t *testing.T) {
 	b.until(`document.querySelector("[data-count]").textContent === "` + first + `"`)
 	b.shoot("long")
 
+	// A pattern; and one that is none.
+	b.do(chromedp.Click(chromedp.CSS(`[data-regex]`)))
+	eval[string](b, `(() => { const q = document.getElementById("q"); q.value = "n[e]{2}dl(e|f) in it$"; q.dispatchEvent(new Event("input")); return "" })()`)
+	b.until(`document.querySelector("[data-count]").textContent.endsWith(" of ` + want + `")`)
+	eval[string](b, `(() => { const q = document.getElementById("q"); q.value = "n(eedle"; q.dispatchEvent(new Event("input")); return "" })()`)
+	b.until(`document.querySelector("[data-count]").textContent.startsWith("it is no pattern")`)
+	b.do(chromedp.Click(chromedp.CSS(`[data-regex]`)))
+	eval[string](b, `(() => { const q = document.getElementById("q"); q.value = ""; q.dispatchEvent(new Event("input")); return "" })()`)
+
 	// The end, the top, and a step between.
 	b.keys("G")
 	b.until(`!!document.getElementById("L200000")`)

@@ -348,7 +348,7 @@ func (s *Server) pageRoutes() []route {
 	whyQuery := []param{{Name: "job", Says: "only this job"}, {Name: "step", Says: "only this step of it"}}
 	logQuery := []param{
 		lines("from", "the first line, from 1"), lines("n", "at most so many lines"), {Name: "q", Says: "text to look for: the answer has the numbers of the lines that hold it, and no lines"},
-		lines("case", "1: upper and lower case differ"), lines("after", "only what is found after this line"), {Name: "step", Says: "only of this step"},
+		lines("case", "1: upper and lower case differ"), lines("regex", "1: q is a regular expression, as Go has them"), lines("after", "only what is found after this line"), {Name: "step", Says: "only of this step"},
 	}
 	return []route{
 		{Method: "GET", Path: "/{$}", Verb: access.SeeRuns, Somewhere: true, Faces: pageOnly, Template: "runs", Do: view(s.pageRuns)},
@@ -404,7 +404,7 @@ func (s *Server) pageWhy(r *request) (WhyView, error) {
 
 func (s *Server) pageLog(r *request) (LogView, error) {
 	q := r.URL.Query()
-	ask := LogAsk{Query: q.Get("q"), Case: q.Get("case") == "1", Step: q.Get("step"), Whole: !r.API}
+	ask := LogAsk{Query: q.Get("q"), Case: q.Get("case") == "1", Regexp: q.Get("regex") == "1", Step: q.Get("step"), Whole: !r.API}
 	var err error
 	for name, n := range map[string]*int64{"from": &ask.From, "at": &ask.At, "to": &ask.To, "after": &ask.After} {
 		if *n, err = r.whole(name, 0, 1<<62); err != nil {

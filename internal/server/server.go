@@ -28,6 +28,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/forge"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/logs"
+	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
@@ -64,6 +65,11 @@ type Desk interface {
 	SetRepository(ctx context.Context, by launch.By, r launch.Repository, create bool) error
 	RemoveRepository(ctx context.Context, by launch.By, name string) error
 	Replay(ctx context.Context, by launch.By, seq int64) (int64, error)
+	Routes(ctx context.Context) ([]notify.Route, error)
+	SetRoute(ctx context.Context, by launch.By, r notify.Route) error
+	RemoveRoute(ctx context.Context, by launch.By, name string) error
+	CheckTarget(channel, target string) error
+	TestRoute(ctx context.Context, by launch.By, name string) error
 }
 
 // Gate says who asks, and keeps accounts, sessions and tokens; package access
@@ -88,6 +94,7 @@ type Gate interface {
 	Account(ctx context.Context, name string) (access.Account, error)
 	SetAccount(ctx context.Context, by *access.Principal, a access.Account, version int64) error
 	RemoveAccount(ctx context.Context, by *access.Principal, name string) error
+	Link(ctx context.Context, by *access.Principal, name, subject string) error
 	SetPassword(ctx context.Context, by *access.Principal, old, password string) error
 	Tokens(ctx context.Context, by *access.Principal) ([]access.Token, error)
 	IssueToken(ctx context.Context, by *access.Principal, spec access.TokenSpec) (plain string, t access.Token, err error)
@@ -125,7 +132,9 @@ type Config struct {
 	Logs    Logs
 	Blobs   blob.Store
 	Forges  map[string]forge.Forge
-	Log     *slog.Logger
+	// Channels are the names of the kinds of places that messages go to.
+	Channels []string
+	Log      *slog.Logger
 	// OIDC is what the button for signing in with somebody else says; "" for none.
 	OIDC string
 

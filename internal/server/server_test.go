@@ -29,6 +29,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/forge"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/logs"
+	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/secret"
@@ -114,7 +115,7 @@ func newSceneB(t testing.TB) *scene {
 	sc.s, err = New(Config{
 		Desk: sc.desk, Runs: sc.store, Feed: sc.store, Gate: sc.gate, Trail: access.NewTrail(sc.store, sc.store, key), Vault: sc.vault,
 		Pushes: sc.store, LogPath: launcher.LogPath, Logs: launcher, Blobs: sc.blobs,
-		Forges:  map[string]forge.Forge{"played": playedForge{}},
+		Forges: map[string]forge.Forge{"played": playedForge{}}, Channels: []string{"slack", "webhook"},
 		Workers: sc.hands, Crew: sc.hands,
 		Log: slog.New(slog.NewJSONHandler(sc.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Version: "test",
 	})
@@ -404,6 +405,35 @@ func (d *playedDesk) SetRepository(_ context.Context, by launch.By, r launch.Rep
 
 func (d *playedDesk) RemoveRepository(_ context.Context, by launch.By, name string) error {
 	d.note("remove repository %s %s", by.Name, name)
+	return nil
+}
+
+func (d *playedDesk) Routes(context.Context) ([]notify.Route, error) {
+	return []notify.Route{{Name: "team", Channel: "slack", Secret: "$ROUTE_TEAM", Branches: []string{"main"}, Edges: []notify.Edge{notify.Broke, notify.Fixed}}}, nil
+}
+
+func (d *playedDesk) SetRoute(_ context.Context, by launch.By, r notify.Route) error {
+	d.note("%s sets route %s to %s in %s", by.Name, r.Name, r.Channel, r.Secret)
+	return nil
+}
+
+func (d *playedDesk) RemoveRoute(_ context.Context, by launch.By, name string) error {
+	d.note("%s removes route %s", by.Name, name)
+	return nil
+}
+
+func (d *playedDesk) CheckTarget(channel, target string) error {
+	if !strings.HasPrefix(target, "https://") {
+		return &launch.UsageError{Message: channel + " cannot send there: the address does not begin with https://"}
+	}
+	return nil
+}
+
+func (d *playedDesk) TestRoute(_ context.Context, by launch.By, name string) error {
+	d.note("%s tests route %s", by.Name, name)
+	if name != "team" {
+		return &launch.UsageError{Message: "the message did not arrive: it answered 404 Not Found"}
+	}
 	return nil
 }
 

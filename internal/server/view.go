@@ -131,7 +131,7 @@ func rowOf(h *store.RunHead, now time.Time) RunRow {
 	}
 	if o := h.Origin; o != nil {
 		r.Repository, r.Title, r.Change, r.Trust = o.Repository, o.Title, o.Change, o.Trust
-		if r.State == Waiting && o.Approval {
+		if r.State == Waiting && o.Approval && h.ApprovedBy == "" {
 			r.State = Approval
 		}
 	}

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
+	"regexp"
+	"regexp/syntax"
 	"strings"
 	"unicode/utf8"
 
@@ -32,6 +35,7 @@ type LogAsk struct {
 	At, To  int64  // lines that are selected
 	Query   string // what to look for
 	Case    bool   // upper and lower case differ
+	Regexp  bool   // Query is a regular expression of Go's
 	After   int64  // hits after this line
 	Step    string // only of this step
 	Whole   bool   // also the lines when only hits are of interest
@@ -123,6 +127,13 @@ func (v *LogView) damaged(err error) error {
 // search looks through a log. The counts are of all of it.
 func search(ctx context.Context, log *logs.Reader, ask LogAsk) (*Found, error) {
 	f := &Found{Hits: []int64{}}
+	var pattern *regexp.Regexp
+	if ask.Regexp {
+		var err error
+		if pattern, err = patternOf(ask); err != nil {
+			return nil, err
+		}
+	}
 	hit := func(l logs.Line) bool {
 		if l.N+1 <= ask.After {
 			return true
@@ -134,8 +145,8 @@ func search(ctx context.Context, log *logs.Reader, ask LogAsk) (*Found, error) {
 		f.Hits = append(f.Hits, l.N+1)
 		return true
 	}
-	if ask.Case || strings.ContainsFunc(ask.Query, func(r rune) bool { return r >= utf8.RuneSelf }) {
-		counts, err := log.Search(ctx, logs.Query{Text: ask.Query, Fold: !ask.Case, Step: ask.Step}, hit)
+	if pattern != nil || ask.Case || strings.ContainsFunc(ask.Query, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		counts, err := log.Search(ctx, logs.Query{Text: ask.Query, Pattern: pattern, Fold: !ask.Case, Step: ask.Step}, hit)
 		f.Lines, f.Matches = counts.Lines, counts.Matches
 		return f, err
 	}
@@ -157,6 +168,27 @@ func search(ctx context.Context, log *logs.Reader, ask LogAsk) (*Found, error) {
 		err = ctx.Err()
 	}
 	return f, err
+}
+
+// maxPattern is how many bytes a pattern may have: what it costs grows with it.
+const maxPattern = 1000
+
+// patternOf is what to look for. Go's regular expressions take time in proportion to the
+// text, whatever somebody thinks up.
+func patternOf(ask LogAsk) (*regexp.Regexp, error) {
+	text := ask.Query
+	if len(text) > maxPattern {
+		return nil, problem(http.StatusUnprocessableEntity, "unusable", "", "a pattern may have %d bytes, this one has %d", maxPattern, len(text))
+	}
+	if !ask.Case {
+		text = "(?i)" + text
+	}
+	p, err := regexp.Compile(text)
+	var bad *syntax.Error
+	if errors.As(err, &bad) {
+		return nil, problem(http.StatusUnprocessableEntity, "unusable", "write it as Go's regular expressions are written, or look for it as text", "it is no pattern: %s", bad.Code)
+	}
+	return p, err
 }
 
 // countFold counts where a text of lower-case ASCII is found in a line, in either

@@ -537,7 +537,7 @@ func acts(v *RunView, r *record.Run) (list []Act) {
 	url := "/runs/" + v.ID
 	if v.State == Approval {
 		list = append(list, Act{Name: "approve", URL: url + "/approve", Verb: string(access.ApproveRun), Loud: true,
-			Label: strings.TrimSpace("Approve: lets this fork’s commit "+short(v.SHA)) + " run here"})
+			Label: "Approve: lets this fork’s commit " + short(v.SHA) + " run here, with the secrets that its files name"})
 	}
 	if v.Verdict == "" {
 		label := "Cancel this run"

@@ -185,16 +185,26 @@ func OriginText(o *record.Origin) (string, error) {
 	return string(text), err
 }
 
-// ParseOrigin is the inverse of [OriginText].
-func ParseOrigin(text string) (*record.Origin, error) {
+// ApprovalText is what takes the place of the last character of an [OriginText] when
+// the run was approved.
+func ApprovalText(by string) (string, error) {
+	text, err := json.Marshal(by)
+	return `,"approved_by":` + string(text) + "}", err
+}
+
+// ParseOrigin reads what [OriginText] and [ApprovalText] wrote.
+func ParseOrigin(text string) (o *record.Origin, approvedBy string, err error) {
 	if text == "" {
-		return nil, nil
+		return nil, "", nil
 	}
-	o := new(record.Origin)
-	if err := json.Unmarshal([]byte(text), o); err != nil {
-		return nil, fmt.Errorf("origin of a run: %w", err)
+	var kept struct {
+		record.Origin
+		ApprovedBy string `json:"approved_by"`
 	}
-	return o, nil
+	if err := json.Unmarshal([]byte(text), &kept); err != nil {
+		return nil, "", fmt.Errorf("origin of a run: %w", err)
+	}
+	return &kept.Origin, kept.ApprovedBy, nil
 }
 
 // Loud are the kinds of events that every job of every run appends. A store

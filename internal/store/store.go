@@ -159,6 +159,7 @@ type RunHead struct {
 	Begun      time.Time      // planned
 	Started    time.Time      // zero while it waits for its turn
 	Origin     *record.Origin // nil: of the command line
+	ApprovedBy string         // who let it start, if it had to wait for somebody
 	Ended      time.Time      // zero while it has not ended
 	Verdict    plan.Verdict   // "" while it has not ended
 	Why        string

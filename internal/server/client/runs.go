@@ -99,6 +99,13 @@ type stopped struct{ error }
 
 func (s stopped) Unwrap() error { return s.error }
 
+// Length is how many lines the log of a job has so far; ok is false when there is
+// none.
+func (c *Client) Length(ctx context.Context, run, job string) (lines int64, ok bool, err error) {
+	v, err := get[server.LogView](ctx, c, "/runs/"+escape(run)+"/log/"+escape(job), only("n", "1"))
+	return v.Lines, err == nil && !v.None, err
+}
+
 // LogAsk says which lines of a log are wanted.
 type LogAsk struct {
 	From   int64  // the first one, from 1; 0 for the first there is

@@ -138,9 +138,10 @@
 
   // ---- Search: the server looks, and its counts are true.
   const form = $("[data-search]"), input = form.querySelector("input"), count = $("[data-count]");
-  const caseButton = $("[data-case]"), prev = $("[data-prev]"), next = $("[data-next]");
-  for (const b of [caseButton, prev, next]) b.hidden = false;
+  const caseButton = $("[data-case]"), regexButton = $("[data-regex]"), prev = $("[data-prev]"), next = $("[data-next]");
+  for (const b of [caseButton, regexButton, prev, next]) b.hidden = false;
   let found = null, hit = -1, base = 0, asked = "";
+  const pressed = (b) => b.getAttribute("aria-pressed") === "true";
   const tell = () => {
     if (!found) { count.textContent = ""; return; }
     if (!found.lines) { count.textContent = "no match"; return; }
@@ -151,8 +152,9 @@
     if (!window.Highlight || !CSS.highlights) return;
     const text = input.value;
     CSS.highlights.delete("found");
-    if (!found || !text || !matchLines.size) return;
-    const sensitive = caseButton.getAttribute("aria-pressed") === "true";
+    // A pattern marks its lines: to run it here, too, somebody else's link could stop the page.
+    if (!found || !text || !matchLines.size || pressed(regexButton)) return;
+    const sensitive = pressed(caseButton);
     const needle = sensitive ? text : text.toLowerCase();
     const ranges = [];
     for (const el of box.querySelectorAll(".l.hit > span")) {
@@ -170,7 +172,8 @@
     CSS.highlights.set("found", new Highlight(...ranges));
   };
   const ask = async (after) => {
-    const res = await fetch(here({ format: "json", q: input.value, case: caseButton.getAttribute("aria-pressed") === "true" ? 1 : 0, after }), { credentials: "same-origin" });
+    const res = await fetch(here({ format: "json", q: input.value, case: pressed(caseButton) ? 1 : 0, regex: pressed(regexButton) ? 1 : 0, after }), { credentials: "same-origin" });
+    if (res.status === 422) { count.textContent = (await res.json()).error.message; return null; }
     if (!res.ok) throw new Error(res.status);
     return (await res.json()).found;
   };
@@ -180,6 +183,7 @@
     const mine = asked;
     const f = await ask(0);
     if (mine !== input.value) return;
+    if (!f) { found = null; hit = -1; matchLines = new Set(); marks(); return; }
     found = f; base = 0;
     matchLines = new Set(f.hits);
     const at = win ? win.top() : selected ? selected[0] : 0;
@@ -217,7 +221,7 @@
   form.addEventListener("submit", (e) => { e.preventDefault(); if (asked === input.value && found) step(1); else search(true); });
   let typing = 0;
   input.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(() => search(true), 200); });
-  caseButton.addEventListener("click", () => { caseButton.setAttribute("aria-pressed", caseButton.getAttribute("aria-pressed") !== "true"); search(true); });
+  for (const b of [caseButton, regexButton]) b.addEventListener("click", () => { b.setAttribute("aria-pressed", !pressed(b)); search(true); });
   next.addEventListener("click", () => step(1));
   prev.addEventListener("click", () => step(-1));
 

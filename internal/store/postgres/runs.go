@@ -54,6 +54,12 @@ func project(b *pgx.Batch, e record.Event, run int64) error {
 			h.Event, h.Ref, h.Branch, h.SHA, h.Dirty, h.Actor, e.Time, origin, name, change)
 	case *record.RunStarted:
 		b.Queue(`UPDATE runs SET started = coalesce(started, $2), ended = NULL, verdict = '', why = '' WHERE id = $1`, run, e.Time)
+	case *record.RunApproved:
+		approval, err := store.ApprovalText(body.By)
+		if err != nil {
+			return err
+		}
+		b.Queue(`UPDATE runs SET origin = left(origin, -1) || $2 WHERE id = $1 AND origin <> ''`, run, approval)
 	case *record.RunFinished:
 		b.Queue(`UPDATE runs SET ended = $2, verdict = $3, why = $4 WHERE id = $1`,
 			run, e.Time, store.Clean(string(body.Verdict)), store.Clean(body.Why))
@@ -177,7 +183,7 @@ func (s *Store) heads(ctx context.Context, query string, args ...any) ([]store.R
 		if ended != nil {
 			h.Ended = ended.UTC()
 		}
-		h.Origin, err = store.ParseOrigin(origin)
+		h.Origin, h.ApprovedBy, err = store.ParseOrigin(origin)
 		return h, err
 	})
 	return heads, s.explain("read", err)

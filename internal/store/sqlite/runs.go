@@ -65,6 +65,12 @@ func project(c *conn, e record.Event, run int64) error {
 	case *record.RunStarted:
 		_, err = c.exec(`UPDATE runs SET started = coalesce(started, ?), ended = NULL, verdict = '', why = '' WHERE id = ?`,
 			e.Time.UnixMicro(), run)
+	case *record.RunApproved:
+		approval, encodeErr := store.ApprovalText(b.By)
+		if encodeErr != nil {
+			return encodeErr
+		}
+		_, err = c.exec(`UPDATE runs SET origin = substr(origin, 1, length(origin)-1) || ? WHERE id = ? AND origin <> ''`, approval, run)
 	case *record.RunFinished:
 		_, err = c.exec(`UPDATE runs SET ended = ?, verdict = ?, why = ? WHERE id = ?`,
 			e.Time.UnixMicro(), string(b.Verdict), b.Why, run)
@@ -190,7 +196,7 @@ func (s *Store) heads(ctx context.Context, query string, args ...any) (heads []s
 			&started, &origin, &ended, &verdict, &h.Why); err != nil {
 			return nil, err
 		}
-		if h.Origin, err = store.ParseOrigin(origin); err != nil {
+		if h.Origin, h.ApprovedBy, err = store.ParseOrigin(origin); err != nil {
 			return nil, err
 		}
 		h.ID, h.Begun, h.Verdict = strconv.FormatInt(id, 10), time.UnixMicro(begun).UTC(), plan.Verdict(verdict)

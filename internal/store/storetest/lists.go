@@ -231,8 +231,12 @@ func testWaiting(t *testing.T, s suite) {
 		planned[id] = o
 		runs = append(runs, id)
 	}
+	add(t, st, record.Event{Run: runs[0], Body: &record.RunApproved{By: `ann "the\x00" ünï`}})
 	for id, o := range planned {
 		h := must(st.Head(t.Context(), id))(t)
+		if by := map[bool]string{true: `ann "the\x00" ünï`}[id == runs[0]]; h.ApprovedBy != by {
+			t.Errorf("run %s: approved by %q, want %q", id, h.ApprovedBy, by)
+		}
 		if h.Waiting() != (o != nil) || h.Interrupted() != (o == nil) || !h.Started.IsZero() {
 			t.Errorf("run %s of %v: waiting %v, interrupted %v, started %v", id, o, h.Waiting(), h.Interrupted(), h.Started)
 		}

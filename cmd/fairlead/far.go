@@ -1,0 +1,174 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+
+	"github.com/fairlead-dev/fairlead/internal/cli"
+	"github.com/fairlead-dev/fairlead/internal/launch"
+	"github.com/fairlead-dev/fairlead/internal/logs"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/server"
+	"github.com/fairlead-dev/fairlead/internal/server/client"
+	"github.com/fairlead-dev/fairlead/internal/store"
+)
+
+// dial makes ready to ask a server.
+func dial(address, token string) (cli.Remote, error) {
+	c, err := client.New(address, token)
+	if err != nil {
+		return nil, &launch.UsageError{Message: err.Error()}
+	}
+	return &remote{c, address, token != ""}, nil
+}
+
+// remote is a server as the command line sees it.
+type remote struct {
+	client  *client.Client
+	address string
+	token   bool // there is one
+}
+
+// told says an error of the server to who typed. What it refuses is theirs to mend;
+// what fails there is not.
+func (r *remote) told(err error) error {
+	var e *client.Error
+	if !errors.As(err, &e) || e.Status >= 500 && e.Status != http.StatusNotImplemented {
+		return err
+	}
+	hint := e.Hint
+	switch {
+	case e.Status == http.StatusUnauthorized || e.Status == http.StatusNotFound && !r.token:
+		hint = "is the token right? it is read from FAIRLEAD_TOKEN or --token-file; the server's page Tokens makes one"
+	case e.Status == http.StatusTooManyRequests:
+		hint = "wait, then try again"
+	}
+	return &launch.UsageError{Message: e.Message, Hint: hint}
+}
+
+// Runs implements cli.RemoteRuns.
+func (r *remote) Runs(ctx context.Context, f store.RunFilter) ([]store.RunHead, error) {
+	ask := server.RunsAsk{Repository: f.Repository, Pipeline: f.Pipeline, Branch: f.Branch, State: string(f.Verdict), Actor: f.Actor, Change: f.Change, Before: f.Before, Limit: f.Limit}
+	if f.Unfinished {
+		ask.State = "unfinished"
+	}
+	v, err := r.client.Runs(ctx, ask)
+	if err != nil {
+		return nil, r.told(err)
+	}
+	heads := make([]store.RunHead, len(v.Runs))
+	for i := range v.Runs {
+		heads[i] = headOf(&v.Runs[i])
+	}
+	return heads, nil
+}
+
+// headOf is a row of a server's list as a row of ours.
+func headOf(row *server.RunRow) store.RunHead {
+	h := store.RunHead{
+		ID: row.ID, Number: row.Number, Attempt: row.Attempt, Of: row.Of, Repository: row.Repository, File: row.File, Name: row.Pipeline,
+		Event: row.Event, Ref: row.Ref, Branch: row.Branch, SHA: row.SHA, Dirty: row.Dirty, Actor: row.Actor,
+		Begun: row.Begun, Started: row.Started, Ended: row.Ended, Verdict: row.Verdict, Why: row.Why, Alive: row.State == server.Running,
+	}
+	if !row.Local {
+		h.Origin = &record.Origin{Repository: row.Repository, Trust: row.Trust, Change: row.Change, Title: row.Title, Approval: row.State == server.Approval}
+	}
+	return h
+}
+
+// Head implements cli.RemoteRuns.
+func (r *remote) Head(ctx context.Context, run string) (store.RunHead, error) {
+	v, err := r.client.View(ctx, run)
+	if err != nil {
+		return store.RunHead{}, r.told(err)
+	}
+	return headOf(&v.RunRow), nil
+}
+
+// Run implements cli.RemoteRuns.
+func (r *remote) Run(ctx context.Context, run string) (*record.Run, error) {
+	v, err := r.client.Run(ctx, run)
+	return v, r.told(err)
+}
+
+// Length implements cli.RemoteRuns.
+func (r *remote) Length(ctx context.Context, run, job string) (int64, error) {
+	n, ok, err := r.client.Length(ctx, run, job)
+	if err == nil && !ok {
+		err = fmt.Errorf("job %s has no log: %w", job, fs.ErrNotExist)
+	}
+	return n, r.told(err)
+}
+
+// errEnough ends the reading of a log.
+var errEnough = errors.New("enough")
+
+// Lines implements cli.RemoteRuns.
+func (r *remote) Lines(ctx context.Context, run, job string, from int64, follow bool, fn func(logs.Line) bool) error {
+	err := r.client.Log(ctx, run, job, client.LogAsk{From: from + 1, Follow: follow}, func(l server.LogLine) error {
+		if !fn(logs.Line{N: l.N - 1, Step: l.Step, Time: l.Time, Text: []byte(l.Text)}) {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return r.told(err)
+}
+
+// Start implements cli.RemoteActs.
+func (r *remote) Start(ctx context.Context, w launch.Wish) (int64, *record.RequestSettled, error) {
+	q, err := r.client.Start(ctx, server.Starting{Repository: w.Repository, Ref: w.Ref, Workflow: w.Workflow, Inputs: w.Inputs, Event: w.Event, Priority: w.Priority})
+	if err != nil {
+		return 0, nil, r.told(err)
+	}
+	return q.Request, &record.RequestSettled{Request: q.Request, Runs: q.Runs, Why: q.Why, Fault: q.Fault, Problems: q.Problems}, nil
+}
+
+// Rerun implements cli.RemoteActs.
+func (r *remote) Rerun(ctx context.Context, run string, a record.Again) (string, error) {
+	id, err := r.client.Rerun(ctx, run, a)
+	return id, r.told(err)
+}
+
+// Cancel implements cli.RemoteActs.
+func (r *remote) Cancel(ctx context.Context, run, job string) error {
+	return r.told(r.client.Cancel(ctx, run, job))
+}
+
+// Approve implements cli.RemoteActs.
+func (r *remote) Approve(ctx context.Context, run string) error {
+	return r.told(r.client.Approve(ctx, run))
+}
+
+// Replay implements cli.RemoteActs.
+func (r *remote) Replay(ctx context.Context, request int64) (int64, error) {
+	again, err := r.client.Replay(ctx, request)
+	return again, r.told(err)
+}
+
+// Download implements cli.RemoteFiles.
+func (r *remote) Download(ctx context.Context, run, job string, a plan.Artifact, w io.Writer) error {
+	return r.told(r.client.Download(ctx, run, server.Kept{Job: job, Name: a.Name, Digest: a.Digest, Size: a.Size}, w))
+}
+
+// Push implements cli.RemoteFiles.
+func (r *remote) Push(ctx context.Context, p cli.Pushing) (string, error) {
+	if !r.token {
+		return "", &launch.UsageError{Message: "there is no token for " + r.address, Hint: "put one into FAIRLEAD_TOKEN, or into a file for --token-file; the server's page Tokens makes one"}
+	}
+	id, err := r.client.Push(ctx, client.Pushing(p))
+	if err != nil {
+		return "", r.told(err)
+	}
+	page, err := url.JoinPath(r.address, "runs", id)
+	return cmp.Or(page, "/runs/"+id), err
+}
