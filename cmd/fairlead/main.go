@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"net"
@@ -28,10 +27,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/cli"
 	"github.com/fairlead-dev/fairlead/internal/crew"
 	"github.com/fairlead-dev/fairlead/internal/depot"
-	"github.com/fairlead-dev/fairlead/internal/dialect"
-	"github.com/fairlead-dev/fairlead/internal/dialect/github"
 	"github.com/fairlead-dev/fairlead/internal/dialect/github/builtin"
-	"github.com/fairlead-dev/fairlead/internal/dialect/github/opinion"
 	"github.com/fairlead-dev/fairlead/internal/executor"
 	"github.com/fairlead-dev/fairlead/internal/executor/docker"
 	"github.com/fairlead-dev/fairlead/internal/executor/host"
@@ -58,11 +54,8 @@ func run() int {
 	app := &cli.App{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, Version: version(),
-		Files: []string{github.Files},
-		Open:  open, Dial: dial, Serve: serve, Work: work, Lint: lint, Preview: github.New(github.Config{}).Preview, Shell: shell,
-		Convert: func(ctx context.Context, tree fs.FS, file, to string) ([]launch.Converted, error) {
-			return launch.Convert(ctx, readers(), tree, file, to)
-		},
+		Files: pipelineFiles(),
+		Open:  open, Dial: dial, Serve: serve, Work: work, Lint: lint, Preview: preview(), Shell: shell, Convert: convert, Lock: lockIncludes,
 	}
 	return app.Main(context.Background(), os.Args[1:])
 }
@@ -196,9 +189,7 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 	shared := append(slices.Collect(maps.Values(w.Actions)), sources.Dir)
 	boxes := docker.New(docker.Options{Dir: filepath.Join(o.caches, "containers"), Shared: shared})
 	o.launcher = &launch.Launcher{
-		Dialects: []dialect.Dialect{github.New(github.Config{
-			Fetch: sources, Actions: w.Actions, Builtins: actions, Service: actions.Serve,
-		})},
+		Dialects: o.languages(w, actions, sources, trees),
 		Executor: executor.Machine{Host: here, Containers: boxes},
 		Store:    o.record,
 		Cache:    steps,
@@ -233,11 +224,6 @@ func directory(given, variable, fallback string) (string, error) {
 	return given, os.MkdirAll(given, 0o700)
 }
 
-// readers are the dialects, to read files and run nothing.
-func readers() []dialect.Dialect {
-	return []dialect.Dialect{github.New(github.Config{Opinion: opinion.Of})}
-}
-
 // shell gives a person a shell where a step stood.
 func shell(ctx context.Context, dirs plan.Dirs, c *plan.Command) (code int, err error) {
 	if c.Container == nil {
@@ -246,13 +232,4 @@ func shell(ctx context.Context, dirs plan.Dirs, c *plan.Command) (code int, err 
 	boxes := docker.New(docker.Options{})
 	defer func() { err = errors.Join(err, boxes.Close()) }()
 	return boxes.Shell(ctx, dirs, c)
-}
-
-// lint asks every dialect what is wrong with a tree.
-func lint(ctx context.Context, tree fs.FS, files []string) ([]plan.Problem, error) {
-	problems, err := github.New(github.Config{Opinion: opinion.Of}).Lint(ctx, tree)
-	if err != nil || files == nil {
-		return problems, err
-	}
-	return slices.DeleteFunc(problems, func(p plan.Problem) bool { return !slices.Contains(files, p.File) }), nil
 }

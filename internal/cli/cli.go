@@ -62,6 +62,9 @@ type App struct {
 	Lint func(ctx context.Context, tree fs.FS, files []string) ([]plan.Problem, error)
 	// Convert says pipelines of a tree in another language.
 	Convert func(ctx context.Context, tree fs.FS, file, to string) ([]launch.Converted, error)
+	// Lock says what pins the files that a tree's pipelines include from
+	// elsewhere: slash paths in the tree and what they are to hold.
+	Lock func(ctx context.Context, w Wiring, tree fs.FS, change *plan.Change) (map[string][]byte, []plan.Problem, error)
 	// Preview says what a deferred job will become, if that can be known
 	// before a run.
 	Preview func(job *plan.Job, c *plan.Context) (x *plan.Expansion, ok bool)
@@ -266,7 +269,7 @@ func (g *global) root() *cobra.Command {
 		}
 	}
 	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand())
-	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.artifactsCommand(), g.whyCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand(), g.convertCommand())
+	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.artifactsCommand(), g.whyCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand(), g.convertCommand(), g.includeCommand())
 	add(groupTeam, g.serveCommand(), g.workerCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.pushCommand(), g.hookCommand(), g.notifyCommand(), g.auditCommand())
 	add(groupHelp, g.completionCommand(), g.versionCommand())
 	root.AddCommand(exitCodesTopic(), environmentTopic(), g.manCommand(), g.docsCommand())

@@ -202,14 +202,8 @@ func (p *Prepared) change(f workspace.Facts, event string) error {
 		p.Change = &c
 		return nil
 	}
-	c := &plan.Change{
-		Event: event, Inputs: p.Order.Inputs,
-		Ref: f.Ref, SHA: f.SHA, Dirty: f.Dirty, Before: f.Before,
-		Repository: f.Repository, Server: f.Server, DefaultBranch: f.DefaultBranch, Actor: f.Actor,
-	}
-	if c.SHA == "" {
-		c.SHA = strings.Repeat("0", 40)
-	}
+	c := PushOf(f)
+	c.Event, c.Inputs = event, p.Order.Inputs
 	if strings.HasPrefix(event, "pull_request") {
 		c.HeadRef, c.BaseRef = f.Branch, f.DefaultBranch
 	}
@@ -224,6 +218,18 @@ func (p *Prepared) change(f workspace.Facts, event string) error {
 	}
 	p.Change = c
 	return nil
+}
+
+// PushOf is the push of a tree as it is.
+func PushOf(f workspace.Facts) *plan.Change {
+	c := &plan.Change{
+		Event: "push", Ref: f.Ref, SHA: f.SHA, Dirty: f.Dirty, Before: f.Before,
+		Repository: f.Repository, Server: f.Server, DefaultBranch: f.DefaultBranch, Actor: f.Actor,
+	}
+	if c.SHA == "" {
+		c.SHA = strings.Repeat("0", 40)
+	}
+	return c
 }
 
 // maxEvent is the size of the largest event file.

@@ -91,9 +91,14 @@ func (s *Slots) take(ctx context.Context, t *Tree, c Claim, here bool) (*Slot, e
 	if err != nil {
 		return nil, err
 	}
-	if h, ok := readHolding(l.lock); ok && h.left() && !h.is(c.Run, c.Job) {
+	h, ok := readHolding(l.lock)
+	if ok && h.left() && !h.is(c.Run, c.Job) {
 		l.hold = h
 		err = s.setAside(ctx, l)
+	}
+	want.Past = slices.DeleteFunc(h.Past, func(job string) bool { return job == c.Job })
+	if len(c.Job) <= maxPastName {
+		want.Past = slices.Insert(want.Past[:min(len(want.Past), maxPast-1)], 0, c.Job)
 	}
 	if err == nil {
 		err = s.forget(ctx, locks, known, &want)
@@ -140,7 +145,15 @@ func (s *Slots) survey(locks string, k placeKind, want *holding) []known {
 		}
 		return 0
 	}
-	slices.SortStableFunc(all, func(a, b known) int { return cmp.Compare(rank(&a), rank(&b)) })
+	stranger := func(at *known) int {
+		if i := slices.Index(at.hold.Past, want.Job); i >= 0 {
+			return i
+		}
+		return maxPast
+	}
+	slices.SortStableFunc(all, func(a, b known) int {
+		return cmp.Or(cmp.Compare(rank(&a), rank(&b)), cmp.Compare(stranger(&a), stranger(&b)))
+	})
 	return all
 }
 

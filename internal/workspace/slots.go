@@ -94,7 +94,16 @@ type holding struct {
 	Repo    string    `json:"repo"` // the directory of the repository's slots
 	InPlace bool      `json:"in_place,omitempty"`
 	Since   time.Time `json:"since"`
+	// Past are the jobs that were here, the last one first: what a step of theirs
+	// did is reused where its paths are the same.
+	Past []string `json:"past,omitempty"`
 }
+
+// Limits of holding.Past: jobs, and bytes of a job's name.
+const (
+	maxPast     = 32
+	maxPastName = 500
+)
 
 // state of a slot. What a crash left behind is told by it: a slot that is busy
 // and not locked was left in the middle of its job, and is kept like that of a

@@ -3,6 +3,7 @@ package workspace
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -169,5 +170,41 @@ func BenchmarkFacts(b *testing.B) {
 				tree.Close()
 			}
 		})
+	}
+}
+
+// Jobs come back to where they were, so that what their steps did there can be
+// reused: paths are part of it.
+func TestJobsComeBack(t *testing.T) {
+	t.Parallel()
+	tree := open(t, newRepo(t, map[string]string{"a": "1"}))
+	s := &Slots{Dir: t.TempDir()}
+	take := func(run, job string) *Slot {
+		l, err := s.Acquire(t.Context(), tree, Claim{Run: run, Job: job})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	together := func(run string, jobs ...string) map[string]string {
+		at := map[string]string{}
+		var all []*Slot
+		for _, job := range jobs {
+			l := take(run, job)
+			at[job] = l.Dirs.Workspace
+			all = append(all, l)
+		}
+		for _, l := range all {
+			if err := l.Release(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return at
+	}
+	first := together("1", "lint", "unit", "e2e")
+	for _, order := range [][]string{{"e2e", "lint", "unit"}, {"unit", "e2e", "lint"}, {"e2e", "unit", "lint"}} {
+		if next := together("2", order...); !maps.Equal(next, first) {
+			t.Errorf("in the order %v they are at %v, were at %v", order, next, first)
+		}
 	}
 }
