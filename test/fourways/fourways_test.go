@@ -173,6 +173,15 @@ func TestConverted(t *testing.T) {
 					t.Fatalf("exit code %d\n%s", out.Exit, out.Stderr)
 				}
 				p.Commit("converted")
+				if from == "jenkins" { // its stages share a workspace, which is told of
+					if !strings.Contains(out.Stderr, "workspace") {
+						t.Errorf("that stages share a workspace is not told:\n%s", out.Stderr)
+					}
+					if out := p.Run("lint"); out.Exit != 0 {
+						t.Errorf("%s", out)
+					}
+					return
+				}
 				r := run(t, p, to)
 				if r.Tests.Passed < 4 || r.Tests.Failed != 0 {
 					t.Errorf("%+v\n%s", r.Tests, out.Stderr)

@@ -19,9 +19,16 @@ func (d *Dialect) Target(*outline.Pipeline) string { return ".gitlab-ci.yml" }
 // GitLab runs them in one shell, so that what belongs to one step alone
 // (variables, a directory) is put in brackets.
 func (d *Dialect) Compose(p *outline.Pipeline) ([]byte, []plan.Problem) {
-	c := &composer{names: map[string]string{}}
+	c := &composer{names: map[string]string{}, makers: map[string][]string{}}
 	for i := range p.Jobs {
-		c.names[p.Jobs[i].ID] = jobName(p.Jobs[i].ID)
+		j := &p.Jobs[i]
+		c.names[j.ID] = jobName(j.ID)
+		for _, s := range j.Steps {
+			if s.Upload != nil {
+				name, _ := s.Upload.Name.Plain()
+				c.makers[name] = append(c.makers[name], j.ID)
+			}
+		}
 	}
 	file := new(outline.Mapping)
 	var stages []string
@@ -40,8 +47,9 @@ func (d *Dialect) Compose(p *outline.Pipeline) ([]byte, []plan.Problem) {
 }
 
 type composer struct {
-	names map[string]string // of jobs, as they are here
-	lost  []plan.Problem
+	names  map[string]string   // of jobs, as they are here
+	makers map[string][]string // jobs by the artifact that they make
+	lost   []plan.Problem
 }
 
 func (c *composer) lose(at plan.Source, format string, args ...any) {
@@ -199,6 +207,12 @@ func (c *composer) job(j *outline.Job) *outline.Mapping {
 		for i, n := range j.Needs {
 			needs[i] = c.names[n]
 		}
+		// Artifacts come from the jobs that are needed, and from no others.
+		for _, maker := range c.fetched(j) {
+			if n := c.names[maker]; !slices.Contains(needs, n) && maker != j.ID {
+				needs = append(needs, n)
+			}
+		}
 		if j.Stage == "" && len(needs) == 0 {
 			m.Say("needs", []string{})
 		} else {
@@ -239,6 +253,19 @@ func (c *composer) job(j *outline.Job) *outline.Mapping {
 	}
 	m.Set("retry", min(j.Retry, 2)).Set("allow_failure", j.AllowFailure)
 	return c.steps(m, j)
+}
+
+// fetched are the jobs whose artifacts a job asks for.
+func (c *composer) fetched(j *outline.Job) (makers []string) {
+	for _, s := range j.Steps {
+		if s.Download == nil {
+			continue
+		}
+		if name, plain := s.Download.Name.Plain(); plain && name != "" {
+			makers = append(makers, c.makers[name]...)
+		}
+	}
+	return makers
 }
 
 // images are where tools are found; a job without an image of its own that
