@@ -294,3 +294,107 @@ test:
 		t.Errorf("reused %v:\n%s", reused(other), other.log("test"))
 	}
 }
+
+func TestWhatFairleadYamlSays(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, map[string]string{file: `
+variables: {REGION: from the file, LOCAL: file}
+job:
+  image: ruby:3.3
+  services: [postgres:16]
+  rules: [{if: $REGION == "from the project"}]
+  script: ['echo "$REGION, $LOCAL"']
+`, "fairlead.yaml": `
+gitlab:
+  images: ignore
+  variables:
+    - {name: REGION, value: from the project}
+`})
+	e := p.run()
+	p.want(e, plan.Success, "job=success")
+	if log := e.log("job"); !strings.Contains(log, "\nfrom the project, file\n") {
+		t.Errorf("the job printed\n%s", log)
+	}
+	if told := notes(e.Jobs["job"]); strings.Count(told, "ruby:3.3 is ignored") != 1 || !strings.Contains(told, "services are ignored") {
+		t.Errorf("told of %s", told)
+	}
+}
+
+func TestVariablesOfARun(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, map[string]string{file: `
+variables: {WHO: nobody}
+job:
+  rules: [{if: $WHO == "Ada"}]
+  script:
+    - 'echo "for $WHO with $TOKEN"'
+    - 'echo "$CI_PIPELINE_SOURCE of $CI_COMMIT_TITLE by $CI_COMMIT_AUTHOR, job $CI_JOB_NAME"'
+`})
+	e := p.run(func(o *launch.Order) {
+		o.Event, o.Inputs, o.Secrets = "workflow_dispatch", map[string]string{"WHO": "Ada"}, map[string]string{"TOKEN": "hunter2222"}
+	})
+	p.want(e, plan.Success, "job=success")
+	for _, want := range []string{"for Ada with ***\n", "web of The first commit by Ada <ada@example.org>, job job\n"} {
+		if !strings.Contains(e.log("job"), want) {
+			t.Errorf("not printed: %s\n%s", want, e.log("job"))
+		}
+	}
+}
+
+func TestGenericCases(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, file string
+		verdict    plan.Verdict
+		results    string
+		log        map[string]string
+	}{
+		{"parallel", `
+job:
+  parallel: 2
+  script: ['echo "part $CI_NODE_INDEX of $CI_NODE_TOTAL"']
+`, plan.Success, "job 1-2=success job 2-2=success", map[string]string{"job 2-2": "part 2 of 2\n"}},
+		{"a variable with percent signs", `
+job:
+  variables: {FORMAT: "+%Y%m%d", BOTH: "$FORMAT %FORMAT%"}
+  script: ['echo "$FORMAT|$BOTH"']
+`, plan.Success, "job=success", map[string]string{"job": "+%Y%m%d|+%Y%m%d +%Y%m%d\n"}},
+		{"file variables, hooks and nested scripts", `
+.all: &all
+  - echo one
+  - [echo two, [echo three]]
+job:
+  hooks: {pre_get_sources_script: [echo before all]}
+  script: [*all, echo four]
+`, plan.Success, "job=success", map[string]string{"job": "before all\n"}},
+		{"a stage fails, and may", `
+stages: [a, b]
+one: {stage: a, script: [exit 1], allow_failure: true}
+two: {stage: b, script: [echo on]}
+`, plan.Success, "one=failure two=success", nil},
+		{"a time limit", `
+job: {script: [sleep 60], timeout: 1 second, after_script: [echo cleaned]}
+`, plan.Timeout, "job=timeout", nil},
+		{"dependencies: none", `
+stages: [a, b]
+one: {stage: a, script: [echo > f], artifacts: {paths: [f]}}
+two: {stage: b, script: [test ! -e f], dependencies: []}
+three: {stage: b, script: [test -e f]}
+`, plan.Success, "one=success three=success two=success", nil},
+		{"exit codes that are tried again", `
+job: {script: [exit 7], retry: {max: 1, exit_codes: 7}}
+`, plan.Failure, "job=failure", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlace(t, map[string]string{file: tt.file})
+			e := p.run()
+			p.want(e, tt.verdict, tt.results)
+			for job, want := range tt.log {
+				if !strings.Contains(e.log(job), want) {
+					t.Errorf("%s has not printed %q:\n%s", job, want, e.log(job))
+				}
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package gitlab
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -152,6 +153,20 @@ func TestEnvironmentNames(t *testing.T) {
 		}
 		if tier := tierOf(tt.name); tier != tt.tier {
 			t.Errorf("%q is of tier %s, want %s", tt.name, tier, tt.tier)
+		}
+	}
+}
+
+// TestGrowingVariables: what doubles itself ends somewhere.
+func TestGrowingVariables(t *testing.T) {
+	t.Parallel()
+	list := []variable{{Name: "V0", Value: strings.Repeat("x", 1000)}}
+	for i := range 60 {
+		list = append(list, variable{Name: fmt.Sprint("V", i+1), Value: strings.Repeat(fmt.Sprint("$V", i), 1000)})
+	}
+	for _, v := range expandVariables(list, false).list {
+		if len(v.Value) > 2*maxExpanded {
+			t.Errorf("%s has %d bytes", v.Name, len(v.Value))
 		}
 	}
 }

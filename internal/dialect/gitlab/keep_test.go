@@ -277,6 +277,17 @@ func TestReports(t *testing.T) {
 	}
 }
 
+// TestReportsAreAlwaysKept: when: is for the archive.
+func TestReportsAreAlwaysKept(t *testing.T) {
+	t.Parallel()
+	st := newStand(t)
+	p := st.play(&jobSpec{ID: "test", Artifacts: &artifactsSpec{Paths: []string{"r.xml"}, When: ifSuccess, Reports: map[string][]string{"junit": {"r.xml"}}},
+		Script: []string{"echo '<testsuite/>' > r.xml", "false"}})
+	if len(p.said.Artifacts) != 1 || p.said.Artifacts[0].Name != "junit" {
+		t.Errorf("kept %+v\n%s", p.said.Artifacts, p.log)
+	}
+}
+
 func TestDotenv(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ body, want, fail string }{
