@@ -51,6 +51,9 @@ func run() int {
 		Getenv: os.Getenv, Version: version(),
 		Files: []string{github.Files},
 		Open:  open, Serve: serve, Lint: lint, Preview: github.New(github.Config{}).Preview, Shell: host.New(host.Options{}).Shell,
+		Convert: func(ctx context.Context, tree fs.FS, file, to string) ([]launch.Converted, error) {
+			return launch.Convert(ctx, readers(), tree, file, to)
+		},
 	}
 	return app.Main(context.Background(), os.Args[1:])
 }
@@ -208,6 +211,11 @@ func directory(given, variable, fallback string) (string, error) {
 		return "", err
 	}
 	return given, os.MkdirAll(given, 0o700)
+}
+
+// readers are the dialects, to read files and run nothing.
+func readers() []dialect.Dialect {
+	return []dialect.Dialect{github.New(github.Config{Opinion: opinion.Of})}
 }
 
 // lint asks every dialect what is wrong with a tree.

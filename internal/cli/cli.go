@@ -54,6 +54,8 @@ type App struct {
 	// Lint finds what is wrong with the pipeline files of a tree: all of them,
 	// or those named by their slash paths in the tree.
 	Lint func(ctx context.Context, tree fs.FS, files []string) ([]plan.Problem, error)
+	// Convert says pipelines of a tree in another language.
+	Convert func(ctx context.Context, tree fs.FS, file, to string) ([]launch.Converted, error)
 	// Preview says what a deferred job will become, if that can be known
 	// before a run.
 	Preview func(job *plan.Job, c *plan.Context) (x *plan.Expansion, ok bool)
@@ -255,7 +257,7 @@ func (g *global) root() *cobra.Command {
 		}
 	}
 	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand())
-	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.whyCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand())
+	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.whyCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand(), g.convertCommand())
 	add(groupTeam, g.serveCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.auditCommand())
 	add(groupHelp, g.completionCommand(), g.versionCommand())
 	root.AddCommand(exitCodesTopic(), environmentTopic(), g.manCommand(), g.docsCommand())

@@ -136,6 +136,27 @@ func (d *Depot) RemoveArtifact(a *Artifact) error {
 	return err
 }
 
+// Inherit gives a run the artifacts of another, which it goes on from: those of
+// jobs that are not run again. A job that is makes its own anew in their place.
+func (d *Depot) Inherit(ctx context.Context, run, from string) error {
+	list, err := d.Artifacts(ctx, from)
+	if err != nil {
+		return err
+	}
+	dir, err := d.artifactDir(run)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		a := &list[i]
+		a.Run = run
+		if err := writeEntry(dir, a.entry(), a, false); err != nil && !errors.Is(err, ErrTaken) {
+			return err
+		}
+	}
+	return nil
+}
+
 // NewID is a number that no other artifact has, small enough for clients that
 // read it as a floating-point number.
 func NewID() int64 {

@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/blob"
 )
 
 func TestArtifactsOfAJob(t *testing.T) {
@@ -47,6 +50,36 @@ func TestArtifactsOfAJob(t *testing.T) {
 	}
 	if _, err := d.Artifact("../1", "default"); err == nil {
 		t.Error("a run that is none has artifacts")
+	}
+}
+
+func TestInherit(t *testing.T) {
+	t.Parallel()
+	d := newDepot(t, t.TempDir())
+	began := time.Unix(1000, 0)
+	for _, a := range []*Artifact{{Run: "1", Job: "a", Name: "x", Began: began}, {Run: "1", Job: "b", Name: "y", Own: true, Began: began}, {Run: "2", Job: "b", Name: "y", Own: true}} {
+		a.Digest, a.Size = put(t, d, a.Run)
+		if err := d.AddArtifact(a, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Inherit(t.Context(), "2", "1"); err != nil {
+		t.Fatal(err)
+	}
+	x, err := d.Artifact("2", "x")
+	if err != nil || x == nil || x.Run != "2" || x.Digest != blob.Of([]byte("1")) {
+		t.Errorf("inherited %+v, %v", x, err)
+	}
+	if y, err := d.Own("2", "b", "y"); err != nil || y.Digest != blob.Of([]byte("2")) {
+		t.Errorf("what it has of its own: %+v, %v", y, err)
+	}
+	// The job is run again after all.
+	again := &Artifact{Run: "2", Job: "a", Name: "x", Began: began.Add(1)}
+	if err := d.AddArtifact(again, false); err != nil {
+		t.Error(err)
+	}
+	if err := d.Inherit(t.Context(), "3", "none"); err == nil {
+		t.Error("of a run that is none")
 	}
 }
 

@@ -12,6 +12,8 @@
 package outline
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -168,7 +170,7 @@ type Text []Part
 //	run NAME      of the run: sha ref branch tag actor repository run number
 //	              workspace event base head
 //	hash GLOB     a digest of the files that match
-//	raw TEXT      an expression of the source language that has no word here
+//	raw TEXT      an expression that has no word here, as its language writes it
 type Part struct {
 	Literal string
 	Ref     string
@@ -218,3 +220,78 @@ type Cond struct {
 	Args        []Cond
 	Left, Right Text
 }
+
+// Before are the jobs that must have ended before job i begins: its needs, or,
+// where it has none and the language has stages, all of the stage before it
+// that has jobs. Stages are in the order in which the jobs name them.
+func Before(p *Pipeline, i int) []string {
+	j := &p.Jobs[i]
+	if len(j.Needs) > 0 || j.Stage == "" {
+		return j.Needs
+	}
+	var stage string
+	var last []string
+	for k := range p.Jobs {
+		other := &p.Jobs[k]
+		if other.Stage == j.Stage {
+			break
+		}
+		if other.Stage != stage {
+			stage, last = other.Stage, nil
+		}
+		last = append(last, other.ID)
+	}
+	return last
+}
+
+// Axes are the names of a cell's values: those of the matrix in its order,
+// then the others by name.
+func Axes(j *Job, cell map[string]string) []string {
+	var names []string
+	for _, axis := range j.Matrix {
+		if _, ok := cell[axis.Name]; ok {
+			names = append(names, axis.Name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(cell)) {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Cells are the combinations of the matrix, without those excluded.
+func Cells(j *Job) []map[string]string {
+	cells := []map[string]string{{}}
+	for _, axis := range j.Matrix {
+		var next []map[string]string
+		for _, cell := range cells {
+			for _, v := range axis.Values {
+				if len(next) == maxCells {
+					break
+				}
+				with := maps.Clone(cell)
+				with[axis.Name] = v
+				next = append(next, with)
+			}
+		}
+		cells = next
+	}
+	if len(j.Matrix) == 0 {
+		return nil
+	}
+	return slices.DeleteFunc(cells, func(cell map[string]string) bool {
+		return slices.ContainsFunc(j.Exclude, func(x map[string]string) bool {
+			for name, v := range x {
+				if cell[name] != v {
+					return false
+				}
+			}
+			return len(x) > 0
+		})
+	})
+}
+
+// maxCells bounds the combinations of a matrix, as GitHub does.
+const maxCells = 256

@@ -86,6 +86,12 @@ func (m *Mapping) File(comment string) []byte {
 func text(s string) *yaml.Node {
 	n := new(yaml.Node)
 	n.SetString(s)
+	switch strings.ToLower(s) {
+	case "y", "n", "yes", "no", "on", "off": // booleans to readers of YAML 1.1
+		if s != "on" { // a key of GitHub's
+			n.Style = yaml.DoubleQuotedStyle
+		}
+	}
 	return n
 }
 
@@ -127,3 +133,6 @@ func node(value any) *yaml.Node {
 	_ = n.Encode(value) // bools and numbers
 	return n
 }
+
+// Empty reports whether nothing was set.
+func (m *Mapping) Empty() bool { return len(m.node.Content) == 0 }

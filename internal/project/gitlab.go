@@ -18,7 +18,16 @@ type GitLab struct {
 	Templates string
 	// Variables are the project's CI/CD variables that are no secrets.
 	Variables []GitLabVariable
+	// Images is what becomes of image: and services:: "" or ImagesUse, or
+	// ImagesIgnore.
+	Images string
 }
+
+// The values of [GitLab].Images that can be written.
+const (
+	ImagesUse    = "use"
+	ImagesIgnore = "ignore"
+)
 
 // GitLabMirror stands for a project of the GitLab server.
 type GitLabMirror struct {
@@ -53,6 +62,9 @@ func gitlab() kind[GitLab] {
 			at("name", func(v *GitLabVariable) *string { return &v.Name }, line("the name of a variable", "write a name, such as DEPLOY_REGION"), "Its name.").required(),
 			at("value", func(v *GitLabVariable) *string { return &v.Value }, line("a text", "put numbers and true or false in quotes"), "Its value.").required(),
 		)), "CI/CD variables of the project, as its settings on the server have them. They go before those of the pipeline file. Secrets do not belong here."),
+		at("images", func(g *GitLab) *string { return &g.Images }, choice(ImagesUse, ImagesIgnore),
+			"What becomes of `image` and `services`. `use`: jobs run in containers. `ignore`: jobs run on this machine, with what is installed on it, and say so.").
+			or(ImagesUse),
 	)
 }
 

@@ -369,7 +369,7 @@ func (o *outliner) text(s workflow.Str) (text outline.Text) {
 		}
 		ref := holeRef(hole.Root())
 		if ref == "" {
-			ref = "raw " + strings.TrimSpace(hole.String())
+			ref = "raw ${{ " + strings.TrimSpace(hole.String()) + " }}"
 			o.lose(s.Source, "the expression %s, which is kept as it is written", strings.TrimSpace(hole.String()))
 		}
 		text = append(text, outline.Part{Ref: ref})

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -72,8 +71,11 @@ func (w *work) download(ctx context.Context) error {
 		if a == nil {
 			continue // the job had none to leave, which is nobody's failure
 		}
-		n, err := w.d.cfg.Depot.Fetch(ctx, a, depot.Fetch{Dir: w.s.Dirs.Workspace, Temp: w.s.Dirs.Temp, Modes: true})
-		lost := errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrCorrupt)
+		var n int
+		if err = errExpired; a.Expires.IsZero() || time.Now().Before(a.Expires) {
+			n, err = w.d.cfg.Depot.Fetch(ctx, a, depot.Fetch{Dir: w.s.Dirs.Workspace, Temp: w.s.Dirs.Temp, Modes: true})
+		}
+		lost := errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrCorrupt) || errors.Is(err, errExpired)
 		switch {
 		case lost && d.Required:
 			w.fail("the artifacts of %s are lost: %v", d.Name, err)
@@ -92,13 +94,15 @@ func (w *work) download(ctx context.Context) error {
 	return nil
 }
 
+var errExpired = errors.New("they have expired")
+
 // upload keeps what the job leaves. It is asked for the archive and for the
 // reports; what was not found is told and harms nobody.
 func (w *work) upload(ctx context.Context) error {
 	spec := w.spec.Artifacts
 	if w.d.cfg.Depot == nil {
 		w.warn("artifacts are not kept here")
-	} else if len(spec.Paths) > 0 || spec.Untracked {
+	} else if (len(spec.Paths) > 0 || spec.Untracked) && ends(spec.When, w.s.Status) {
 		if err := w.archive(ctx); err != nil || w.fx.Fail != "" {
 			return err
 		}
@@ -151,7 +155,9 @@ func (w *work) archive(ctx context.Context) error {
 // kept, which fails the step.
 func (w *work) keep(ctx context.Context, name string, list []depot.Found) (*depot.Artifact, error) {
 	a := &depot.Artifact{Name: name, Type: depot.ZipType, Run: w.s.RunID, Job: w.spec.ID, Began: w.s.Started, Own: true}
-	if d, ok := parseExpiry(w.env.text(w.spec.Artifacts.ExpireIn)); ok {
+	// What is no duration means for ever: "never", or a text whose author was
+	// told so.
+	if d, err := parseDuration(w.env.text(w.spec.Artifacts.ExpireIn)); err == nil && d > 0 {
 		a.Expires = time.Now().UTC().Add(d)
 	}
 	var err error
@@ -256,54 +262,6 @@ func parseDotenv(body []byte, vars map[string]string) (line int, err error) {
 		vars[name] = value
 	}
 	return 0, nil
-}
-
-// units of expire_in, in seconds; a month is 30 days, a year 365.25.
-var units = []struct {
-	names   string // separated by spaces
-	seconds float64
-}{
-	{"s sec secs second seconds", 1}, {"m min mins minute minutes", 60}, {"h hr hrs hour hours", 3600}, {"d day days", 86400},
-	{"w wk wks week weeks", 7 * 86400}, {"mo mos month months", 30 * 86400}, {"y yr yrs year years", 31557600},
-}
-
-var amount = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)[\s,]*(?:and\s+)?`)
-
-// parseExpiry reads expire_in: "1 week", "3 mins 4 sec", "2h20min", "42" (of
-// seconds). It is false for "never" and for what is no duration.
-func parseExpiry(text string) (time.Duration, bool) {
-	text = strings.ToLower(strings.TrimSpace(text))
-	var total float64
-	for rest := text; rest != ""; {
-		m := amount.FindStringSubmatch(rest)
-		if m == nil {
-			return 0, false
-		}
-		n, err := strconv.ParseFloat(m[1], 64)
-		if err != nil {
-			return 0, false
-		}
-		unit := 1.0
-		if m[2] != "" {
-			i := slices.IndexFunc(units, func(u struct {
-				names   string
-				seconds float64
-			}) bool {
-				return slices.Contains(strings.Fields(u.names), m[2])
-			})
-			if i < 0 {
-				return 0, false
-			}
-			unit = units[i].seconds
-		}
-		total += n * unit
-		rest = rest[len(m[0]):]
-	}
-	const longest = 100 * 365 * 24 * time.Hour
-	if total <= 0 || total > longest.Seconds() {
-		return 0, false
-	}
-	return time.Duration(total * float64(time.Second)), true
 }
 
 // release tells of a release that GitLab would make. Here the forge's own

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/plan"
@@ -39,7 +40,7 @@ var volatile = []string{
 	"CI_MERGE_REQUEST_IID", "CI_MERGE_REQUEST_ID", "CI_MERGE_REQUEST_REF_PATH", "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", "CI_MERGE_REQUEST_TITLE",
 	"CI_MERGE_REQUEST_DESCRIPTION", "CI_MERGE_REQUEST_LABELS", "CI_MERGE_REQUEST_DIFF_BASE_SHA", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME",
 	"CI_MERGE_REQUEST_TARGET_BRANCH_PROTECTED", "CI_MERGE_REQUEST_DRAFT", "CI_MERGE_REQUEST_EVENT_TYPE",
-	"GITLAB_USER_LOGIN", "GITLAB_USER_NAME", "GITLAB_USER_ID",
+	"GITLAB_USER_LOGIN", "GITLAB_USER_NAME", "GITLAB_USER_ID", "GITLAB_USER_EMAIL", "CI_OPEN_MERGE_REQUESTS", "CI_PIPELINE_TRIGGERED",
 }
 
 // runnerVersion is the version of GitLab's runner whose behaviour is followed.
@@ -62,7 +63,7 @@ func environmentOf(s *plan.Scope, spec *jobSpec, about []variable) (*environment
 		file = s.Pipeline.File
 	}
 	list := layers(predefined(s.Change, file), about, e.ofJob(s, spec), texts(s.Context.Env, false),
-		spec.Variables, reports, texts(s.Vars, false), texts(s.Secrets, true), given(s), secretsOf(s, spec))
+		spec.Variables, reports, spec.Project, texts(s.Vars, false), texts(s.Secrets, true), given(s), secretsOf(s, spec))
 	list = layers(list, deployment(list, spec))
 
 	var files []variable
@@ -163,6 +164,9 @@ func (e *environment) ofJob(s *plan.Scope, spec *jobSpec) []variable {
 	}
 	if spec.When == "manual" {
 		set("CI_JOB_MANUAL", "true")
+	}
+	if !s.Started.IsZero() {
+		set("CI_JOB_STARTED_AT", s.Started.UTC().Format(time.RFC3339))
 	}
 	set("CI_NODE_TOTAL", strconv.Itoa(max(spec.Total, 1)))
 	if spec.Index > 0 {
@@ -308,18 +312,45 @@ func number(names ...string) string {
 	return strconv.FormatUint(uint64(h.Sum32())|1, 10)
 }
 
-// commitOf are the variables that the commit itself tells, for a change whose
-// event does not.
-func commitOf(ctx context.Context, s *plan.Scope) []variable {
+// commits remembers what commits tell of themselves: all jobs of a run ask for
+// the same one, and to read it may take a process of git.
+type commits struct {
+	mu    sync.Mutex
+	known map[[2]string][]variable // by directory and name
+}
+
+// maxCommits is how many are remembered.
+const maxCommits = 64
+
+// of are the variables that the commit itself tells, for a change whose event
+// does not. There are none for a tree without git.
+func (k *commits) of(ctx context.Context, s *plan.Scope) []variable {
 	if len(commit(s.Change)) > 0 || s.Root == "" {
 		return nil
 	}
-	tree, err := workspace.Open(ctx, s.Root)
+	key := [2]string{s.Root, s.Change.SHA}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	list, ok := k.known[key]
+	if !ok {
+		if list = readCommit(ctx, s.Root, s.Change.SHA); ctx.Err() != nil {
+			return nil
+		}
+		if k.known == nil || len(k.known) >= maxCommits {
+			k.known = map[[2]string][]variable{}
+		}
+		k.known[key] = list
+	}
+	return list
+}
+
+func readCommit(ctx context.Context, dir, sha string) []variable {
+	tree, err := workspace.Open(ctx, dir)
 	if err != nil {
-		return nil // a plain directory, or one that is gone: it has no commit
+		return nil // it is gone, and with it what it could tell
 	}
 	defer tree.Close()
-	c, err := tree.Commit(ctx, s.Change.SHA)
+	c, err := tree.Commit(ctx, sha)
 	if err != nil {
 		return nil
 	}

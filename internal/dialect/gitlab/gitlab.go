@@ -73,7 +73,8 @@ type Fetcher interface {
 
 // Dialect implements [dialect.Dialect]. It is safe for concurrent use.
 type Dialect struct {
-	cfg Config
+	cfg     Config
+	commits commits
 }
 
 // New makes the dialect.
@@ -194,7 +195,8 @@ func (c *compiler) conditions() *conditions {
 
 // pipeline reads the jobs of a document.
 func (c *compiler) pipeline(doc *document.Document, parent string) (*pipeline, ruling) {
-	p := &pipeline{conditions: c.conditions(), doc: doc, root: doc.Root, parent: parent, base: c.base, strong: c.strong, passed: c.passed}
+	p := &pipeline{conditions: c.conditions(), doc: doc, root: doc.Root, parent: parent, base: c.base, strong: c.strong, passed: c.passed,
+		project: c.project, onHost: c.settings.Images == project.ImagesIgnore}
 	if p.root == nil {
 		p.root = &document.Node{Kind: document.Mapping}
 	}

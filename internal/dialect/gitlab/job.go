@@ -45,6 +45,12 @@ type jobSpec struct {
 	// cell's.
 	Variables []variable `json:"variables,omitempty"`
 
+	// Project are the variables of the project, which go before those of the
+	// files.
+	Project []variable `json:"project,omitempty"`
+	// OnHost says that image and services are ignored (fairlead.yaml).
+	OnHost bool `json:"on_host,omitempty"`
+
 	Cache     []cacheSpec    `json:"cache,omitempty"`
 	Artifacts *artifactsSpec `json:"artifacts,omitempty"`
 	// Downloads are the jobs whose artifacts and dotenv variables this one
@@ -290,7 +296,11 @@ func (s *jobSpec) steps() []plan.Step {
 		use(stepSave, "Save caches", ifAlways)
 	}
 	if s.Artifacts != nil {
-		use(stepUpload, "Upload artifacts", s.Artifacts.When)
+		when := s.Artifacts.When
+		if len(s.Artifacts.Reports) > 0 || s.Artifacts.CoveragePath != "" {
+			when = ifAlways // reports are kept however the job ended
+		}
+		use(stepUpload, "Upload artifacts", when)
 	}
 	return steps
 }

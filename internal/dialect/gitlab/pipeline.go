@@ -32,6 +32,8 @@ type pipeline struct {
 	// base are the predefined variables, strong those that override what
 	// the files say.
 	base, strong []variable
+	project      []variable // of the project; part of strong
+	onHost       bool       // image and services are ignored
 	passed       []variable // by the trigger job; part of strong
 	global       []variable
 	stages       []string
@@ -485,6 +487,7 @@ func (p *pipeline) make(c *cell, before []*cell, blocking bool) []plan.Job {
 	spec.ID, spec.Name, spec.Group = job.ID, c.name, e.name
 	spec.Index, spec.Total = c.index, c.total
 	spec.Variables = layers(e.spec.Variables, c.variables, p.passed)
+	spec.Project, spec.OnHost = p.project, p.onHost
 	spec.Downloads = p.downloads(c, before, prefix)
 	job.Values = map[string]any{valueJob: spec.encode(), valueGate: jsonLike(g)}
 	if e.trigger != nil {
@@ -533,12 +536,15 @@ func place(job *plan.Job, spec *jobSpec, vars *variables) bool {
 	for _, t := range spec.Tags {
 		job.Place.Labels = append(job.Place.Labels, text(t))
 	}
-	if spec.Image != nil {
+	if spec.Image != nil && !spec.OnHost {
 		c := container(spec.Image, text)
 		job.Place.Container = &c
 		job.Place.Source = spec.Image.Source
 	}
 	for i := range spec.Services {
+		if spec.OnHost {
+			break
+		}
 		s := &spec.Services[i]
 		c := container(s, text)
 		names := serviceNames(c.Image, s.Alias, text)

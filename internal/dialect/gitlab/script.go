@@ -49,7 +49,7 @@ func (n *session) script(act *plan.Act, step *plan.Step, s *plan.Scope, env *env
 	}
 	act.Command = &plan.Command{
 		Argv: argv, Env: vars, Path: s.Path, Dir: s.Dirs.Workspace,
-		Files:  []plan.File{{Path: file, Mode: 0o755, Body: shellText(lines)}},
+		Files:  []plan.File{{Path: file, Mode: 0o755, Body: shellText(lines, env.value("CI_DEBUG_TRACE") == "true")}},
 		Script: joinLines(lines), Volatile: volatile,
 	}
 	return nil
@@ -93,9 +93,13 @@ const (
 	plain     = "\033[0;m"
 )
 
-// shellText is the script that a shell runs for the lines.
-func shellText(lines []string) []byte {
+// shellText is the script that a shell runs for the lines. With trace the shell
+// prints what each of them comes to.
+func shellText(lines []string, trace bool) []byte {
 	var inner strings.Builder
+	if trace {
+		inner.WriteString("set -o xtrace\n")
+	}
 	for _, line := range lines {
 		shown, rest, several := strings.Cut(strings.TrimSpace(line), "\n")
 		if several && strings.TrimSpace(rest) != "" {

@@ -41,7 +41,7 @@ func (d *Dialect) Open(ctx context.Context, s *plan.Scope) (dialect.Session, err
 	if err != nil {
 		return nil, err
 	}
-	return &session{d: d, spec: spec, about: commitOf(ctx, s), cover: newCoverage(spec.Coverage)}, nil
+	return &session{d: d, spec: spec, about: d.commits.of(ctx, s), cover: newCoverage(spec.Coverage)}, nil
 }
 
 // Close implements [dialect.Session].

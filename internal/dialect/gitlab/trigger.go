@@ -210,7 +210,7 @@ func (d *Dialect) placed(ctx context.Context, job *plan.Job, s *plan.Scope) (*pl
 	if err != nil {
 		return nil, err
 	}
-	env, err := environmentOf(s, spec, commitOf(ctx, s))
+	env, err := environmentOf(s, spec, d.commits.of(ctx, s))
 	if err != nil {
 		return nil, err
 	}

@@ -123,11 +123,13 @@ func (e *expander) visit(i int) {
 }
 
 // expand puts variables into a text. What is not defined is left as it stands
-// with keep, and else is nothing.
+// with keep, and else is nothing. What would make the text longer than
+// maxExpanded is left as it stands, too.
 func (v *variables) expand(text string, keep bool) string {
 	if !strings.ContainsAny(text, "$%") {
 		return text
 	}
+	room := maxExpanded
 	return references.ReplaceAllStringFunc(text, func(ref string) string {
 		if ref == "$$" || ref == "%%" {
 			return ref
@@ -137,8 +139,11 @@ func (v *variables) expand(text string, keep bool) string {
 		case ok && v.list[i].File:
 			return ref // the path of the file is known when there is one
 		case ok:
+			if room -= len(v.list[i].Value); room < 0 {
+				return ref
+			}
 			return v.list[i].Value
-		case keep:
+		case keep || ref[0] == '%': // of a date's format, as likely as not
 			return ref
 		}
 		return ""
