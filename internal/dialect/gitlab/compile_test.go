@@ -126,7 +126,7 @@ func TestWhichJobs(t *testing.T) {
 		"the source branch":                    {rules(`if: $CI_MERGE_REQUEST_SOURCE_BRANCH_NAME == "dev" && $CI_PIPELINE_SOURCE == "merge_request_event" && $CI_COMMIT_BRANCH == null`), mergeRequestOf("dev"), "j"},
 		"changes":                              {rules("changes: [src/**/*]"), changed("src/a/b.go"), all},
 		"changes of nothing":                   {rules("changes: [src/**/*]"), changed("doc/a"), rest},
-		"changes of paths":                     {rules("changes: {paths: ['*.md'], compare_to: main}"), changed("README.md"), all},
+		"changes of paths":                     {rules("changes: {paths: ['*.md'], compare_to: " + strings.Repeat("b", 40) + "}"), changed("README.md"), all},
 		"changes, nothing to compare with":     {rules("changes: [src/**/*]"), push(), all},
 		"if and changes":                       {rules("if: $NONE\n      changes: ['*']"), changed("a"), rest},
 		"exists":                               {rules("exists: [go.mod]"), push(), all},
@@ -530,6 +530,40 @@ func TestLock(t *testing.T) {
 		tree[LockFile] = &fstest.MapFile{Data: []byte(bad)}
 		if _, problems, err = offline.Compile(t.Context(), tree, push()); err != nil || !plan.Errors(problems) {
 			t.Errorf("the lock %q: %v %v", bad, problems, err)
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	var jobs, variables, needs strings.Builder
+	variables.WriteString("variables:\n")
+	needs.WriteString("j:\n  script: x\n  needs: [")
+	for i := range maxJobs + 100 {
+		fmt.Fprintf(&jobs, "j%d: {script: x, stage: build}\n", i)
+		fmt.Fprintf(&variables, "  V%d: %s\n", i, strings.Repeat("x", 200))
+		fmt.Fprintf(&needs, "j%d, ", i)
+	}
+	growing := "variables:\n  V0: " + strings.Repeat("x", 100) + "\n"
+	for i := range 60 {
+		growing += fmt.Sprintf("  V%d: $V%d$V%d\n", i+1, i, i)
+	}
+	many := variables.String()
+	for i := range 200 {
+		many += fmt.Sprintf("k%d: {script: x}\n", i)
+	}
+	for name, c := range map[string]struct{ text, says string }{
+		"jobs":                {jobs.String(), "more than 2000 jobs"},
+		"variables of jobs":   {many, "more than 32 MB"},
+		"variables that grow": {growing + "j: {script: x}\n", ""},
+		"needs":               {needs.String() + "]\n", "may need 50 jobs"},
+		"pipelines":           {"j:\n  trigger: {include: .gitlab-ci.yml}\nk:\n  trigger: {include: .gitlab-ci.yml}\n", "trigger one another in a row"},
+		"a matrix":            {"j:\n  script: x\n  parallel:\n    matrix:\n      - {A: [1, 2, 3, 4, 5, 6], B: [1, 2, 3, 4, 5, 6], C: [1, 2, 3, 4, 5, 6]}\n", "more than 200 jobs"},
+		"a name":              {strings.Repeat("n", 300) + ": {script: x}\n", "from 1 to 255 characters"},
+	} {
+		_, problems := compile(t, c.text, push())
+		if c.says == "" && len(problems) > 0 || c.says != "" && !strings.Contains(strings.Join(problems, "\n"), c.says) || len(problems) > maxProblems+10 {
+			t.Errorf("%s: %d problems, the first %.300q", name, len(problems), problems)
 		}
 	}
 }

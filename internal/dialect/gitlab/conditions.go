@@ -100,7 +100,7 @@ func (c *conditions) rule(n *document.Node, vars *variables) (r ruling, holds bo
 		because = append(because, document.Clip(text))
 	}
 	if changes := n.Get("changes"); !changes.IsNull() {
-		yes := c.changes(changes)
+		yes := c.changes(changes, vars)
 		holds = holds && yes
 		because = append(because, "changed files")
 	}
@@ -144,12 +144,12 @@ func (c *conditions) holds(n *document.Node, what string, vars *variables) bool 
 
 // changes reports whether the change touches a file that a pattern matches. When
 // there is nothing to compare with, every file counts as changed.
-func (c *conditions) changes(n *document.Node) bool {
+func (c *conditions) changes(n *document.Node, vars *variables) bool {
 	paths := n
 	if n.Kind == document.Mapping {
 		c.keys(n, "changes", []string{"paths", "compare_to"})
 		paths = n.Get("paths")
-		c.text(n.Get("compare_to"), "compare_to")
+		c.comparesTo(n.Get("compare_to"), vars)
 	}
 	if paths.IsNull() || paths.Kind != document.Sequence {
 		c.fail(n.Source, "type", "changes needs a list of paths", "put each path on a line of its own, after a dash")
@@ -166,6 +166,21 @@ func (c *conditions) changes(n *document.Node) bool {
 	return slices.ContainsFunc(c.change.Files, func(file string) bool {
 		return slices.ContainsFunc(patterns, func(g glob) bool { return g.match(file) })
 	})
+}
+
+// comparesTo tells when the files that the change touches were found by
+// comparing with something else than the rule wants.
+func (c *conditions) comparesTo(n *document.Node, vars *variables) {
+	ref := c.text(n, "compare_to")
+	if ref == "" || vars == nil || c.change == nil || !c.change.FilesKnown {
+		return
+	}
+	ref = vars.text(ref)
+	name := strings.TrimPrefix(ref, "refs/heads/")
+	if name == "" || name == c.change.BaseRef || ref == c.change.Before {
+		return
+	}
+	c.warn(n.Source, "unsupported", fmt.Sprintf("the changed files are those since the last run, and not since %s", document.Clip(ref)), "")
 }
 
 func (c *conditions) patterns(n *document.Node, what string) []glob {
@@ -304,7 +319,7 @@ func (c *conditions) asks(n *document.Node, vars *variables, all bool) bool {
 		met = append(met, any)
 	}
 	if changes := n.Get("changes"); !changes.IsNull() {
-		met = append(met, c.changes(changes))
+		met = append(met, c.changes(changes, vars))
 	}
 	if k := n.Get("kubernetes"); !k.IsNull() {
 		c.choice(k, "kubernetes", "active")

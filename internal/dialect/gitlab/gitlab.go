@@ -138,6 +138,7 @@ type compiler struct {
 
 	event      string // "" for that of the change
 	generation int    // of child pipelines
+	children   *int   // made so far
 	base       []variable
 	project    []variable // of the project
 	given      []variable // for this run
@@ -149,7 +150,7 @@ type compiler struct {
 }
 
 func newCompiler(ctx context.Context, d *Dialect, tree fs.FS, change *plan.Change, file string, settings *project.GitLab) *compiler {
-	c := &compiler{ctx: ctx, d: d, tree: tree, change: change, file: file, settings: settings}
+	c := &compiler{ctx: ctx, d: d, tree: tree, change: change, file: file, settings: settings, children: new(int)}
 	if change != nil {
 		c.base = layers(predefined(change, file), commit(change))
 	}

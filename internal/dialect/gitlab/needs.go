@@ -177,7 +177,6 @@ func (p *pipeline) cells(e *entry, n *document.Node) []*cell {
 // replaced.
 func (p *pipeline) identify() {
 	taken := map[string]bool{}
-	count := 0
 	for _, e := range p.entries {
 		for _, c := range e.cells {
 			base := strings.ReplaceAll(c.name, "/", "-")
@@ -187,10 +186,6 @@ func (p *pipeline) identify() {
 			}
 			taken[id] = true
 			c.id = id
-		}
-		if count += len(e.cells); count > maxJobs {
-			p.fail(e.source, "limit", fmt.Sprintf("the pipeline has more than %d jobs", maxJobs), "")
-			e.in = false
 		}
 	}
 }

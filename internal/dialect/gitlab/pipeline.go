@@ -12,8 +12,11 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
-// maxJobs is how many jobs a pipeline may have, cells counted one by one.
-const maxJobs = 10_000
+// Limits of a pipeline.
+const (
+	maxJobs = 2000     // cells counted one by one: each job knows of all before it
+	maxPlan = 32 << 20 // bytes of what is kept of its jobs
+)
 
 // The edges of every pipeline.
 const (
@@ -38,6 +41,7 @@ type pipeline struct {
 	global       []variable
 	stages       []string
 	entries      []*entry
+	kept         int               // bytes of what is kept of the jobs made so far
 	byName       map[string]*entry // also those that rules keep out
 	// child makes the pipeline of a trigger job.
 	child func(job *plan.Job, t trigger, passed []variable) *plan.Deferred
@@ -138,6 +142,7 @@ func (p *pipeline) read() {
 	p.readStages()
 	p.defaults()
 	p.byName = map[string]*entry{}
+	count := 0
 	for _, f := range p.root.Fields {
 		switch {
 		case strings.HasPrefix(f.Key, "."), slices.Contains(globalKeys, f.Key):
@@ -155,10 +160,16 @@ func (p *pipeline) read() {
 			p.blame(f.Source, "key", fmt.Sprintf("%s is no keyword, and as a job it must be a mapping and not %s", document.Clip(f.Key), f.Value.Shape()), hint)
 			continue
 		}
-		if e := p.job(f); e != nil {
-			p.entries = append(p.entries, e)
-			p.byName[e.name] = e
+		e := p.job(f)
+		if e == nil {
+			continue
 		}
+		if count += len(e.cells); count > maxJobs {
+			p.fail(f.Source, "limit", fmt.Sprintf("the pipeline has more than %d jobs; the rest is not read", maxJobs), "split it into child pipelines")
+			return
+		}
+		p.entries = append(p.entries, e)
+		p.byName[e.name] = e
 	}
 }
 
@@ -405,6 +416,10 @@ func (p *pipeline) jobs() []plan.Job {
 	var before []*cell
 	for _, list := range byStage {
 		for _, c := range list {
+			if p.kept > maxPlan {
+				p.fail(c.entry.source, "limit", fmt.Sprintf("the jobs of the pipeline come to more than %d MB; the rest is left out", maxPlan>>20), "give them fewer variables, or split the pipeline")
+				return out
+			}
 			out = append(out, p.make(c, before, blocks)...)
 		}
 		before = append(before, list...)
@@ -492,6 +507,7 @@ func (p *pipeline) make(c *cell, before []*cell, blocking bool) []plan.Job {
 	spec.Variables = layers(e.spec.Variables, c.variables, p.passed)
 	spec.Project, spec.OnHost = p.project, p.onHost
 	spec.Downloads = p.downloads(c, before, prefix)
+	p.kept += spec.size() + len(job.Needs)*16
 	job.Values = map[string]any{valueJob: spec.encode(), valueGate: jsonLike(g)}
 	if e.trigger != nil {
 		return p.triggerJobs(job, c, &spec)

@@ -19,8 +19,11 @@ const (
 	deferOutside = "outside" // a pipeline of another project, which cannot be had
 )
 
-// maxGenerations is how deep child pipelines may be nested; GitLab's limit.
-const maxGenerations = 3
+// Limits of child pipelines.
+const (
+	maxGenerations = 3   // nested; GitLab's limit
+	maxChildren    = 500 // of one pipeline, made when it is planned
+)
 
 // childSuffix is put after the name of a trigger job that does not wait for its
 // child pipeline: the child is a job beside it.
@@ -139,7 +142,7 @@ func (p *pipeline) triggerJobs(job plan.Job, c *cell, spec *jobSpec) []plan.Job 
 			id = p.parent + "/" + id
 		}
 		child.Deferred = &plan.Deferred{Kind: deferDynamic, Source: t.source, Data: map[string]any{
-			"job": id, "file": vars.text(t.artifact), "passed": jsonLike(map[string]any{"list": passed})["list"],
+			"job": id, "file": vars.text(t.artifact), "passed": jsonLike(passed),
 		}}
 	} else {
 		child.Deferred = p.child(&child, t, passed)
@@ -154,8 +157,15 @@ func (c *compiler) child(job *plan.Job, t trigger, passed []variable, report *re
 	if t.include.IsNull() {
 		return bad // which has been reported
 	}
+	if c.generation >= maxGenerations && c.change == nil {
+		return bad // rules may keep it from coming to that
+	}
 	if c.generation >= maxGenerations {
 		report.fail(t.source, "limit", fmt.Sprintf("more than %d pipelines trigger one another in a row", maxGenerations), "trigger the inner one directly")
+		return bad
+	}
+	if *c.children++; *c.children > maxChildren || c.ctx.Err() != nil {
+		report.fail(t.source, "limit", fmt.Sprintf("more than %d child pipelines are started", maxChildren), "start fewer")
 		return bad
 	}
 	inner := *c
@@ -184,7 +194,7 @@ func (c *compiler) child(job *plan.Job, t trigger, passed []variable, report *re
 		jobs = nil
 		report.warn(t.source, "trigger", fmt.Sprintf("%s starts no pipeline: %s", document.Clip(job.Name), r.why), "look at the rules of the child pipeline")
 	}
-	bad.Data = map[string]any{"jobs": jsonLike(map[string]any{"list": jobs})["list"], "why": r.why}
+	bad.Data = map[string]any{"jobs": jsonLike(jobs), "why": r.why}
 	return bad
 }
 
@@ -233,7 +243,7 @@ func (d *Dialect) placed(ctx context.Context, job *plan.Job, s *plan.Scope) (*pl
 	whole.ID, whole.Needs, whole.Deferred = job.ID+"/"+wholeID, nil, nil
 	whole.If = plan.Expr{Text: ifBegun, Source: job.If.Source}
 	whole.Delay, whole.ContinueOnError, whole.Tolerate = 0, job.ContinueOnError, job.Tolerate
-	whole.Values = map[string]any{valueJob: job.Values[valueJob], valueNeeds: jsonLike(map[string]any{"list": s.Needs})["list"]}
+	whole.Values = map[string]any{valueJob: job.Values[valueJob], valueNeeds: jsonLike(s.Needs)}
 	place(&whole, spec, &env.variables)
 	return &plan.Expansion{Jobs: []plan.Job{whole}}, nil
 }

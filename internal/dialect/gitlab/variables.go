@@ -21,8 +21,11 @@ import (
 // dollar sign, which stays doubled until the very end. Variables that lead
 // back to themselves are left as they are, and so are those that are raw.
 
-// maxExpanded is how long a value may become.
-const maxExpanded = 1 << 20
+// Limits of what references come to; what is longer is left as it was written.
+const (
+	maxExpanded    = 1 << 20 // bytes of a value
+	maxAllExpanded = 8 << 20 // of all values together
+)
 
 // references finds what can be put in, and the signs that are escaped.
 var references = regexp.MustCompile(`\$\$|%%|\$([a-zA-Z_][a-zA-Z0-9_]*)|\$\{([a-zA-Z_][a-zA-Z0-9_]*)\}|%([a-zA-Z_][a-zA-Z0-9_]*)%`)
@@ -63,7 +66,7 @@ func expandVariables(list []variable, keep bool) variables {
 	for i := range v.list {
 		v.index[v.list[i].Name] = i
 	}
-	e := expander{v: &v, keep: keep, state: make([]visit, len(list))}
+	e := expander{v: &v, keep: keep, state: make([]visit, len(list)), room: maxAllExpanded}
 	for i := range v.list {
 		e.visit(i)
 	}
@@ -85,6 +88,7 @@ type expander struct {
 	keep  bool
 	state []visit
 	path  []int
+	room  int // bytes that values may yet grow to
 }
 
 func (e *expander) visit(i int) {
@@ -117,7 +121,8 @@ func (e *expander) visit(i int) {
 		return
 	}
 	e.state[i] = done
-	if text := e.v.expand(item.Value, e.keep); len(text) <= maxExpanded {
+	if text := e.v.expand(item.Value, e.keep); len(text) <= min(maxExpanded, e.room) {
+		e.room -= len(text)
 		item.Value = text
 	}
 }
