@@ -37,6 +37,25 @@ const (
 // zipLevel is how hard artifacts are compressed.
 const zipLevel = 5
 
+// artifacts is what the job leaves: what it says, and its site, if it makes one.
+// It is nil when that is nothing.
+func (s *jobSpec) artifacts() *artifactsSpec {
+	if s.Pages == nil {
+		return s.Artifacts
+	}
+	a := artifactsSpec{When: ifSuccess}
+	if s.Artifacts != nil {
+		a = *s.Artifacts
+	}
+	if a.ExpireIn == "" {
+		a.ExpireIn = s.Pages.ExpireIn
+	}
+	if !slices.Contains(a.Paths, s.Pages.Publish) && !slices.Contains(a.Paths, s.Pages.Publish+"/") {
+		a.Paths = append(slices.Clip(a.Paths), s.Pages.Publish)
+	}
+	return &a
+}
+
 // nothingToDownload reports whether none of the jobs has left files, so that
 // the workspace is not needed for that.
 func (n *session) nothingToDownload(s *plan.Scope) (bool, error) {
@@ -99,12 +118,15 @@ var errExpired = errors.New("they have expired")
 // upload keeps what the job leaves. It is asked for the archive and for the
 // reports; what was not found is told and harms nobody.
 func (w *work) upload(ctx context.Context) error {
-	spec := w.spec.Artifacts
+	spec := w.spec.artifacts()
 	if w.d.cfg.Depot == nil {
 		w.warn("artifacts are not kept here")
 	} else if (len(spec.Paths) > 0 || spec.Untracked) && ends(spec.When, w.s.Status) {
-		if err := w.archive(ctx); err != nil || w.fx.Fail != "" {
+		if err := w.archive(ctx, spec); err != nil || w.fx.Fail != "" {
 			return err
+		}
+		if w.spec.Pages != nil {
+			w.say("The site in %s is kept with the artifacts, and not published.", w.env.text(w.spec.Pages.Publish))
 		}
 	}
 	reports := maps.Clone(spec.Reports)
@@ -123,8 +145,7 @@ func (w *work) upload(ctx context.Context) error {
 }
 
 // archive keeps the files that later jobs get.
-func (w *work) archive(ctx context.Context) error {
-	spec := w.spec.Artifacts
+func (w *work) archive(ctx context.Context, spec *artifactsSpec) error {
 	w.say("Uploading artifacts...")
 	list, err := w.collect(ctx, selection{paths: spec.Paths, exclude: spec.Exclude, untracked: spec.Untracked})
 	if errors.Is(err, depot.ErrTooMany) {
@@ -139,7 +160,7 @@ func (w *work) archive(ctx context.Context) error {
 		return nil
 	}
 	name := cmp.Or(w.env.text(spec.Name), "artifacts")
-	a, err := w.keep(ctx, archiveName, list)
+	a, err := w.keep(ctx, archiveName, list, spec.ExpireIn)
 	if a == nil || err != nil {
 		return err
 	}
@@ -153,11 +174,11 @@ func (w *work) archive(ctx context.Context) error {
 
 // keep makes an artifact of files. It is nil when the user's files cannot be
 // kept, which fails the step.
-func (w *work) keep(ctx context.Context, name string, list []depot.Found) (*depot.Artifact, error) {
+func (w *work) keep(ctx context.Context, name string, list []depot.Found, expire string) (*depot.Artifact, error) {
 	a := &depot.Artifact{Name: name, Type: depot.ZipType, Run: w.s.RunID, Job: w.spec.ID, Began: w.s.Started, Own: true}
 	// What is no duration means for ever: "never", or a text whose author was
 	// told so.
-	if d, err := parseDuration(w.env.text(w.spec.Artifacts.ExpireIn)); err == nil && d > 0 {
+	if d, err := parseDuration(w.env.text(expire)); err == nil && d > 0 {
 		a.Expires = time.Now().UTC().Add(d)
 	}
 	var err error
@@ -190,7 +211,7 @@ func (w *work) report(ctx context.Context, kind string, patterns []string) error
 	if w.d.cfg.Depot == nil {
 		return nil
 	}
-	a, err := w.keep(ctx, kind, list)
+	a, err := w.keep(ctx, kind, list, w.spec.Artifacts.ExpireIn)
 	if a == nil || err != nil {
 		return err
 	}

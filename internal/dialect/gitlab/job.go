@@ -295,9 +295,9 @@ func (s *jobSpec) steps() []plan.Step {
 	if len(s.Cache) > 0 {
 		use(stepSave, "Save caches", ifAlways)
 	}
-	if s.Artifacts != nil {
-		when := s.Artifacts.When
-		if len(s.Artifacts.Reports) > 0 || s.Artifacts.CoveragePath != "" {
+	if a := s.artifacts(); a != nil {
+		when := a.When
+		if len(a.Reports) > 0 || a.CoveragePath != "" {
 			when = ifAlways // reports are kept however the job ended
 		}
 		use(stepUpload, "Upload artifacts", when)

@@ -245,6 +245,32 @@ func TestArtifactsOfSeveralJobs(t *testing.T) {
 	}
 }
 
+func TestPages(t *testing.T) {
+	t.Parallel()
+	for name, spec := range map[string]*jobSpec{
+		"alone":          {Pages: &pages{Publish: "public"}},
+		"with artifacts": {Pages: &pages{Publish: "public", ExpireIn: "1 day"}, Artifacts: &artifactsSpec{Paths: []string{"f"}, When: ifSuccess}},
+		"said twice":     {Pages: &pages{Publish: "public"}, Artifacts: &artifactsSpec{Paths: []string{"public/"}, When: ifSuccess}},
+	} {
+		st := newStand(t)
+		spec.ID, spec.Script = "pages", []string{"mkdir public; echo hello > public/index.html; echo > f"}
+		p := st.play(spec)
+		if !strings.Contains(p.log, "not published") || strings.Count(p.log, "public") > 5 {
+			t.Errorf("%s: the log is\n%s", name, p.log)
+		}
+		a, err := st.d.cfg.Depot.Own("7", "pages", archiveName)
+		if err != nil || a == nil {
+			t.Fatalf("%s: %v, %v", name, a, err)
+		}
+		if a.Expires.IsZero() != (spec.Pages.ExpireIn == "") {
+			t.Errorf("%s: expires %v", name, a.Expires)
+		}
+		if _, err := st.d.cfg.Depot.ReadFile(t.Context(), a, "public/index.html", st.dir, 100); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestReports(t *testing.T) {
 	t.Parallel()
 	st := newStand(t)
