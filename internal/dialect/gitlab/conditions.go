@@ -90,7 +90,9 @@ func (c *conditions) rule(n *document.Node, vars *variables) (r ruling, holds bo
 	r = ruling{at: n.Source, allow: n.Get("allow_failure"), needs: n.Get("needs"), interruptible: n.Get("interruptible"), autoCancel: n.Get("auto_cancel")}
 	holds = true
 	var because []string
-	if cond := n.Get("if"); !cond.IsNull() {
+	if cond := n.Get("if"); cond != nil && cond.IsNull() && !cond.Missing() {
+		c.fail(cond.Source, "missing", "the if: of this rule is empty", "write an expression, or remove the key")
+	} else if cond != nil {
 		r.at = cond.Source
 		text, _ := cond.Text()
 		yes := c.holds(cond, "if", vars)
@@ -147,6 +149,7 @@ func (c *conditions) changes(n *document.Node) bool {
 	if n.Kind == document.Mapping {
 		c.keys(n, "changes", []string{"paths", "compare_to"})
 		paths = n.Get("paths")
+		c.text(n.Get("compare_to"), "compare_to")
 	}
 	if paths.IsNull() || paths.Kind != document.Sequence {
 		c.fail(n.Source, "type", "changes needs a list of paths", "put each path on a line of its own, after a dash")

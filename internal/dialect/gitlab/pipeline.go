@@ -260,16 +260,16 @@ func (p *pipeline) job(f document.Field) *entry {
 	switch {
 	case !trigger.IsNull() && !script.IsNull():
 		p.fail(trigger.Source, "value", what+" has a script and a trigger, and may have only one of them", "make two jobs of it")
-	case !run.IsNull():
-		p.fail(run.Source, "unsupported", what+" is made of steps (run:), which cannot be run here", "write its commands as script:")
-	case trigger.IsNull() && script.IsNull():
+	case !run.IsNull() && !script.IsNull():
+		p.fail(run.Source, "value", what+" has a script and run:, and may have only one of them", "make one of both")
+	case trigger.IsNull() && script.IsNull() && run.IsNull():
 		if n.Missing() || p.degraded() {
 			p.warn(f.Source, "missing", what+" has no script that is known, and is left out", "an include that could not be had may define it")
 		} else {
 			p.fail(f.Source, "missing", what+" has neither a script nor a trigger", "write script: and its commands, or begin the name with a dot to keep it out of the pipeline")
 		}
 		return nil
-	case trigger.IsNull() && len(p.texts(script, "script")) == 0 && !n.Missing():
+	case trigger.IsNull() && run.IsNull() && len(p.texts(script, "script")) == 0 && !n.Missing():
 		p.fail(script.Source, "missing", "the script of "+what+" is empty", "write its commands, or begin the name with a dot to keep it out of the pipeline")
 	}
 	e.trigger = trigger
@@ -455,7 +455,7 @@ func (p *pipeline) make(c *cell, before []*cell, blocking bool) []plan.Job {
 	}
 	job := plan.Job{
 		ID: prefix + c.id, Name: c.name, Stage: p.stages[e.stage], Source: e.source,
-		If:      plan.Expr{Text: ifWhen + e.when, Source: e.source},
+		If:      condition(e.when, c.name, e.source),
 		Timeout: e.timeout, ContinueOnError: e.allow, Tolerate: e.tolerate, Delay: e.delay, Retry: e.retry,
 	}
 	g := gate{Name: c.name, When: e.when, Allow: e.allow, DAG: e.dag, Stage: e.stage}
@@ -503,6 +503,16 @@ func (p *pipeline) make(c *cell, before []*cell, blocking bool) []plan.Job {
 		job.Deferred = &plan.Deferred{Kind: deferPlace, Source: e.source}
 	}
 	return []plan.Job{job}
+}
+
+// condition is the text of a job's condition, which people see when it does not
+// hold.
+func condition(when, name string, at plan.Source) plan.Expr {
+	text := ifWhen + when
+	if when == "manual" {
+		text += fmt.Sprintf(" (it begins with --play %q)", name)
+	}
+	return plan.Expr{Text: text, Source: at}
 }
 
 // varsOf are the variables of a job as far as they are known before it runs.

@@ -54,7 +54,10 @@ func (r *reporter) keys(n *document.Node, what string, known []string) bool {
 		if slices.Contains(known, f.Key) {
 			continue
 		}
-		hint := "it may have " + strings.Join(known, ", ")
+		hint := "check the spelling"
+		if len(known) <= 12 {
+			hint = "it may have " + strings.Join(known, ", ")
+		}
 		if near := plan.Nearest(f.Key, known); near != "" {
 			hint = "did you mean " + near + "?"
 		}

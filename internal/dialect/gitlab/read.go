@@ -48,9 +48,10 @@ type settings struct {
 
 // fill puts them into the spec.
 func (s *settings) fill(spec *jobSpec) {
-	spec.BeforeScript = s.texts(s.value("before_script"), "before_script")
-	spec.Script = s.texts(s.job.Get("script"), "script")
-	spec.AfterScript = s.texts(s.value("after_script"), "after_script")
+	inputs := s.inputs()
+	spec.BeforeScript = inputs.all(s.texts(s.value("before_script"), "before_script"))
+	spec.Script = inputs.all(s.script())
+	spec.AfterScript = inputs.all(s.texts(s.value("after_script"), "after_script"))
 	if hooks := s.value("hooks"); !hooks.IsNull() && s.keys(hooks, "hooks", []string{"pre_get_sources_script"}) {
 		spec.PreGetSources = s.texts(hooks.Get("pre_get_sources_script"), "pre_get_sources_script")
 	}
@@ -77,6 +78,70 @@ func (s *settings) fill(spec *jobSpec) {
 	spec.Secrets = s.secrets(s.job.Get("secrets"))
 	spec.IDTokens = s.idTokens(s.value("id_tokens"))
 	spec.Pages = s.pages(spec)
+}
+
+// script is script:, or run: as far as it is made of scripts.
+func (s *settings) script() []string {
+	run := s.job.Get("run")
+	if run.IsNull() {
+		return s.texts(s.job.Get("script"), "script")
+	}
+	var lines []string
+	s.flat(run, "run", 0, func(n *document.Node) {
+		if !s.keys(n, "a step", []string{"name", "script", "step", "action", "func", "env", "inputs"}) {
+			return
+		}
+		text := s.text(n.Get("script"), "script")
+		if n.Get("script") == nil {
+			s.warn(n.Source, "unsupported", "steps of GitLab's own and actions in run: are not done here; the job will fail at this one", "write its commands as script:")
+			text = "echo 'this step cannot be done here'; exit 1"
+		}
+		line := "(\n"
+		for _, v := range s.variables(n.Get("env"), "env", false) {
+			line += "export " + v.Name + "=" + quote(v.Value) + "\n"
+		}
+		lines = append(lines, line+text+"\n)")
+	})
+	return lines
+}
+
+// jobInputs are the values of a job's own inputs, which ${{ inputs.NAME }} in
+// its scripts asks for.
+type jobInputs map[string]string
+
+var jobInput = regexp.MustCompile(`\$\{\{\s*(?:job\.)?inputs\.([A-Za-z0-9_-]+)\s*\}\}`)
+
+// inputs reads the defaults of inputs: of the job.
+func (s *settings) inputs() jobInputs {
+	n := s.job.Get("inputs")
+	if n.IsNull() {
+		return nil
+	}
+	if n.Kind != document.Mapping {
+		s.mistyped(n, "inputs", "a mapping")
+		return nil
+	}
+	out := jobInputs{}
+	for _, f := range n.Fields {
+		if !s.keys(f.Value, "an input", []string{"type", "default", "description", "options", "regex"}) {
+			continue
+		}
+		out[f.Key] = document.Plain(f.Value.Get("default"))
+	}
+	return out
+}
+
+// all puts the values into texts.
+func (in jobInputs) all(texts []string) []string {
+	for i, text := range texts {
+		texts[i] = jobInput.ReplaceAllStringFunc(text, func(ref string) string {
+			if value, ok := in[jobInput.FindStringSubmatch(ref)[1]]; ok {
+				return value
+			}
+			return ref
+		})
+	}
+	return texts
 }
 
 func (s *settings) image(n *document.Node, service bool) *imageSpec {
@@ -115,8 +180,11 @@ func (s *settings) image(n *document.Node, service bool) *imageSpec {
 	return out
 }
 
-// maxCaches is how many caches a job may have; GitLab's limit.
-const maxCaches = 4
+// Limits of caches.
+const (
+	maxCaches   = 4  // of a job; GitLab's limit
+	maxKeyFiles = 20 // of a key
+)
 
 func (s *settings) caches(n *document.Node) (out []cacheSpec) {
 	if n.IsNull() {
@@ -146,9 +214,8 @@ func (s *settings) caches(n *document.Node) (out []cacheSpec) {
 				files, c.Commits = key.Get("files_commits"), true
 			}
 			c.KeyFiles = s.list(files, "files")
-			const most = 2
-			if len(c.KeyFiles) == 0 || len(c.KeyFiles) > most {
-				s.fail(key.Source, "value", "a cache key needs one or two files", "")
+			if len(c.KeyFiles) == 0 || len(c.KeyFiles) > maxKeyFiles {
+				s.fail(key.Source, "value", fmt.Sprintf("a cache key needs from 1 to %d files", maxKeyFiles), "")
 			}
 		default:
 			c.Key = s.text(key, "key")

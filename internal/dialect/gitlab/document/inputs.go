@@ -299,7 +299,14 @@ func (in *Input) check(v *Node, options []*Node) *plan.Problem {
 	return nil
 }
 
-// asText is a value of any shape as text: scalars as they are, the rest as JSON.
+// Plain is a value of any shape as text: scalars as they are, the rest as JSON.
+func Plain(n *Node) string {
+	if n == nil {
+		return ""
+	}
+	return asText(n)
+}
+
 func asText(n *Node) string {
 	if n.Kind == Scalar {
 		text, _ := n.Text()
