@@ -63,9 +63,6 @@ func (n *session) nothingToDownload(s *plan.Scope) (bool, error) {
 		return true, nil
 	}
 	for _, d := range n.spec.Downloads {
-		if !d.Files {
-			continue
-		}
 		if a, err := n.d.cfg.Depot.Own(s.RunID, d.Job, archiveName); a != nil || err != nil {
 			return false, err
 		}
@@ -80,9 +77,6 @@ func (w *work) download(ctx context.Context) error {
 		return nil
 	}
 	for _, d := range w.spec.Downloads {
-		if !d.Files {
-			continue
-		}
 		a, err := w.d.cfg.Depot.Own(w.s.RunID, d.Job, archiveName)
 		if err != nil {
 			return err

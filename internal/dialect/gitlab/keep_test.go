@@ -109,7 +109,7 @@ func TestPaper(t *testing.T) {
 	st := newStand(t)
 	spec := &jobSpec{
 		Cache:     []cacheSpec{{Key: "k", Paths: []string{"deps"}}},
-		Downloads: []download{{Job: "build", Name: "build", Files: true}}, Script: []string{"mkdir -p deps; echo > deps/x"},
+		Downloads: []download{{Job: "build", Name: "build"}}, Script: []string{"mkdir -p deps; echo > deps/x"},
 	}
 	aloof := func(spec *jobSpec) map[string]bool {
 		s := st.scope(spec)
@@ -184,7 +184,11 @@ func TestArtifacts(t *testing.T) {
 			if !strings.Contains(made.log, tt.log) {
 				t.Errorf("the log is\n%s", made.log)
 			}
-			p := st.play(&jobSpec{ID: "test", Downloads: []download{{Job: "build", Name: "build", Files: tt.files, Required: true}}, Script: []string{"find . ! -type d | sort"}})
+			var downloads []download
+			if tt.files {
+				downloads = []download{{Job: "build", Name: "build", Required: true}}
+			}
+			p := st.play(&jobSpec{ID: "test", Downloads: downloads, Script: []string{"find . ! -type d | sort"}})
 			if p.verdict != plan.Success {
 				t.Fatal(p.log)
 			}
@@ -220,7 +224,7 @@ func TestArtifactsOfSeveralJobs(t *testing.T) {
 	}
 	downloads := func(names ...string) (list []download) {
 		for _, name := range names {
-			list = append(list, download{Job: name, Name: name, Files: true})
+			list = append(list, download{Job: name, Name: name})
 		}
 		return list
 	}
@@ -405,7 +409,7 @@ func TestWithoutADepot(t *testing.T) {
 	t.Parallel()
 	st := newStand(t)
 	st.d = New(Config{})
-	p := st.play(&jobSpec{Cache: []cacheSpec{{Key: "k", Paths: []string{"f"}}}, Downloads: []download{{Job: "x", Files: true}},
+	p := st.play(&jobSpec{Cache: []cacheSpec{{Key: "k", Paths: []string{"f"}}}, Downloads: []download{{Job: "x"}},
 		Artifacts: &artifactsSpec{Paths: []string{"f"}, When: ifSuccess, Reports: map[string][]string{"dotenv": {"f"}}}, Script: []string{"echo A=1 > f"}})
 	if p.verdict != plan.Success || strings.Count(p.log, "not kept here") != 3 || p.steps[stepUpload].Outputs["A"] != "1" {
 		t.Errorf("%s\n%s", p.verdict, p.log)
@@ -425,7 +429,7 @@ func TestCancelledDownload(t *testing.T) {
 	t.Parallel()
 	st := newStand(t)
 	st.play(&jobSpec{ID: "build", Artifacts: &artifactsSpec{Paths: []string{"f"}, When: ifSuccess}, Script: []string{"echo > f"}})
-	spec := &jobSpec{ID: "test", Downloads: []download{{Job: "build", Files: true}}, Script: []string{":"}}
+	spec := &jobSpec{ID: "test", Downloads: []download{{Job: "build"}}, Script: []string{":"}}
 	s := st.scope(spec)
 	session, err := st.d.Open(t.Context(), s)
 	if err != nil {
