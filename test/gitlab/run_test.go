@@ -348,6 +348,26 @@ job:
 	}
 }
 
+func TestSubmodules(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, map[string]string{file: `
+job:
+  variables: {GIT_SUBMODULE_STRATEGY: normal}
+  script: [cat lib/f]
+`})
+	lib := newPlace(t, map[string]string{"f": "from the library\n"})
+	p.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", lib.dir, "lib")
+	p.git("commit", "-q", "-m", "a submodule")
+	if e := p.run(); !strings.Contains(e.log("job"), "from the library\n") {
+		t.Errorf("with a submodule that is there: %s\n%s", e.results(), e.log("job"))
+	}
+	p.git("submodule", "--quiet", "deinit", "-f", "lib")
+	e := p.run()
+	if j := e.Jobs["job"]; j.Verdict == plan.Success || !strings.Contains(j.Why, "Fill submodules") {
+		t.Errorf("a submodule that may not be fetched (its address is a file): %s %s\n%s", j.Verdict, j.Why, e.log("job"))
+	}
+}
+
 func TestGenericCases(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -1,10 +1,8 @@
 package gitlab
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +10,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -27,12 +24,6 @@ import (
 // The depot has them under names that are the job's own: "archive", and the
 // kind of the report.
 const archiveName = "archive"
-
-// Limits of dotenv reports.
-const (
-	maxDotenv     = 64 << 10 // bytes of all of a job's
-	maxDotenvVars = 1000
-)
 
 // zipLevel is how hard artifacts are compressed.
 const zipLevel = 5
@@ -187,98 +178,6 @@ func (w *work) keep(ctx context.Context, name string, list []depot.Found, expire
 	return a, w.d.cfg.Depot.AddArtifact(a, true)
 }
 
-// report keeps a report, and takes from it what counts here.
-func (w *work) report(ctx context.Context, kind string, patterns []string) error {
-	list, err := w.collect(ctx, selection{paths: patterns})
-	if err != nil {
-		return err
-	}
-	list = slices.DeleteFunc(list, func(f depot.Found) bool { return !f.Info.Mode().IsRegular() })
-	if len(list) == 0 {
-		return nil
-	}
-	if kind == "dotenv" {
-		if err := w.dotenv(list); err != nil || w.fx.Fail != "" {
-			return err
-		}
-	}
-	if w.d.cfg.Depot == nil {
-		return nil
-	}
-	a, err := w.keep(ctx, kind, list, w.spec.Artifacts.ExpireIn)
-	if a == nil || err != nil {
-		return err
-	}
-	w.fx.Artifacts = append(w.fx.Artifacts, plan.Artifact{Name: kind, Digest: string(a.Digest), Size: a.Size})
-	w.say("The report %s is kept: %d files", kind, len(list))
-	return nil
-}
-
-// dotenv makes outputs of the variables of dotenv reports.
-func (w *work) dotenv(list []depot.Found) error {
-	root, err := os.OpenRoot(w.s.Dirs.Workspace)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	left := maxDotenv
-	vars := map[string]string{}
-	for _, f := range list {
-		name, err := filepath.Rel(w.s.Dirs.Workspace, f.Path)
-		if err != nil {
-			return err
-		}
-		body, err := root.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		if left -= len(body); left < 0 {
-			w.fail("the dotenv report is longer than %d bytes", maxDotenv)
-			return nil
-		}
-		if line, err := parseDotenv(body, vars); err != nil {
-			w.fail("%s:%d: %v", name, line, err)
-			return nil
-		}
-		if len(vars) > maxDotenvVars {
-			w.fail("the dotenv report has more than %d variables", maxDotenvVars)
-			return nil
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		w.fx.Outputs = append(w.fx.Outputs, plan.Setting{Name: name, Value: vars[name]})
-	}
-	return nil
-}
-
-var dotenvName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
-
-// parseDotenv reads the lines NAME=VALUE of a report into vars. As on GitLab
-// there are no quotes and no comments; unlike there an empty line harms
-// nobody. With an error comes the number of the line.
-func parseDotenv(body []byte, vars map[string]string) (line int, err error) {
-	body = bytes.TrimPrefix(body, []byte("\ufeff"))
-	for text := range strings.SplitSeq(strings.ToValidUTF8(string(body), "\ufffd"), "\n") {
-		line++
-		text = strings.TrimSuffix(text, "\r")
-		if strings.TrimSpace(text) == "" {
-			continue
-		}
-		name, value, ok := strings.Cut(text, "=")
-		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
-		switch {
-		case strings.HasPrefix(name, "#"):
-			return line, fmt.Errorf("a dotenv report may hold no comments, and %.60q is one: GitLab refuses the whole report", text)
-		case !ok:
-			return line, fmt.Errorf("%.60q is not NAME=VALUE", text)
-		case !dotenvName.MatchString(name):
-			return line, fmt.Errorf("%.60q cannot be the name of a variable: it may hold letters, digits and underscores", name)
-		}
-		vars[name] = value
-	}
-	return 0, nil
-}
-
 // release tells of a release that GitLab would make. Here the forge's own
 // people make them.
 func (w *work) release() {
@@ -359,15 +258,4 @@ func (d *Dialect) artifactFile(ctx context.Context, s *plan.Scope, job, name str
 		return nil, lost(true, fmt.Sprintf("the artifacts of job %s are lost: %v", job, err), "run the job again")
 	}
 	return body, err
-}
-
-// dotenvOutputs is what Dialect.Eval answers for outputDotenv: the variables
-// that the job has left in dotenv reports, as a JSON object; "" for none.
-func dotenvOutputs(s *plan.Scope) (string, error) {
-	outputs := s.Steps[stepUpload].Outputs
-	if len(outputs) == 0 {
-		return "", nil
-	}
-	text, err := json.Marshal(outputs)
-	return string(text), err
 }

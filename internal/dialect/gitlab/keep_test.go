@@ -307,6 +307,46 @@ func TestReports(t *testing.T) {
 	}
 }
 
+func TestFindings(t *testing.T) {
+	t.Parallel()
+	many := "[" + strings.Repeat(`{"description":"x"},`, maxFindings+3) + `{"description":"last"}]`
+	for _, tt := range []struct {
+		kind, body string
+		want       []plan.Annotation
+		log        string
+	}{
+		{"codequality", `[{"description":"unused\nvariable","check_name":"unused","severity":"minor","location":{"path":"a.js","lines":{"begin":4}}},
+			{"description":"b","severity":"blocker","location":{"path":"b.js","positions":{"begin":{"line":2,"column":3}}}}]`, []plan.Annotation{
+			{Level: plan.Notice, Title: "unused", Message: "unused variable", File: "a.js", Line: 4}, {Level: plan.ErrorLevel, Message: "b", File: "b.js", Line: 2, Col: 3}}, ""},
+		{"sast", `{"version":"15","vulnerabilities":[{"name":"SQL injection","severity":"High","location":{"file":"q.go","start_line":7,"end_line":8}},{"message":"m","severity":"?"}]}`, []plan.Annotation{
+			{Level: plan.ErrorLevel, Title: "High", Message: "SQL injection", File: "q.go", Line: 7, EndLine: 8}, {Level: plan.WarningLevel, Title: "?", Message: "m"}}, ""},
+		{"annotations", `{"b":[{"external_link":{"label":"site","url":"https://x"}},{"other":{}}],"a":[]}`, []plan.Annotation{{Level: plan.Notice, Title: "b", Message: "site: https://x"}}, ""},
+		{"codequality", `{"not":"a list"}`, nil, "r.json cannot be read"},
+		{"sast", ``, nil, "r.json cannot be read"},
+		{"codequality", many, nil, "4 findings more are in the report"},
+		{"metrics", `anything`, nil, "The report metrics is kept"},
+	} {
+		st := newStand(t)
+		st.tree["r.json"] = tt.body
+		p := st.play(&jobSpec{ID: "test", Artifacts: &artifactsSpec{When: ifSuccess, Reports: map[string][]string{tt.kind: {"r.json"}}}, Script: []string{":"}})
+		if p.verdict != plan.Success || tt.want != nil && !slices.Equal(p.said.Notes, tt.want) || !strings.Contains(p.log, tt.log) {
+			t.Errorf("%s %.40s: %s, notes %+v\n%s", tt.kind, tt.body, p.verdict, p.said.Notes, p.log)
+		}
+	}
+}
+
+func FuzzFindings(f *testing.F) {
+	f.Add([]byte(`[{"description":"x","location":{"lines":{"begin":1}}}]`))
+	f.Add([]byte(`{"vulnerabilities":[{"severity":"High"}],"a":[{"external_link":{}}]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, read := range []func([]byte) ([]plan.Annotation, error){readCodeQuality, readSecurity, readAnnotations} {
+			if notes, err := read(body); err != nil && notes != nil {
+				t.Error(notes, err)
+			}
+		}
+	})
+}
+
 // TestReportsAreAlwaysKept: when: is for the archive.
 func TestReportsAreAlwaysKept(t *testing.T) {
 	t.Parallel()

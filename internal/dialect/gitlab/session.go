@@ -62,8 +62,7 @@ func (n *session) environment(s *plan.Scope) (*environment, error) {
 	return n.env, nil
 }
 
-// stepNotice is the step that tells of what is different here. It comes first,
-// when there is anything to tell.
+// stepNotice is the step that tells of what is different here, if anything is.
 const stepNotice = "notice"
 
 // Setup implements [dialect.Session].
@@ -81,14 +80,7 @@ func (n *session) Setup(_ context.Context, s *plan.Scope) (dialect.Setup, error)
 	if err != nil {
 		return dialect.Setup{}, err
 	}
-	out := dialect.Setup{Files: env.files, Masks: env.masks}
-	if len(n.notices(s)) > 0 {
-		out.Before = []plan.Step{{
-			Key: stepNotice, Name: "What is different here", Source: n.spec.Source, Phase: plan.Pre,
-			If: plan.Expr{Text: ifSuccess, Source: n.spec.Source}, Use: &plan.Use{Ref: stepNotice, Source: n.spec.Source},
-		}}
-	}
-	return out, nil
+	return dialect.Setup{Before: n.before(s, env), Files: env.files, Masks: env.masks}, nil
 }
 
 // notices are the ways in which this job is not what it is on GitLab.
@@ -151,6 +143,8 @@ func (n *session) Do(ctx context.Context, b *plan.Builtin, s *plan.Scope, log io
 			w.warn("%s", note.Message)
 			w.fx.Notes[len(w.fx.Notes)-1] = note
 		}
+	case stepSources:
+		err = w.submodules(ctx)
 	case stepRestore:
 		err = w.restoreCaches(ctx)
 	case stepDownload:
