@@ -260,6 +260,7 @@ func (p *pipeline) job(f document.Field) *entry {
 	switch {
 	case !trigger.IsNull() && !script.IsNull():
 		p.fail(trigger.Source, "value", what+" has a script and a trigger, and may have only one of them", "make two jobs of it")
+		return nil
 	case !run.IsNull() && !script.IsNull():
 		p.fail(run.Source, "value", what+" has a script and run:, and may have only one of them", "make one of both")
 	case trigger.IsNull() && script.IsNull() && run.IsNull():

@@ -59,6 +59,7 @@ func (p *pipeline) readTrigger(n *document.Node) trigger {
 	t.include, t.inputs = n.Get("include"), n.Get("inputs")
 	if (t.project == "") == t.include.IsNull() {
 		p.fail(n.Source, "value", "trigger needs either a project or an include", "write include: and the file of the child pipeline")
+		t.project, t.include = "", nil
 		return t
 	}
 	for _, item := range entriesOf(t.include) {
@@ -139,6 +140,9 @@ func (p *pipeline) triggerJobs(job plan.Job, c *cell, spec *jobSpec) []plan.Job 
 // child makes a child pipeline of files of the tree.
 func (c *compiler) child(job *plan.Job, t trigger, passed []variable, report *reporter) *plan.Deferred {
 	bad := &plan.Deferred{Kind: deferChild, Source: t.source}
+	if t.include.IsNull() {
+		return bad // which has been reported
+	}
 	if c.generation >= maxGenerations {
 		report.fail(t.source, "limit", fmt.Sprintf("more than %d pipelines trigger one another in a row", maxGenerations), "trigger the inner one directly")
 		return bad
