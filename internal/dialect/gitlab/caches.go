@@ -52,6 +52,11 @@ func (n *session) cacheKey(s *plan.Scope, env *environment, c *cacheSpec) (strin
 	if s.Paper {
 		return "", dialect.ErrPaper
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if key, ok := n.keys[c]; ok {
+		return key, nil
+	}
 	key, err := filesKey(s.Dirs.Workspace, c.KeyFiles)
 	if err != nil {
 		return "", err
@@ -59,6 +64,10 @@ func (n *session) cacheKey(s *plan.Scope, env *environment, c *cacheSpec) (strin
 	if prefix := env.text(c.Prefix); prefix != "" {
 		key = prefix + "-" + key
 	}
+	if n.keys == nil {
+		n.keys = map[*cacheSpec]string{}
+	}
+	n.keys[c] = key
 	return key, nil
 }
 
@@ -176,6 +185,9 @@ func (w *work) restoreCaches(ctx context.Context) error {
 		c := &w.spec.Cache[i]
 		if pull, _ := policyOf(w.env, c); !pull {
 			w.say("Not downloading cache %d due to policy", i+1)
+			if _, err := w.cacheKey(w.s, w.env, c); err != nil && !errors.Is(err, dialect.ErrPaper) {
+				return err
+			}
 			continue
 		}
 		key, entry, err := w.wanted(ctx, w.s, w.env, c)

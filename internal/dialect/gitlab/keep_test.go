@@ -86,6 +86,19 @@ func TestCaches(t *testing.T) {
 	}
 }
 
+// TestKeyIsMadeBeforeTheScript: a script may change the very files.
+func TestKeyIsMadeBeforeTheScript(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []string{"pull-push", "push"} {
+		st := newStand(t)
+		st.tree["lock"] = "1"
+		p := st.play(&jobSpec{Cache: []cacheSpec{{KeyFiles: []string{"lock"}, Paths: []string{"deps"}, Policy: policy}}, Script: []string{"echo 2 > lock; echo x > deps"}})
+		if next := st.play(&jobSpec{Cache: []cacheSpec{{KeyFiles: []string{"lock"}, Policy: "pull"}}, Script: []string{":"}}); next.file(t, "deps") != "x\n" {
+			t.Errorf("%s: not found again\n%s%s", policy, p.log, next.log)
+		}
+	}
+}
+
 func TestCachesAreReplaced(t *testing.T) {
 	t.Parallel()
 	st := newStand(t)

@@ -33,6 +33,9 @@ type session struct {
 	mu  sync.Mutex
 	env *environment // as it was last made, for the directories in at
 	at  plan.Dirs
+	// keys are those of the caches whose keys are made of files, as the files
+	// were when they were first looked at: before the script.
+	keys map[*cacheSpec]string
 }
 
 // Open implements [dialect.Dialect].
