@@ -47,6 +47,35 @@ func (s *jobSpec) artifacts() *artifactsSpec {
 	return &a
 }
 
+// forget takes away what an earlier attempt at the job has left: that attempt
+// counts no more.
+func (n *session) forget(s *plan.Scope) error {
+	a := n.spec.artifacts()
+	if a == nil || n.d.cfg.Depot == nil {
+		return nil
+	}
+	for _, name := range append(slices.Collect(maps.Keys(a.reports())), archiveName) {
+		old, err := n.d.cfg.Depot.Own(s.RunID, n.spec.ID, name)
+		if err == nil && old != nil {
+			err = n.d.cfg.Depot.RemoveArtifact(old)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reports are the paths by the kind of report, coverage reports among them.
+func (a *artifactsSpec) reports() map[string][]string {
+	if a.CoveragePath == "" {
+		return a.Reports
+	}
+	all := map[string][]string{cmp.Or(a.CoverageFormat, "cobertura"): {a.CoveragePath}}
+	maps.Copy(all, a.Reports)
+	return all
+}
+
 // nothingToDownload reports whether none of the jobs has left files, so that
 // the workspace is not needed for that.
 func (n *session) nothingToDownload(s *plan.Scope) (bool, error) {
@@ -114,13 +143,7 @@ func (w *work) upload(ctx context.Context) error {
 			w.say("The site in %s is kept with the artifacts, and not published.", w.env.text(w.spec.Pages.Publish))
 		}
 	}
-	reports := maps.Clone(spec.Reports)
-	if spec.CoveragePath != "" {
-		if reports == nil {
-			reports = map[string][]string{}
-		}
-		reports[cmp.Or(spec.CoverageFormat, "cobertura")] = []string{spec.CoveragePath}
-	}
+	reports := spec.reports()
 	for _, kind := range slices.Sorted(maps.Keys(reports)) {
 		if err := w.report(ctx, kind, reports[kind]); err != nil || w.fx.Fail != "" {
 			return err
@@ -141,7 +164,7 @@ func (w *work) archive(ctx context.Context, spec *artifactsSpec) error {
 		return err
 	}
 	if len(list) == 0 {
-		fmt.Fprintln(w.log, "ERROR: No files to upload")
+		w.warn("there are no files to upload: nothing matches %s", strings.Join(spec.Paths, ", "))
 		return nil
 	}
 	name := cmp.Or(w.env.text(spec.Name), "artifacts")

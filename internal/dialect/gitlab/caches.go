@@ -300,7 +300,7 @@ func (w *work) collect(ctx context.Context, want selection) ([]depot.Found, erro
 			return nil, err
 		}
 		if found = ours(dir, found); len(found) == 0 {
-			w.warn("%s: no matching files. Ensure that the path is relative to the working directory (%s)", p, dir)
+			w.say("WARNING: %s: no matching files. Ensure that the path is relative to the working directory (%s)", p, dir)
 		} else {
 			w.say("%s: found %d matching files and directories", p, len(found))
 		}

@@ -298,13 +298,16 @@ func dotenvOf(s *plan.Scope, spec *jobSpec) ([]variable, error) {
 }
 
 // secretsOf are those of secrets: that the run was given, by the name of the
-// variable they are to be in.
+// variable they are to be in, and in place of id_tokens: nothing.
 func secretsOf(s *plan.Scope, spec *jobSpec) []variable {
 	var list []variable
 	for _, name := range slices.Sorted(maps.Keys(spec.Secrets)) {
 		if value, ok := s.Secrets[name]; ok {
 			list = append(list, variable{Name: name, Value: value, Raw: true, File: spec.Secrets[name].File})
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(spec.IDTokens)) {
+		list = append(list, variable{Name: name, Raw: true}) // nobody here signs one
 	}
 	return list
 }

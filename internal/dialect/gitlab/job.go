@@ -295,7 +295,7 @@ func (s *jobSpec) steps() []plan.Step {
 	}
 	if a := s.artifacts(); a != nil {
 		when := a.When
-		if len(a.Reports) > 0 || a.CoveragePath != "" {
+		if len(a.reports()) > 0 {
 			when = ifAlways // reports are kept however the job ended
 		}
 		use(stepUpload, "Upload artifacts", when)

@@ -176,7 +176,7 @@ func TestArtifacts(t *testing.T) {
 		{name: "without some", spec: artifactsSpec{Paths: []string{"out"}, Exclude: []string{"out/**/*.o", "out/link"}}, files: true, want: "out/a out/sub/c"},
 		{name: "a directory that is excluded holds what it holds", spec: artifactsSpec{Paths: []string{"out"}, Exclude: []string{"out/sub"}}, files: true, want: "out/a out/link out/sub/b.o out/sub/c"},
 		{name: "not wanted", spec: artifactsSpec{Paths: []string{"out"}}},
-		{name: "nothing", spec: artifactsSpec{Paths: []string{"nope"}}, files: true, log: "ERROR: No files to upload"},
+		{name: "nothing", spec: artifactsSpec{Paths: []string{"nope"}}, files: true, log: "WARNING: there are no files to upload"},
 		{name: "outside", spec: artifactsSpec{Paths: []string{"../..", "/etc/passwd"}}, files: true, log: "lies outside of the project's directory"},
 		{name: "of a failed job", spec: artifactsSpec{Paths: []string{"x.txt"}, When: "on_failure"}, fails: true, files: true, want: "x.txt"},
 		{name: "not of a failed job", spec: artifactsSpec{Paths: []string{"x.txt"}}, fails: true, files: true},
@@ -218,6 +218,22 @@ func TestArtifacts(t *testing.T) {
 				t.Errorf("mode %v", info.Mode())
 			}
 		})
+	}
+}
+
+// TestSecondAttempt: what the first attempt left counts no more.
+func TestSecondAttempt(t *testing.T) {
+	t.Parallel()
+	st := newStand(t)
+	spec := jobSpec{ID: "build", Artifacts: &artifactsSpec{Paths: []string{"f"}, When: ifFailure, Reports: map[string][]string{"junit": {"r.xml"}}}}
+	first, second := spec, spec
+	first.Script, second.Script = []string{"echo > f; echo > r.xml; false"}, []string{":"}
+	if p := st.play(&first); len(p.said.Artifacts) != 2 {
+		t.Fatalf("the first attempt left %+v", p.said.Artifacts)
+	}
+	st.play(&second)
+	if all, err := st.d.cfg.Depot.Artifacts(t.Context(), "7"); err != nil || len(all) > 0 {
+		t.Errorf("after the second there are %+v, %v", all, err)
 	}
 }
 

@@ -113,6 +113,11 @@ func (n *session) Resolve(ctx context.Context, step *plan.Step, s *plan.Scope) (
 	act := &plan.Act{Name: step.Name}
 	switch {
 	case step.Run != nil:
+		if step.ID == stepScript && !s.Paper {
+			if err := n.forget(s); err != nil {
+				return nil, err
+			}
+		}
 		return act, n.script(act, step, s, env)
 	case step.Use == nil:
 		return nil, fmt.Errorf("gitlab: step %s has nothing to do", step.Key)
