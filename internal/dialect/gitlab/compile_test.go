@@ -396,7 +396,7 @@ func TestProblems(t *testing.T) {
 		"j: {script: x, allow_failure: maybe}\n":                                                       "1:31: allow_failure must be true or false, and is a string",
 		"default: {script: x}\nj: {script: x}\n":                                                       "1:11: default has no key script",
 		"workflow: {rule: []}\nj: {script: x}\n":                                                       "1:12: workflow has no key rule",
-		"j: {trigger: {include: c.yml, project: a}}\n":                                                 "1:14: trigger needs either a project or an include",
+		"j: {trigger: {include: c.yml, project: a/b}}\n":                                               "1:14: trigger needs either a project or an include",
 		"j: {trigger: group/other}\n":                                                                  "1:14: warning: j starts a pipeline of project group/other, which is not done here: the job ends in error when its turn comes",
 		"j: {trigger: {include: c.yml}}\n":                                                             "1:24: the included file c.yml cannot be read: there is no such file",
 		"j: {script: x, needs: [{project: a/b, job: k, ref: main}]}\n":                                 "1:24: warning: the artifacts of k in project a/b cannot be fetched here; the job runs without them",

@@ -332,18 +332,14 @@ var refPattern = regexp.MustCompile(`^/(.*)/([ismU]*)$`)
 // ref reports whether the pipeline is what a word or a pattern names.
 func (c *conditions) ref(pattern string) bool {
 	name, project, scoped := strings.Cut(pattern, "@")
-	if scoped && !strings.HasPrefix(pattern, "/") && project != c.change.Repository {
-		return false
-	}
-	if scoped && strings.HasPrefix(pattern, "/") {
-		if i := strings.LastIndex(pattern, "/@"); i >= 0 {
-			if pattern[i+2:] != c.change.Repository {
-				return false
-			}
-			name = pattern[:i+1]
-		} else {
-			name = pattern
+	if strings.HasPrefix(pattern, "/") {
+		name, scoped = pattern, false
+		if i := strings.LastIndex(pattern, "/@"); i > 0 {
+			name, project, scoped = pattern[:i+1], pattern[i+2:], true
 		}
+	}
+	if scoped && project != c.change.Repository {
+		return false
 	}
 	from := source(c.change.Event)
 	merge := from == "merge_request_event"

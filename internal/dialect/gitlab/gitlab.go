@@ -238,9 +238,6 @@ func (c *compiler) compile(body []byte) (plan.Pipeline, []plan.Problem) {
 		out.Start = c.start(p, r, out.Jobs)
 		out.Start.Files = c.hang || p.hang
 	}
-	if c.generation == 0 && !r.in {
-		out.Jobs = slices.Clip(out.Jobs)
-	}
 	problems = slices.Concat(problems, p.problems)
 	slices.SortStableFunc(problems, func(a, b plan.Problem) int { return document.Compare(a.Source, b.Source) })
 	return out, slices.Compact(problems)

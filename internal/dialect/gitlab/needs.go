@@ -59,11 +59,12 @@ func (p *pipeline) readNeeds(e *entry, n *document.Node) {
 		w.optional, _ = p.boolean(item.Get("optional"), "optional")
 		w.outside = w.pipeline != "" || item.Get("project") != nil
 		switch {
-		case item.Get("project") != nil:
+		case item.Get("project") != nil && w.job != "":
 			p.warn(item.Source, "unsupported", fmt.Sprintf("the artifacts of %s in project %s cannot be fetched here; the job runs without them",
 				document.Clip(w.job), document.Clip(p.text(item.Get("project"), "project"))), "")
-		case w.pipeline != "" && w.job == "" && e.trigger == nil:
-			p.warn(item.Source, "unsupported", "the status of another pipeline cannot be mirrored here", "")
+		case w.outside && w.job == "" && e.trigger == nil:
+			p.fail(item.Source, "missing", "an entry of needs that names another pipeline names no job of it", "write job: and its name")
+			return
 		case w.job == "" && w.pipeline == "":
 			p.fail(item.Source, "missing", "an entry of needs names no job", "write job: and its name")
 			return

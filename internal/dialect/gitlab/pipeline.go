@@ -174,9 +174,11 @@ func (p *pipeline) readStages() {
 		n = p.root.Get("types")
 	}
 	p.stages = []string{"build", "test", "deploy"}
-	if !n.IsNull() {
+	if !n.IsNull() && n.Kind != document.Sequence {
+		p.mistyped(n, "stages", "a list")
+	} else if !n.IsNull() {
 		p.stages = nil
-		for _, s := range p.list(n, "stages") {
+		for _, s := range p.commands(n, "stages") {
 			if s == "" {
 				p.fail(n.Source, "value", "a stage needs a name", "")
 			} else if !slices.Contains(p.stages, s) && s != stagePre && s != stagePost {

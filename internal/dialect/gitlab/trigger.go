@@ -43,12 +43,16 @@ func (p *pipeline) readTrigger(n *document.Node) trigger {
 	t := trigger{yaml: true, source: n.Source}
 	if n.Kind == document.Scalar {
 		t.project = p.text(n, "trigger")
+		p.projectPath(t.project, n.Source)
 		return t
 	}
 	if !p.keys(n, "trigger", []string{"project", "branch", "include", "strategy", "forward", "inputs"}) {
 		return t
 	}
 	t.project = p.text(n.Get("project"), "project")
+	if at := n.Get("project"); at != nil {
+		p.projectPath(t.project, at.Source)
+	}
 	t.depend = p.choice(n.Get("strategy"), "strategy", "depend", "mirror") != ""
 	if f := n.Get("forward"); !f.IsNull() && p.keys(f, "forward", []string{"yaml_variables", "pipeline_variables"}) {
 		if yes, given := p.boolean(f.Get("yaml_variables"), "yaml_variables"); given {
@@ -72,6 +76,13 @@ func (p *pipeline) readTrigger(n *document.Node) trigger {
 		}
 	}
 	return t
+}
+
+// projectPath reports what is no path of a project: group/name, or a variable.
+func (p *pipeline) projectPath(text string, at plan.Source) {
+	if !document.IsProject(text) {
+		p.fail(at, "value", fmt.Sprintf("%q is no path of a project", document.Clip(text)), "write group/name, with all its groups")
+	}
 }
 
 // entriesOf are the entries of an include.

@@ -253,6 +253,9 @@ func (l *loading) entry(o Origin, n *Node, depth int) []*Node {
 		l.report(problemAt(n.Source, "include", "an include needs exactly one of local, project, remote, template and component", "split it into entries of their own"))
 		return nil
 	}
+	if c := n.Get("cache"); c != nil && n.Get("remote") == nil {
+		l.report(problemAt(c.Source, "key", "cache is for include:remote only", "remove it"))
+	}
 	switch {
 	case n.Get("local") != nil:
 		return l.local(o, n.Get("local"), given, depth)
@@ -411,9 +414,20 @@ func includeGlob(pattern string) (*regexp.Regexp, error) {
 
 const mirrorHint = "give a clone of it as a mirror (gitlab: mirrors: in fairlead.yaml), or keep it with the tree: fairlead include lock"
 
+// IsProject reports whether a text can be the path of a project: group/name, or
+// something with a variable in it.
+func IsProject(text string) bool {
+	i := strings.IndexByte(text, '/')
+	return strings.Contains(text, "$") || i > 0 && i < len(text)-1 && !strings.HasSuffix(text, "/") && !strings.ContainsAny(text, " \t\n#")
+}
+
 func (l *loading) project(n, given *Node, depth int) (trees []*Node) {
 	name, ok := l.text(n.Get("project"), "project")
 	if !ok {
+		return nil
+	}
+	if !IsProject(name) {
+		l.report(problemAt(n.Get("project").Source, "include", fmt.Sprintf("%s is no path of a project", Clip(name)), "write group/name, with all its groups"))
 		return nil
 	}
 	ref := ""

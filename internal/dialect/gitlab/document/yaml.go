@@ -258,6 +258,8 @@ func Parse(file string, src []byte) (header, body *Node, problems []plan.Problem
 		body = newMapping(nil, plan.Source{File: file, Line: 1, Col: 1})
 	case len(docs) > 1 && docs[0].Get("spec") != nil:
 		header, body = docs[0], docs[1]
+	case docs[0].Get("spec") != nil && len(docs[0].Fields) == 1:
+		header, body = docs[0], newMapping(nil, docs[0].Source)
 	default:
 		body = docs[0]
 	}
