@@ -89,6 +89,12 @@ summary:
       artifacts: false
   script:
     - if [ -e bin ]; then exit 1; fi
+    - echo "version ${VERSION-unknown}"
+
+notes:
+  stage: report
+  dependencies: [build]
+  script:
     - echo "version $VERSION of $NOTES"
 
 deploy:
@@ -109,13 +115,14 @@ func TestProject(t *testing.T) {
 	given := func(o *launch.Order) { o.Vars = map[string]string{"MARKS": marks} }
 	e := p.run(given)
 	sha := e.Planned.Change.SHA[:8]
-	p.want(e, plan.Success, "build=success deploy=skipped flaky=success lint=failure summary=success unit: [api]=success unit: [ui]=success")
+	p.want(e, plan.Success, "build=success deploy=skipped flaky=success lint=failure notes=success summary=success unit: [api]=success unit: [ui]=success")
 	for job, lines := range map[string][]string{
 		"build":       {"deps made"},
 		"unit: [api]": {"built " + sha, "api at 1.2, hello from app"},
 		"unit: [ui]":  {"ui at 1.2, hello from app"},
 		"lint":        {"afterwards, failed"},
-		"summary":     {"version 1.2 of The first commit"},
+		"summary":     {"version unknown"},
+		"notes":       {"version 1.2 of The first commit"},
 	} {
 		for _, line := range lines {
 			if !strings.Contains(e.log(job), "\n"+line+"\n") {
@@ -144,7 +151,7 @@ func TestProject(t *testing.T) {
 
 	// A person lets the deployment go on, with what the others have left.
 	again := p.run(given, func(o *launch.Order) { o.Play = []string{"deploy"} })
-	p.want(again, plan.Success, "build=success deploy=success flaky=success lint=failure summary=success unit: [api]=success unit: [ui]=success")
+	p.want(again, plan.Success, "build=success deploy=success flaky=success lint=failure notes=success summary=success unit: [api]=success unit: [ui]=success")
 	if !strings.Contains(again.log("deploy"), "built "+sha) || !strings.Contains(again.log("deploy"), "to https://app.example as production") {
 		t.Errorf("deploy printed\n%s", again.log("deploy"))
 	}
@@ -338,6 +345,26 @@ job:
 		if !strings.Contains(e.log("job"), want) {
 			t.Errorf("not printed: %s\n%s", want, e.log("job"))
 		}
+	}
+}
+
+func TestSubmodules(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, map[string]string{file: `
+job:
+  variables: {GIT_SUBMODULE_STRATEGY: normal}
+  script: [cat lib/f]
+`})
+	lib := newPlace(t, map[string]string{"f": "from the library\n"})
+	p.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", lib.dir, "lib")
+	p.git("commit", "-q", "-m", "a submodule")
+	if e := p.run(); !strings.Contains(e.log("job"), "from the library\n") {
+		t.Errorf("with a submodule that is there: %s\n%s", e.results(), e.log("job"))
+	}
+	p.git("submodule", "--quiet", "deinit", "-f", "lib")
+	e := p.run()
+	if j := e.Jobs["job"]; j.Verdict == plan.Success || !strings.Contains(j.Why, "Fill submodules") {
+		t.Errorf("a submodule that may not be fetched (its address is a file): %s %s\n%s", j.Verdict, j.Why, e.log("job"))
 	}
 }
 

@@ -289,7 +289,7 @@ ship:
 	if job.Deferred == nil || job.Deferred.Kind != deferPlace || fmt.Sprint(job.Needs) != "[plain bare]" {
 		t.Errorf("deploy: %+v", job)
 	}
-	if fmt.Sprint(spec.Downloads) != "[{plain plain true false}]" {
+	if fmt.Sprint(spec.Downloads) != "[{plain plain false}]" {
 		t.Errorf("deploy gets %v", spec.Downloads)
 	}
 	x, err := New(Config{}).Expand(t.Context(), job, &plan.Scope{Context: &plan.Context{Pipeline: p, Change: push(), Secrets: map[string]string{"FROM_SECRET": "busybox"}, RunID: "1"}, Job: job,
@@ -302,7 +302,7 @@ ship:
 		t.Errorf("its address is %v, %v", url, err)
 	}
 	job, spec = jobOf(t, p, "ship")
-	if fmt.Sprint(job.Needs) != "[plain bare]" || fmt.Sprint(spec.Downloads) != "[{plain plain false true}]" || spec.Coverage != `(\d+)%` || job.Environment.Name != "review/main" {
+	if fmt.Sprint(job.Needs) != "[plain bare]" || fmt.Sprint(spec.Downloads) != "[]" || spec.Coverage != `(\d+)%` || job.Environment.Name != "review/main" {
 		t.Errorf("ship: %+v %+v", job, spec)
 	}
 	group, err := New(Config{}).Eval(job.Concurrency.Group, dialect.Text, &plan.Scope{Job: job})

@@ -157,6 +157,16 @@ func TestEnvironmentNames(t *testing.T) {
 	}
 }
 
+func TestLongMessages(t *testing.T) {
+	t.Parallel()
+	st := newStand(t)
+	st.context.Change.Payload = map[string]any{"commits": []any{map[string]any{"id": st.context.Change.SHA, "message": "title\n\n" + strings.Repeat("ä", 200_000)}}}
+	p := st.play(&jobSpec{Script: []string{`echo "$CI_COMMIT_TITLE ${#CI_COMMIT_MESSAGE} $CI_COMMIT_MESSAGE_IS_TRUNCATED" > got`}})
+	if got := p.file(t, "got"); p.verdict != plan.Success || !strings.HasPrefix(got, "title ") || !strings.HasSuffix(got, " true\n") {
+		t.Errorf("%s: %q\n%s", p.verdict, got, p.log)
+	}
+}
+
 // TestGrowingVariables: what doubles itself ends somewhere.
 func TestGrowingVariables(t *testing.T) {
 	t.Parallel()

@@ -137,12 +137,10 @@ type artifactsSpec struct {
 	Source plan.Source `json:"source"`
 }
 
-// download is a job whose artifacts another one gets.
+// download is a job whose artifacts and dotenv variables another one gets.
 type download struct {
 	Job  string `json:"job"`  // the ID in the plan
 	Name string `json:"name"` // for people
-	// Files is false when only its dotenv variables are wanted.
-	Files bool `json:"files"`
 	// Required says that it was named: artifacts that are not there fail the job.
 	Required bool `json:"required,omitempty"`
 }
@@ -310,9 +308,9 @@ func (s *jobSpec) steps() []plan.Step {
 	if len(s.Cache) > 0 {
 		use(stepSave, "Save caches", ifAlways)
 	}
-	if s.Artifacts != nil {
-		when := s.Artifacts.When
-		if len(s.Artifacts.Reports) > 0 || s.Artifacts.CoveragePath != "" {
+	if a := s.artifacts(); a != nil {
+		when := a.When
+		if len(a.reports()) > 0 {
 			when = ifAlways // reports are kept however the job ended
 		}
 		use(stepUpload, "Upload artifacts", when)

@@ -421,39 +421,35 @@ func (p *pipeline) downloads(c *cell, before []*cell, prefix string) (out []down
 	if e.dag {
 		from = c.needs
 	}
-	wants := func(other *cell) (files, wanted bool) {
+	wants := func(other *cell) bool {
 		if e.dependencies != nil {
-			named := slices.Contains(*e.dependencies, other.entry.name) || slices.Contains(*e.dependencies, other.name)
-			return named, named
+			return slices.Contains(*e.dependencies, other.entry.name) || slices.Contains(*e.dependencies, other.name)
 		}
 		if !e.dag {
-			return true, true
+			return true
 		}
 		for _, w := range e.needs {
 			if w.job == other.entry.name || w.job == other.name {
-				return w.files, true
+				return w.files
 			}
 		}
-		return false, false
+		return false
 	}
 	from = slices.Clone(from)
 	slices.SortStableFunc(from, func(a, b *cell) int { return a.entry.stage - b.entry.stage })
 	for _, other := range from {
-		if other.entry.spec.Artifacts == nil {
-			continue
-		}
-		if files, wanted := wants(other); wanted {
-			out = append(out, download{Job: prefix + other.id, Name: other.name, Files: files, Required: e.dag || e.dependencies != nil})
+		if other.entry.spec.artifacts() != nil && wants(other) {
+			out = append(out, download{Job: prefix + other.id, Name: other.name, Required: e.dag || e.dependencies != nil})
 		}
 	}
 	for _, w := range e.needs {
 		// A child pipeline may ask for what its parent made.
-		if w.outside && w.pipeline != "" && w.job != "" && p.parent != "" && strings.Contains(w.pipeline, "PARENT_PIPELINE_ID") {
+		if w.outside && w.files && w.pipeline != "" && w.job != "" && p.parent != "" && strings.Contains(w.pipeline, "PARENT_PIPELINE_ID") {
 			outer := ""
 			if i := strings.LastIndexByte(p.parent, '/'); i >= 0 {
 				outer = p.parent[:i+1]
 			}
-			out = append(out, download{Job: outer + strings.ReplaceAll(w.job, "/", "-"), Name: w.job, Files: w.files, Required: true})
+			out = append(out, download{Job: outer + strings.ReplaceAll(w.job, "/", "-"), Name: w.job, Required: true})
 		}
 	}
 	return out

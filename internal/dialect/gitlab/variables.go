@@ -241,6 +241,13 @@ func predefined(c *plan.Change, file string) []variable {
 	set("CI_SERVER_PORT", port)
 	set("CI_SERVER_PROTOCOL", server.Scheme)
 	set("CI_SERVER_NAME", "GitLab")
+	major, rest, _ := strings.Cut(gitlabVersion, ".")
+	minor, patch, _ := strings.Cut(rest, ".")
+	set("CI_SERVER_VERSION", gitlabVersion)
+	set("CI_SERVER_VERSION_MAJOR", major)
+	set("CI_SERVER_VERSION_MINOR", minor)
+	set("CI_SERVER_VERSION_PATCH", patch)
+	set("CI_SERVER_REVISION", "fairlead")
 	set("CI_API_V4_URL", page+"/api/v4")
 	set("CI_API_GRAPHQL_URL", page+"/api/graphql")
 	set("CI_TEMPLATE_REGISTRY_HOST", "registry.gitlab.com")
@@ -250,6 +257,9 @@ func predefined(c *plan.Change, file string) []variable {
 		namespace, name = c.Repository[:i], c.Repository[i+1:]
 	}
 	root, _, _ := strings.Cut(c.Repository, "/")
+	set("CI_PROJECT_ID", projectID(c))
+	set("CI_PROJECT_NAMESPACE_ID", number("namespace", namespace))
+	set("CI_PROJECT_VISIBILITY", "private")
 	set("CI_PROJECT_PATH", c.Repository)
 	set("CI_PROJECT_PATH_SLUG", slug(c.Repository))
 	set("CI_PROJECT_NAME", name)
@@ -266,6 +276,7 @@ func predefined(c *plan.Change, file string) []variable {
 	set("CI_PAGES_DOMAIN", "pages."+server.Hostname())
 	set("GITLAB_USER_LOGIN", c.Actor)
 	set("GITLAB_USER_NAME", c.Actor)
+	set("GITLAB_USER_ID", number("user", c.Actor))
 
 	from := source(c.Event)
 	set("CI_PIPELINE_SOURCE", from)
@@ -292,6 +303,16 @@ func predefined(c *plan.Change, file string) []variable {
 		set("CI_COMMIT_BRANCH", ref)
 	}
 	return append(list, commit(c)...)
+}
+
+// gitlabVersion is the version of GitLab and of its runner whose behaviour is
+// followed.
+const gitlabVersion = "18.5.0"
+
+// projectID is the number that GitLab knows the project by; one of ours when
+// the event does not tell.
+func projectID(c *plan.Change) string {
+	return cmp.Or(payload(c.Payload).object("project").text("id"), number("project", c.Repository))
 }
 
 // refName is the branch or the tag: of a merge request, its source branch.
@@ -327,6 +348,8 @@ func mergeRequest(c *plan.Change, page string) []variable {
 	set("CI_MERGE_REQUEST_IID", iid)
 	set("CI_MERGE_REQUEST_ID", attributes.text("id"))
 	set("CI_MERGE_REQUEST_REF_PATH", c.Ref)
+	set("CI_MERGE_REQUEST_PROJECT_ID", projectID(c))
+	set("CI_MERGE_REQUEST_SOURCE_PROJECT_ID", cmp.Or(attributes.text("source_project_id"), projectID(c)))
 	set("CI_MERGE_REQUEST_PROJECT_PATH", c.Repository)
 	set("CI_MERGE_REQUEST_PROJECT_URL", page+"/"+c.Repository)
 	set("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", c.HeadRef)
