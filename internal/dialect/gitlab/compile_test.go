@@ -160,6 +160,7 @@ func TestWhichJobs(t *testing.T) {
 
 		"workflow lets it in":      {"workflow: {rules: [{if: $CI}]}\nj: {script: x}\n", mergeRequestOf("d"), "j"},
 		"workflow gives variables": {"workflow: {rules: [{if: $CI, variables: {V: w}}]}\nvariables: {V: g}\n" + rules(`if: $V == "w"`), push(), all},
+		"rules know the cell":      {"j:\n  script: x\n  parallel: {matrix: [{OS: [linux, mac]}]}\n  rules: [{if: $OS == \"mac\"}]\nother: {script: x, needs: [j]}\n", push(), "j: [mac] other"},
 		"hidden jobs":              {".j: {script: x}\nother: {script: x}\n", push(), rest},
 		"when never":               {"j: {script: x, when: never}\nother: {script: x}\n", push(), rest},
 	} {

@@ -245,14 +245,16 @@ func (p *pipeline) linkCell(e *entry, c *cell, byCell map[string]*cell) bool {
 			p.fail(w.source, "needs", fmt.Sprintf("%s needs %s, whose stage %s comes later", document.Clip(e.name), document.Clip(w.job), p.stages[other.stage]), "move one of the two to another stage")
 			continue
 		}
-		if !other.in {
+		present := slices.DeleteFunc(slices.Clone(found), func(f *cell) bool { return !f.entry.in })
+		if len(present) == 0 && len(found) > 0 {
 			if w.optional {
 				continue
 			}
-			p.blame(w.source, "needs", fmt.Sprintf("%s needs %s, which is not part of this pipeline: %s", document.Clip(e.name), document.Clip(w.job), other.why),
+			p.blame(w.source, "needs", fmt.Sprintf("%s needs %s, which is not part of this pipeline: %s", document.Clip(e.name), document.Clip(w.job), found[0].entry.why),
 				"give both the same rules, or write optional: true")
 			return false
 		}
+		found = present
 		for _, f := range found {
 			if !slices.Contains(c.needs, f) {
 				c.needs = append(c.needs, f)
@@ -262,26 +264,30 @@ func (p *pipeline) linkCell(e *entry, c *cell, byCell map[string]*cell) bool {
 	return true
 }
 
-// find are the cells that a need names, and their entry; nil when there is none.
-func (p *pipeline) find(w need, c *cell, byCell map[string]*cell) ([]*cell, *entry) {
-	e := p.byName[w.job]
-	if e == nil {
+// find are the cells that a need names, and an entry of that name; nil when there
+// is none.
+func (p *pipeline) find(w need, c *cell, byCell map[string]*cell) (found []*cell, of *entry) {
+	entries := p.byName[w.job]
+	if len(entries) == 0 {
 		if one := byCell[w.job]; one != nil {
 			return []*cell{one}, one.entry
 		}
 		return nil, nil
 	}
+	var all []*cell
+	for _, e := range entries {
+		all = append(all, e.cells...)
+	}
 	if w.matrix == nil {
-		return e.cells, e
+		return all, entries[0]
 	}
-	if e.node.Get("parallel").Get("matrix") == nil {
+	if entries[0].node.Get("parallel").Get("matrix") == nil {
 		p.fail(w.source, "needs", fmt.Sprintf("%s has no matrix, and so no cells to need", document.Clip(w.job)), "remove parallel: from the entry of needs")
-		return nil, e
+		return nil, entries[0]
 	}
-	var found []*cell
 	for _, row := range w.matrix {
 		hit := false
-		for _, other := range e.cells {
+		for _, other := range all {
 			if p.meets(other, row, c, w.source) {
 				hit = true
 				found = append(found, other)
@@ -291,7 +297,7 @@ func (p *pipeline) find(w need, c *cell, byCell map[string]*cell) ([]*cell, *ent
 			p.fail(w.source, "needs", fmt.Sprintf("no cell of %s is what %s needs of it", document.Clip(w.job), document.Clip(c.name)), "write values that its matrix has")
 		}
 	}
-	return found, e
+	return found, entries[0]
 }
 
 // meets reports whether a cell has one of the values wanted for every variable
@@ -364,8 +370,10 @@ func (p *pipeline) checkDependencies(byCell map[string]*cell) {
 		}
 		at := e.node.Get("dependencies").Source
 		for _, name := range *e.dependencies {
-			other := p.byName[name]
-			if other == nil && byCell[name] != nil {
+			var other *entry
+			if entries := p.byName[name]; len(entries) > 0 {
+				other = entries[0]
+			} else if byCell[name] != nil {
 				other = byCell[name].entry
 			}
 			switch {

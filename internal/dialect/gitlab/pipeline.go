@@ -41,8 +41,10 @@ type pipeline struct {
 	global       []variable
 	stages       []string
 	entries      []*entry
-	kept         int               // bytes of what is kept of the jobs made so far
-	byName       map[string]*entry // also those that rules keep out
+	kept         int // bytes of what is kept of the jobs made so far
+	// byName are the entries by their names, also those that rules keep out:
+	// several where the cells of a matrix fare differently.
+	byName map[string][]*entry
 	// child makes the pipeline of a trigger job.
 	child func(job *plan.Job, t trigger, passed []variable) *plan.Deferred
 }
@@ -57,14 +59,13 @@ type entry struct {
 	in     bool
 	why    string // it is not in
 
-	when          string
-	delay         time.Duration
-	allow         bool
-	tolerate      []int
-	retry         *plan.Retry
-	timeout       time.Duration
-	interruptible bool
-	trigger       *document.Node
+	when     string
+	delay    time.Duration
+	allow    bool
+	tolerate []int
+	retry    *plan.Retry
+	timeout  time.Duration
+	trigger  *document.Node
 
 	dag          bool
 	needs        []need
@@ -141,7 +142,7 @@ func (p *pipeline) hasRules() bool { return !p.root.Get("workflow").Get("rules")
 func (p *pipeline) read() {
 	p.readStages()
 	p.defaults()
-	p.byName = map[string]*entry{}
+	p.byName = map[string][]*entry{}
 	count := 0
 	for _, f := range p.root.Fields {
 		switch {
@@ -160,16 +161,14 @@ func (p *pipeline) read() {
 			p.blame(f.Source, "key", fmt.Sprintf("%s is no keyword, and as a job it must be a mapping and not %s", document.Clip(f.Key), f.Value.Shape()), hint)
 			continue
 		}
-		e := p.job(f)
-		if e == nil {
-			continue
+		for _, e := range p.job(f) {
+			if count += len(e.cells); count > maxJobs {
+				p.fail(f.Source, "limit", fmt.Sprintf("the pipeline has more than %d jobs; the rest is not read", maxJobs), "split it into child pipelines")
+				return
+			}
+			p.entries = append(p.entries, e)
+			p.byName[e.name] = append(p.byName[e.name], e)
 		}
-		if count += len(e.cells); count > maxJobs {
-			p.fail(f.Source, "limit", fmt.Sprintf("the pipeline has more than %d jobs; the rest is not read", maxJobs), "split it into child pipelines")
-			return
-		}
-		p.entries = append(p.entries, e)
-		p.byName[e.name] = e
 	}
 }
 
@@ -259,8 +258,9 @@ func (p *pipeline) inherited(job *document.Node) []variable {
 // maxName is how long the name of a job may be; GitLab's limit.
 const maxName = 255
 
-// job reads an entry. It is nil when nothing can be made of it.
-func (p *pipeline) job(f document.Field) *entry {
+// job reads an entry: as one for all its cells, or as one for each when rules may
+// tell them apart. There are none when nothing can be made of it.
+func (p *pipeline) job(f document.Field) []*entry {
 	n := f.Value
 	what := "the job " + document.Clip(f.Key)
 	e := &entry{name: f.Key, source: f.Source, node: n}
@@ -291,12 +291,48 @@ func (p *pipeline) job(f document.Field) *entry {
 		e.trigger = nil
 	}
 	p.stageOf(e)
-	own := p.variables(n.Get("variables"), "variables", false)
-	global := p.inherited(n)
-	vars := expandVariables(layers(p.base, []variable{
-		{Name: "CI_JOB_NAME", Value: e.name, Raw: true}, {Name: "CI_JOB_NAME_SLUG", Value: slug(e.name), Raw: true}, {Name: "CI_JOB_STAGE", Value: p.stages[e.stage], Raw: true},
-	}, global, own, p.strong), false)
+	s := &settings{reporter: p.reporter, job: n, value: func(key string) *document.Node { return p.value(n, key) }}
+	e.retry = s.retry(p.value(n, "retry"))
+	e.timeout = p.duration(p.value(n, "timeout"), "timeout")
+	e.spec = jobSpec{Name: e.name, Stage: p.stages[e.stage], Pipeline: p.parent, Source: e.source}
+	e.spec.Variables = layers(p.inherited(n), p.variables(n.Get("variables"), "variables", false))
+	if e.trigger == nil {
+		s.fill(&e.spec)
+	} else {
+		e.spec.Environment = s.environment(n.Get("environment"))
+		e.spec.ResourceName = p.text(n.Get("resource_group"), "resource_group")
+	}
+	if d := n.Get("dependencies"); !d.IsNull() {
+		names := p.list(d, "dependencies")
+		e.dependencies = &names
+	}
+	e.cells = p.cells(e, n.Get("parallel"))
+	conditional := !n.Get("rules").IsNull() || !n.Get("only").IsNull() || !n.Get("except").IsNull()
+	if len(e.cells) < 2 || e.cells[0].variables == nil || !conditional {
+		p.decide(e, what)
+		return []*entry{e}
+	}
+	entries := make([]*entry, len(e.cells))
+	for i, c := range e.cells {
+		one := *e
+		one.cells = []*cell{c}
+		c.entry, entries[i] = &one, &one
+		p.decide(&one, what)
+	}
+	return entries
+}
 
+// decide asks whether an entry is part of the pipeline, and reads what rules may
+// say otherwise.
+func (p *pipeline) decide(e *entry, what string) {
+	n := e.node
+	list := layers(p.base, []variable{
+		{Name: "CI_JOB_NAME", Value: e.name, Raw: true}, {Name: "CI_JOB_NAME_SLUG", Value: slug(e.name), Raw: true}, {Name: "CI_JOB_STAGE", Value: p.stages[e.stage], Raw: true},
+	}, e.spec.Variables)
+	if len(e.cells) == 1 {
+		list = layers(list, e.cells[0].variables)
+	}
+	vars := expandVariables(layers(list, p.strong), false)
 	r := p.admit(n, what, &vars)
 	e.in, e.why = r.in, r.why
 	e.when = cmp.Or(r.when, p.choice(n.Get("when"), "when", "on_success", "on_failure", "always", "never", "manual", "delayed"), "on_success")
@@ -314,37 +350,19 @@ func (p *pipeline) job(f document.Field) *entry {
 		e.delay = 0
 	}
 	e.allow = e.when == "manual" && r.when == ""
-	for _, list := range []*document.Node{n.Get("allow_failure"), r.allow} {
-		if allow, given, codes := p.allowFailure(list); given {
+	for _, said := range []*document.Node{n.Get("allow_failure"), r.allow} {
+		if allow, given, codes := p.allowFailure(said); given {
 			e.allow, e.tolerate = allow, codes
 		}
 	}
-	if i := cmp.Or(r.interruptible, p.value(n, "interruptible")); !i.IsNull() {
-		e.interruptible, _ = p.boolean(i, "interruptible")
-	}
-	s := &settings{reporter: p.reporter, job: n, value: func(key string) *document.Node { return p.value(n, key) }}
-	e.retry = s.retry(p.value(n, "retry"))
-	e.timeout = p.duration(p.value(n, "timeout"), "timeout")
-
-	e.spec = jobSpec{Name: e.name, Stage: p.stages[e.stage], Pipeline: p.parent, When: e.when, AllowFailure: e.allow, Source: e.source}
-	e.spec.Variables = layers(global, own, r.variables)
-	if e.trigger == nil {
-		s.fill(&e.spec)
-	} else {
-		e.spec.Environment = s.environment(n.Get("environment"))
-		e.spec.ResourceName = p.text(n.Get("resource_group"), "resource_group")
-	}
+	p.boolean(cmp.Or(r.interruptible, p.value(n, "interruptible")), "interruptible") // nothing is interrupted here
+	e.spec.When, e.spec.AllowFailure = e.when, e.allow
+	e.spec.Variables = layers(e.spec.Variables, r.variables)
 	needs := n.Get("needs")
 	if !r.needs.IsNull() {
 		needs = r.needs
 	}
 	p.readNeeds(e, needs)
-	if d := n.Get("dependencies"); !d.IsNull() {
-		names := p.list(d, "dependencies")
-		e.dependencies = &names
-	}
-	e.cells = p.cells(e, n.Get("parallel"))
-	return e
 }
 
 // admit asks whether a job is part of the pipeline.

@@ -131,12 +131,11 @@ func (p *pipeline) triggerJobs(job plan.Job, c *cell, spec *jobSpec) []plan.Job 
 		out = append(out, plan.Job{})
 	}
 	if t.artifact != "" {
-		made := p.byName[t.made]
 		id := strings.ReplaceAll(t.made, "/", "-")
-		if made == nil || !made.in {
+		if made := p.byName[t.made]; len(made) == 0 || !made[0].in {
 			p.blame(t.source, "include", fmt.Sprintf("%s includes %s of the job %s, which is not there", document.Clip(c.name), document.Clip(t.artifact), document.Clip(t.made)), "check the name of the job")
-		} else if len(made.cells) > 0 {
-			id = made.cells[0].id
+		} else if len(made[0].cells) > 0 {
+			id = made[0].cells[0].id
 		}
 		if p.parent != "" {
 			id = p.parent + "/" + id
