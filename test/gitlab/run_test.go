@@ -89,6 +89,12 @@ summary:
       artifacts: false
   script:
     - if [ -e bin ]; then exit 1; fi
+    - echo "version ${VERSION-unknown}"
+
+notes:
+  stage: report
+  dependencies: [build]
+  script:
     - echo "version $VERSION of $NOTES"
 
 deploy:
@@ -109,13 +115,14 @@ func TestProject(t *testing.T) {
 	given := func(o *launch.Order) { o.Vars = map[string]string{"MARKS": marks} }
 	e := p.run(given)
 	sha := e.Planned.Change.SHA[:8]
-	p.want(e, plan.Success, "build=success deploy=skipped flaky=success lint=failure summary=success unit: [api]=success unit: [ui]=success")
+	p.want(e, plan.Success, "build=success deploy=skipped flaky=success lint=failure notes=success summary=success unit: [api]=success unit: [ui]=success")
 	for job, lines := range map[string][]string{
 		"build":       {"deps made"},
 		"unit: [api]": {"built " + sha, "api at 1.2, hello from app"},
 		"unit: [ui]":  {"ui at 1.2, hello from app"},
 		"lint":        {"afterwards, failed"},
-		"summary":     {"version 1.2 of The first commit"},
+		"summary":     {"version unknown"},
+		"notes":       {"version 1.2 of The first commit"},
 	} {
 		for _, line := range lines {
 			if !strings.Contains(e.log(job), "\n"+line+"\n") {
@@ -144,7 +151,7 @@ func TestProject(t *testing.T) {
 
 	// A person lets the deployment go on, with what the others have left.
 	again := p.run(given, func(o *launch.Order) { o.Play = []string{"deploy"} })
-	p.want(again, plan.Success, "build=success deploy=success flaky=success lint=failure summary=success unit: [api]=success unit: [ui]=success")
+	p.want(again, plan.Success, "build=success deploy=success flaky=success lint=failure notes=success summary=success unit: [api]=success unit: [ui]=success")
 	if !strings.Contains(again.log("deploy"), "built "+sha) || !strings.Contains(again.log("deploy"), "to https://app.example as production") {
 		t.Errorf("deploy printed\n%s", again.log("deploy"))
 	}
@@ -292,5 +299,129 @@ test:
 	p.want(other, plan.Success, "build=success test=success")
 	if len(reused(other)) != 0 || !strings.Contains(other.log("test"), "other source\n") {
 		t.Errorf("reused %v:\n%s", reused(other), other.log("test"))
+	}
+}
+
+func TestWhatFairleadYamlSays(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, map[string]string{file: `
+variables: {REGION: from the file, LOCAL: file}
+job:
+  image: ruby:3.3
+  services: [postgres:16]
+  rules: [{if: $REGION == "from the project"}]
+  script: ['echo "$REGION, $LOCAL"']
+`, "fairlead.yaml": `
+gitlab:
+  images: ignore
+  variables:
+    - {name: REGION, value: from the project}
+`})
+	e := p.run()
+	p.want(e, plan.Success, "job=success")
+	if log := e.log("job"); !strings.Contains(log, "\nfrom the project, file\n") {
+		t.Errorf("the job printed\n%s", log)
+	}
+	if told := notes(e.Jobs["job"]); strings.Count(told, "ruby:3.3 is ignored") != 1 || !strings.Contains(told, "services are ignored") {
+		t.Errorf("told of %s", told)
+	}
+}
+
+func TestVariablesOfARun(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, map[string]string{file: `
+variables: {WHO: nobody}
+job:
+  rules: [{if: $WHO == "Ada"}]
+  script:
+    - 'echo "for $WHO with $TOKEN"'
+    - 'echo "$CI_PIPELINE_SOURCE of $CI_COMMIT_TITLE by $CI_COMMIT_AUTHOR, job $CI_JOB_NAME"'
+`})
+	e := p.run(func(o *launch.Order) {
+		o.Event, o.Inputs, o.Secrets = "workflow_dispatch", map[string]string{"WHO": "Ada"}, map[string]string{"TOKEN": "hunter2222"}
+	})
+	p.want(e, plan.Success, "job=success")
+	for _, want := range []string{"for Ada with ***\n", "web of The first commit by Ada <ada@example.org>, job job\n"} {
+		if !strings.Contains(e.log("job"), want) {
+			t.Errorf("not printed: %s\n%s", want, e.log("job"))
+		}
+	}
+}
+
+func TestSubmodules(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, map[string]string{file: `
+job:
+  variables: {GIT_SUBMODULE_STRATEGY: normal}
+  script: [cat lib/f]
+`})
+	lib := newPlace(t, map[string]string{"f": "from the library\n"})
+	p.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", lib.dir, "lib")
+	p.git("commit", "-q", "-m", "a submodule")
+	if e := p.run(); !strings.Contains(e.log("job"), "from the library\n") {
+		t.Errorf("with a submodule that is there: %s\n%s", e.results(), e.log("job"))
+	}
+	p.git("submodule", "--quiet", "deinit", "-f", "lib")
+	e := p.run()
+	if j := e.Jobs["job"]; j.Verdict == plan.Success || !strings.Contains(j.Why, "Fill submodules") {
+		t.Errorf("a submodule that may not be fetched (its address is a file): %s %s\n%s", j.Verdict, j.Why, e.log("job"))
+	}
+}
+
+func TestGenericCases(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, file string
+		verdict    plan.Verdict
+		results    string
+		log        map[string]string
+	}{
+		{"parallel", `
+job:
+  parallel: 2
+  script: ['echo "part $CI_NODE_INDEX of $CI_NODE_TOTAL"']
+`, plan.Success, "job 1-2=success job 2-2=success", map[string]string{"job 2-2": "part 2 of 2\n"}},
+		{"a variable with percent signs", `
+job:
+  variables: {FORMAT: "+%Y%m%d", BOTH: "$FORMAT %FORMAT%"}
+  script: ['echo "$FORMAT|$BOTH"']
+`, plan.Success, "job=success", map[string]string{"job": "+%Y%m%d|+%Y%m%d +%Y%m%d\n"}},
+		{"file variables, hooks and nested scripts", `
+.all: &all
+  - echo one
+  - [echo two, [echo three]]
+job:
+  hooks: {pre_get_sources_script: [echo before all]}
+  script: [*all, echo four]
+`, plan.Success, "job=success", map[string]string{"job": "before all\n"}},
+		{"a stage fails, and may", `
+stages: [a, b]
+one: {stage: a, script: [exit 1], allow_failure: true}
+two: {stage: b, script: [echo on]}
+`, plan.Success, "one=failure two=success", nil},
+		{"a time limit", `
+job: {script: [sleep 60], timeout: 1 second, after_script: [echo cleaned]}
+`, plan.Timeout, "job=timeout", nil},
+		{"dependencies: none", `
+stages: [a, b]
+one: {stage: a, script: [echo > f], artifacts: {paths: [f]}}
+two: {stage: b, script: [test ! -e f], dependencies: []}
+three: {stage: b, script: [test -e f]}
+`, plan.Success, "one=success three=success two=success", nil},
+		{"exit codes that are tried again", `
+job: {script: [exit 7], retry: {max: 1, exit_codes: 7}}
+`, plan.Failure, "job=failure", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlace(t, map[string]string{file: tt.file})
+			e := p.run()
+			p.want(e, tt.verdict, tt.results)
+			for job, want := range tt.log {
+				if !strings.Contains(e.log(job), want) {
+					t.Errorf("%s has not printed %q:\n%s", job, want, e.log(job))
+				}
+			}
+		})
 	}
 }

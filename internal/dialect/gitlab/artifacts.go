@@ -1,10 +1,8 @@
 package gitlab
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +10,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -28,14 +25,56 @@ import (
 // kind of the report.
 const archiveName = "archive"
 
-// Limits of dotenv reports.
-const (
-	maxDotenv     = 64 << 10 // bytes of all of a job's
-	maxDotenvVars = 1000
-)
-
 // zipLevel is how hard artifacts are compressed.
 const zipLevel = 5
+
+// artifacts is what the job leaves: what it says, and its site, if it makes one.
+// It is nil when that is nothing.
+func (s *jobSpec) artifacts() *artifactsSpec {
+	if s.Pages == nil {
+		return s.Artifacts
+	}
+	a := artifactsSpec{When: ifSuccess}
+	if s.Artifacts != nil {
+		a = *s.Artifacts
+	}
+	if a.ExpireIn == "" {
+		a.ExpireIn = s.Pages.ExpireIn
+	}
+	if !slices.Contains(a.Paths, s.Pages.Publish) && !slices.Contains(a.Paths, s.Pages.Publish+"/") {
+		a.Paths = append(slices.Clip(a.Paths), s.Pages.Publish)
+	}
+	return &a
+}
+
+// forget takes away what an earlier attempt at the job has left: that attempt
+// counts no more.
+func (n *session) forget(s *plan.Scope) error {
+	a := n.spec.artifacts()
+	if a == nil || n.d.cfg.Depot == nil {
+		return nil
+	}
+	for _, name := range append(slices.Collect(maps.Keys(a.reports())), archiveName) {
+		old, err := n.d.cfg.Depot.Own(s.RunID, n.spec.ID, name)
+		if err == nil && old != nil {
+			err = n.d.cfg.Depot.RemoveArtifact(old)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reports are the paths by the kind of report, coverage reports among them.
+func (a *artifactsSpec) reports() map[string][]string {
+	if a.CoveragePath == "" {
+		return a.Reports
+	}
+	all := map[string][]string{cmp.Or(a.CoverageFormat, "cobertura"): {a.CoveragePath}}
+	maps.Copy(all, a.Reports)
+	return all
+}
 
 // nothingToDownload reports whether none of the jobs has left files, so that
 // the workspace is not needed for that.
@@ -44,9 +83,6 @@ func (n *session) nothingToDownload(s *plan.Scope) (bool, error) {
 		return true, nil
 	}
 	for _, d := range n.spec.Downloads {
-		if !d.Files {
-			continue
-		}
 		if a, err := n.d.cfg.Depot.Own(s.RunID, d.Job, archiveName); a != nil || err != nil {
 			return false, err
 		}
@@ -61,9 +97,6 @@ func (w *work) download(ctx context.Context) error {
 		return nil
 	}
 	for _, d := range w.spec.Downloads {
-		if !d.Files {
-			continue
-		}
 		a, err := w.d.cfg.Depot.Own(w.s.RunID, d.Job, archiveName)
 		if err != nil {
 			return err
@@ -99,21 +132,18 @@ var errExpired = errors.New("they have expired")
 // upload keeps what the job leaves. It is asked for the archive and for the
 // reports; what was not found is told and harms nobody.
 func (w *work) upload(ctx context.Context) error {
-	spec := w.spec.Artifacts
+	spec := w.spec.artifacts()
 	if w.d.cfg.Depot == nil {
 		w.warn("artifacts are not kept here")
 	} else if (len(spec.Paths) > 0 || spec.Untracked) && ends(spec.When, w.s.Status) {
-		if err := w.archive(ctx); err != nil || w.fx.Fail != "" {
+		if err := w.archive(ctx, spec); err != nil || w.fx.Fail != "" {
 			return err
 		}
-	}
-	reports := maps.Clone(spec.Reports)
-	if spec.CoveragePath != "" {
-		if reports == nil {
-			reports = map[string][]string{}
+		if w.spec.Pages != nil {
+			w.say("The site in %s is kept with the artifacts, and not published.", w.env.text(w.spec.Pages.Publish))
 		}
-		reports[cmp.Or(spec.CoverageFormat, "cobertura")] = []string{spec.CoveragePath}
 	}
+	reports := spec.reports()
 	for _, kind := range slices.Sorted(maps.Keys(reports)) {
 		if err := w.report(ctx, kind, reports[kind]); err != nil || w.fx.Fail != "" {
 			return err
@@ -123,8 +153,7 @@ func (w *work) upload(ctx context.Context) error {
 }
 
 // archive keeps the files that later jobs get.
-func (w *work) archive(ctx context.Context) error {
-	spec := w.spec.Artifacts
+func (w *work) archive(ctx context.Context, spec *artifactsSpec) error {
 	w.say("Uploading artifacts...")
 	list, err := w.collect(ctx, selection{paths: spec.Paths, exclude: spec.Exclude, untracked: spec.Untracked})
 	if errors.Is(err, depot.ErrTooMany) {
@@ -135,11 +164,11 @@ func (w *work) archive(ctx context.Context) error {
 		return err
 	}
 	if len(list) == 0 {
-		fmt.Fprintln(w.log, "ERROR: No files to upload")
+		w.warn("there are no files to upload: nothing matches %s", strings.Join(spec.Paths, ", "))
 		return nil
 	}
 	name := cmp.Or(w.env.text(spec.Name), "artifacts")
-	a, err := w.keep(ctx, archiveName, list)
+	a, err := w.keep(ctx, archiveName, list, spec.ExpireIn)
 	if a == nil || err != nil {
 		return err
 	}
@@ -153,11 +182,11 @@ func (w *work) archive(ctx context.Context) error {
 
 // keep makes an artifact of files. It is nil when the user's files cannot be
 // kept, which fails the step.
-func (w *work) keep(ctx context.Context, name string, list []depot.Found) (*depot.Artifact, error) {
+func (w *work) keep(ctx context.Context, name string, list []depot.Found, expire string) (*depot.Artifact, error) {
 	a := &depot.Artifact{Name: name, Type: depot.ZipType, Run: w.s.RunID, Job: w.spec.ID, Began: w.s.Started, Own: true}
 	// What is no duration means for ever: "never", or a text whose author was
 	// told so.
-	if d, err := parseDuration(w.env.text(w.spec.Artifacts.ExpireIn)); err == nil && d > 0 {
+	if d, err := parseDuration(w.env.text(expire)); err == nil && d > 0 {
 		a.Expires = time.Now().UTC().Add(d)
 	}
 	var err error
@@ -170,98 +199,6 @@ func (w *work) keep(ctx context.Context, name string, list []depot.Found) (*depo
 		return nil, err
 	}
 	return a, w.d.cfg.Depot.AddArtifact(a, true)
-}
-
-// report keeps a report, and takes from it what counts here.
-func (w *work) report(ctx context.Context, kind string, patterns []string) error {
-	list, err := w.collect(ctx, selection{paths: patterns})
-	if err != nil {
-		return err
-	}
-	list = slices.DeleteFunc(list, func(f depot.Found) bool { return !f.Info.Mode().IsRegular() })
-	if len(list) == 0 {
-		return nil
-	}
-	if kind == "dotenv" {
-		if err := w.dotenv(list); err != nil || w.fx.Fail != "" {
-			return err
-		}
-	}
-	if w.d.cfg.Depot == nil {
-		return nil
-	}
-	a, err := w.keep(ctx, kind, list)
-	if a == nil || err != nil {
-		return err
-	}
-	w.fx.Artifacts = append(w.fx.Artifacts, plan.Artifact{Name: kind, Digest: string(a.Digest), Size: a.Size})
-	w.say("The report %s is kept: %d files", kind, len(list))
-	return nil
-}
-
-// dotenv makes outputs of the variables of dotenv reports.
-func (w *work) dotenv(list []depot.Found) error {
-	root, err := os.OpenRoot(w.s.Dirs.Workspace)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	left := maxDotenv
-	vars := map[string]string{}
-	for _, f := range list {
-		name, err := filepath.Rel(w.s.Dirs.Workspace, f.Path)
-		if err != nil {
-			return err
-		}
-		body, err := root.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		if left -= len(body); left < 0 {
-			w.fail("the dotenv report is longer than %d bytes", maxDotenv)
-			return nil
-		}
-		if line, err := parseDotenv(body, vars); err != nil {
-			w.fail("%s:%d: %v", name, line, err)
-			return nil
-		}
-		if len(vars) > maxDotenvVars {
-			w.fail("the dotenv report has more than %d variables", maxDotenvVars)
-			return nil
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		w.fx.Outputs = append(w.fx.Outputs, plan.Setting{Name: name, Value: vars[name]})
-	}
-	return nil
-}
-
-var dotenvName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
-
-// parseDotenv reads the lines NAME=VALUE of a report into vars. As on GitLab
-// there are no quotes and no comments; unlike there an empty line harms
-// nobody. With an error comes the number of the line.
-func parseDotenv(body []byte, vars map[string]string) (line int, err error) {
-	body = bytes.TrimPrefix(body, []byte("\ufeff"))
-	for text := range strings.SplitSeq(strings.ToValidUTF8(string(body), "\ufffd"), "\n") {
-		line++
-		text = strings.TrimSuffix(text, "\r")
-		if strings.TrimSpace(text) == "" {
-			continue
-		}
-		name, value, ok := strings.Cut(text, "=")
-		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
-		switch {
-		case strings.HasPrefix(name, "#"):
-			return line, fmt.Errorf("a dotenv report may hold no comments, and %.60q is one: GitLab refuses the whole report", text)
-		case !ok:
-			return line, fmt.Errorf("%.60q is not NAME=VALUE", text)
-		case !dotenvName.MatchString(name):
-			return line, fmt.Errorf("%.60q cannot be the name of a variable: it may hold letters, digits and underscores", name)
-		}
-		vars[name] = value
-	}
-	return 0, nil
 }
 
 // release tells of a release that GitLab would make. Here the forge's own
@@ -344,15 +281,4 @@ func (d *Dialect) artifactFile(ctx context.Context, s *plan.Scope, job, name str
 		return nil, lost(true, fmt.Sprintf("the artifacts of job %s are lost: %v", job, err), "run the job again")
 	}
 	return body, err
-}
-
-// dotenvOutputs is what Dialect.Eval answers for outputDotenv: the variables
-// that the job has left in dotenv reports, as a JSON object; "" for none.
-func dotenvOutputs(s *plan.Scope) (string, error) {
-	outputs := s.Steps[stepUpload].Outputs
-	if len(outputs) == 0 {
-		return "", nil
-	}
-	text, err := json.Marshal(outputs)
-	return string(text), err
 }

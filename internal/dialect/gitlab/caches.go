@@ -52,6 +52,11 @@ func (n *session) cacheKey(s *plan.Scope, env *environment, c *cacheSpec) (strin
 	if s.Paper {
 		return "", dialect.ErrPaper
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if key, ok := n.keys[c]; ok {
+		return key, nil
+	}
 	key, err := filesKey(s.Dirs.Workspace, c.KeyFiles)
 	if err != nil {
 		return "", err
@@ -59,6 +64,10 @@ func (n *session) cacheKey(s *plan.Scope, env *environment, c *cacheSpec) (strin
 	if prefix := env.text(c.Prefix); prefix != "" {
 		key = prefix + "-" + key
 	}
+	if n.keys == nil {
+		n.keys = map[*cacheSpec]string{}
+	}
+	n.keys[c] = key
 	return key, nil
 }
 
@@ -176,6 +185,9 @@ func (w *work) restoreCaches(ctx context.Context) error {
 		c := &w.spec.Cache[i]
 		if pull, _ := policyOf(w.env, c); !pull {
 			w.say("Not downloading cache %d due to policy", i+1)
+			if _, err := w.cacheKey(w.s, w.env, c); err != nil && !errors.Is(err, dialect.ErrPaper) {
+				return err
+			}
 			continue
 		}
 		key, entry, err := w.wanted(ctx, w.s, w.env, c)
@@ -288,7 +300,7 @@ func (w *work) collect(ctx context.Context, want selection) ([]depot.Found, erro
 			return nil, err
 		}
 		if found = ours(dir, found); len(found) == 0 {
-			w.warn("%s: no matching files. Ensure that the path is relative to the working directory (%s)", p, dir)
+			w.say("WARNING: %s: no matching files. Ensure that the path is relative to the working directory (%s)", p, dir)
 		} else {
 			w.say("%s: found %d matching files and directories", p, len(found))
 		}

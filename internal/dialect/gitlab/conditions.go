@@ -90,7 +90,9 @@ func (c *conditions) rule(n *document.Node, vars *variables) (r ruling, holds bo
 	r = ruling{at: n.Source, allow: n.Get("allow_failure"), needs: n.Get("needs"), interruptible: n.Get("interruptible"), autoCancel: n.Get("auto_cancel")}
 	holds = true
 	var because []string
-	if cond := n.Get("if"); !cond.IsNull() {
+	if cond := n.Get("if"); cond != nil && cond.IsNull() && !cond.Missing() {
+		c.fail(cond.Source, "missing", "the if: of this rule is empty", "write an expression, or remove the key")
+	} else if cond != nil {
 		r.at = cond.Source
 		text, _ := cond.Text()
 		yes := c.holds(cond, "if", vars)
@@ -98,7 +100,7 @@ func (c *conditions) rule(n *document.Node, vars *variables) (r ruling, holds bo
 		because = append(because, document.Clip(text))
 	}
 	if changes := n.Get("changes"); !changes.IsNull() {
-		yes := c.changes(changes)
+		yes := c.changes(changes, vars)
 		holds = holds && yes
 		because = append(because, "changed files")
 	}
@@ -142,11 +144,12 @@ func (c *conditions) holds(n *document.Node, what string, vars *variables) bool 
 
 // changes reports whether the change touches a file that a pattern matches. When
 // there is nothing to compare with, every file counts as changed.
-func (c *conditions) changes(n *document.Node) bool {
+func (c *conditions) changes(n *document.Node, vars *variables) bool {
 	paths := n
 	if n.Kind == document.Mapping {
 		c.keys(n, "changes", []string{"paths", "compare_to"})
 		paths = n.Get("paths")
+		c.comparesTo(n.Get("compare_to"), vars)
 	}
 	if paths.IsNull() || paths.Kind != document.Sequence {
 		c.fail(n.Source, "type", "changes needs a list of paths", "put each path on a line of its own, after a dash")
@@ -163,6 +166,21 @@ func (c *conditions) changes(n *document.Node) bool {
 	return slices.ContainsFunc(c.change.Files, func(file string) bool {
 		return slices.ContainsFunc(patterns, func(g glob) bool { return g.match(file) })
 	})
+}
+
+// comparesTo tells when the files that the change touches were found by
+// comparing with something else than the rule wants.
+func (c *conditions) comparesTo(n *document.Node, vars *variables) {
+	ref := c.text(n, "compare_to")
+	if ref == "" || vars == nil || c.change == nil || !c.change.FilesKnown {
+		return
+	}
+	ref = vars.text(ref)
+	name := strings.TrimPrefix(ref, "refs/heads/")
+	if name == "" || name == c.change.BaseRef || ref == c.change.Before {
+		return
+	}
+	c.warn(n.Source, "unsupported", fmt.Sprintf("the changed files are those since the last run, and not since %s", document.Clip(ref)), "")
 }
 
 func (c *conditions) patterns(n *document.Node, what string) []glob {
@@ -301,7 +319,7 @@ func (c *conditions) asks(n *document.Node, vars *variables, all bool) bool {
 		met = append(met, any)
 	}
 	if changes := n.Get("changes"); !changes.IsNull() {
-		met = append(met, c.changes(changes))
+		met = append(met, c.changes(changes, vars))
 	}
 	if k := n.Get("kubernetes"); !k.IsNull() {
 		c.choice(k, "kubernetes", "active")
@@ -329,18 +347,14 @@ var refPattern = regexp.MustCompile(`^/(.*)/([ismU]*)$`)
 // ref reports whether the pipeline is what a word or a pattern names.
 func (c *conditions) ref(pattern string) bool {
 	name, project, scoped := strings.Cut(pattern, "@")
-	if scoped && !strings.HasPrefix(pattern, "/") && project != c.change.Repository {
-		return false
-	}
-	if scoped && strings.HasPrefix(pattern, "/") {
-		if i := strings.LastIndex(pattern, "/@"); i >= 0 {
-			if pattern[i+2:] != c.change.Repository {
-				return false
-			}
-			name = pattern[:i+1]
-		} else {
-			name = pattern
+	if strings.HasPrefix(pattern, "/") {
+		name, scoped = pattern, false
+		if i := strings.LastIndex(pattern, "/@"); i > 0 {
+			name, project, scoped = pattern[:i+1], pattern[i+2:], true
 		}
+	}
+	if scoped && project != c.change.Repository {
+		return false
 	}
 	from := source(c.change.Event)
 	merge := from == "merge_request_event"

@@ -1,7 +1,6 @@
 package gitlab
 
 import (
-	"context"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -83,21 +82,26 @@ func TestCorpus(t *testing.T) {
 			}
 			all++
 			tree := corpusTree{fstest.MapFS{Files: {Data: body}}, files}
-			change := &plan.Change{Event: "push", Ref: "refs/heads/main", SHA: strings.Repeat("a", 40), DefaultBranch: "main", Repository: repo, Server: "https://gitlab.com", Actor: "me"}
-			pipelines, problems, err := New(Config{}).Compile(context.Background(), tree, change)
-			if err != nil || len(pipelines) != 1 {
-				t.Errorf("%s %s: %v", repo, name, err)
-				continue
-			}
-			bad := slices.DeleteFunc(slices.Clone(problems), func(p plan.Problem) bool {
-				return p.Severity != plan.Error || p.Rule == "include" && strings.Contains(p.Message, "there is no such file")
-			})
-			if len(bad) == 0 {
-				good++
-				continue
-			}
-			for _, p := range bad {
-				t.Logf("%s %s: %s", repo, name, p)
+			good++
+			for kind, change := range map[string]*plan.Change{"push": push(), "branch": branch("dev"), "tag": tag("v1.0.0"), "merge request": mergeRequestOf("dev"), "nothing": nil} {
+				pipelines, problems, err := New(Config{}).Compile(t.Context(), tree, change)
+				if err != nil || len(pipelines) != 1 {
+					t.Errorf("%s %s: %v", repo, name, err)
+					continue
+				}
+				bad := slices.DeleteFunc(slices.Clone(problems), func(p plan.Problem) bool {
+					// What rules leave of some pipelines for some changes is refused by
+					// GitLab, too.
+					return p.Severity != plan.Error || p.Rule == "include" && strings.Contains(p.Message, "there is no such file") ||
+						kind == "merge request" && strings.Contains(p.Message, "not part of this pipeline")
+				})
+				for _, p := range bad {
+					t.Logf("%s %s, %s: %s", repo, name, kind, p)
+				}
+				if len(bad) > 0 {
+					good--
+					break
+				}
 			}
 		}
 	}

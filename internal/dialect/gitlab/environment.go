@@ -43,8 +43,8 @@ var volatile = []string{
 	"GITLAB_USER_LOGIN", "GITLAB_USER_NAME", "GITLAB_USER_ID", "GITLAB_USER_EMAIL", "CI_OPEN_MERGE_REQUESTS", "CI_PIPELINE_TRIGGERED",
 }
 
-// runnerVersion is the version of GitLab's runner whose behaviour is followed.
-const runnerVersion = "18.5.0"
+// maxMessage is how much of a commit's message a job gets, in bytes.
+const maxMessage = 100 << 10
 
 // variablesDir is where, below the temporary directory, the files of
 // file-type variables lie.
@@ -117,6 +117,13 @@ func (e *environment) process() map[string]string {
 		}
 		env[v.Name] = strings.ReplaceAll(value, "\x00", "")
 	}
+	// The kernel takes no variable of any length.
+	for _, name := range []string{"CI_COMMIT_MESSAGE", "CI_COMMIT_DESCRIPTION"} {
+		if text, ok := env[name]; ok && len(text) > maxMessage {
+			env[name] = strings.ToValidUTF8(text[:maxMessage], "")
+			env["CI_COMMIT_MESSAGE_IS_TRUNCATED"] = "true"
+		}
+	}
 	return env
 }
 
@@ -185,7 +192,7 @@ func (e *environment) ofJob(s *plan.Scope, spec *jobSpec) []variable {
 	set("CI_RUNNER_ID", "1")
 	set("CI_RUNNER_DESCRIPTION", "fairlead")
 	set("CI_RUNNER_SHORT_TOKEN", "fairlead")
-	set("CI_RUNNER_VERSION", runnerVersion)
+	set("CI_RUNNER_VERSION", gitlabVersion)
 	set("CI_RUNNER_REVISION", "fairlead")
 	set("CI_RUNNER_EXECUTABLE_ARCH", runtime.GOOS+"/"+runtime.GOARCH)
 	if tags, err := json.Marshal(slices.Concat([]string{}, spec.Tags)); err == nil {
@@ -291,13 +298,16 @@ func dotenvOf(s *plan.Scope, spec *jobSpec) ([]variable, error) {
 }
 
 // secretsOf are those of secrets: that the run was given, by the name of the
-// variable they are to be in.
+// variable they are to be in, and in place of id_tokens: nothing.
 func secretsOf(s *plan.Scope, spec *jobSpec) []variable {
 	var list []variable
 	for _, name := range slices.Sorted(maps.Keys(spec.Secrets)) {
 		if value, ok := s.Secrets[name]; ok {
 			list = append(list, variable{Name: name, Value: value, Raw: true, File: spec.Secrets[name].File})
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(spec.IDTokens)) {
+		list = append(list, variable{Name: name, Raw: true}) // nobody here signs one
 	}
 	return list
 }

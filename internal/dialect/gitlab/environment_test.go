@@ -2,6 +2,7 @@ package gitlab
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -152,6 +153,30 @@ func TestEnvironmentNames(t *testing.T) {
 		}
 		if tier := tierOf(tt.name); tier != tt.tier {
 			t.Errorf("%q is of tier %s, want %s", tt.name, tier, tt.tier)
+		}
+	}
+}
+
+func TestLongMessages(t *testing.T) {
+	t.Parallel()
+	st := newStand(t)
+	st.context.Change.Payload = map[string]any{"commits": []any{map[string]any{"id": st.context.Change.SHA, "message": "title\n\n" + strings.Repeat("ä", 200_000)}}}
+	p := st.play(&jobSpec{Script: []string{`echo "$CI_COMMIT_TITLE ${#CI_COMMIT_MESSAGE} $CI_COMMIT_MESSAGE_IS_TRUNCATED" > got`}})
+	if got := p.file(t, "got"); p.verdict != plan.Success || !strings.HasPrefix(got, "title ") || !strings.HasSuffix(got, " true\n") {
+		t.Errorf("%s: %q\n%s", p.verdict, got, p.log)
+	}
+}
+
+// TestGrowingVariables: what doubles itself ends somewhere.
+func TestGrowingVariables(t *testing.T) {
+	t.Parallel()
+	list := []variable{{Name: "V0", Value: strings.Repeat("x", 1000)}}
+	for i := range 60 {
+		list = append(list, variable{Name: fmt.Sprint("V", i+1), Value: strings.Repeat(fmt.Sprint("$V", i), 1000)})
+	}
+	for _, v := range expandVariables(list, false).list {
+		if len(v.Value) > 2*maxExpanded {
+			t.Errorf("%s has %d bytes", v.Name, len(v.Value))
 		}
 	}
 }

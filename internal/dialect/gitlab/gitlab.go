@@ -138,6 +138,7 @@ type compiler struct {
 
 	event      string // "" for that of the change
 	generation int    // of child pipelines
+	children   *int   // made so far
 	base       []variable
 	project    []variable // of the project
 	given      []variable // for this run
@@ -149,7 +150,7 @@ type compiler struct {
 }
 
 func newCompiler(ctx context.Context, d *Dialect, tree fs.FS, change *plan.Change, file string, settings *project.GitLab) *compiler {
-	c := &compiler{ctx: ctx, d: d, tree: tree, change: change, file: file, settings: settings}
+	c := &compiler{ctx: ctx, d: d, tree: tree, change: change, file: file, settings: settings, children: new(int)}
 	if change != nil {
 		c.base = layers(predefined(change, file), commit(change))
 	}
@@ -237,9 +238,6 @@ func (c *compiler) compile(body []byte) (plan.Pipeline, []plan.Problem) {
 	if c.change != nil {
 		out.Start = c.start(p, r, out.Jobs)
 		out.Start.Files = c.hang || p.hang
-	}
-	if c.generation == 0 && !r.in {
-		out.Jobs = slices.Clip(out.Jobs)
 	}
 	problems = slices.Concat(problems, p.problems)
 	slices.SortStableFunc(problems, func(a, b plan.Problem) int { return document.Compare(a.Source, b.Source) })

@@ -137,12 +137,10 @@ type artifactsSpec struct {
 	Source plan.Source `json:"source"`
 }
 
-// download is a job whose artifacts another one gets.
+// download is a job whose artifacts and dotenv variables another one gets.
 type download struct {
 	Job  string `json:"job"`  // the ID in the plan
 	Name string `json:"name"` // for people
-	// Files is false when only its dotenv variables are wanted.
-	Files bool `json:"files"`
 	// Required says that it was named: artifacts that are not there fail the job.
 	Required bool `json:"required,omitempty"`
 }
@@ -228,18 +226,33 @@ const (
 // a JSON object of strings. They are those of Scope.Steps[stepUpload].Outputs.
 const outputDotenv = "dotenv"
 
-// encode stores the spec in a plan.
+// encode is the spec as plans hold it.
 func (s *jobSpec) encode() map[string]any {
-	return jsonLike(s)
+	kept, _ := jsonLike(s).(map[string]any)
+	return kept
 }
 
-// jsonLike is a struct of ours as plans hold it.
-func jsonLike(v any) map[string]any {
+// size is about how many bytes of a plan the spec takes.
+func (s *jobSpec) size() int {
+	n := 0
+	for _, v := range s.Variables {
+		n += len(v.Name) + len(v.Value)
+	}
+	for _, list := range [][]string{s.BeforeScript, s.Script, s.AfterScript, s.PreGetSources} {
+		for _, line := range list {
+			n += len(line)
+		}
+	}
+	return n + 64*(len(s.Downloads)+len(s.Services)+len(s.Cache))
+}
+
+// jsonLike is a value of ours as plans hold it.
+func jsonLike(v any) any {
 	text, err := json.Marshal(v)
 	if err != nil {
 		panic("gitlab: a struct of strings cannot be written: " + err.Error())
 	}
-	var out map[string]any
+	var out any
 	if err := json.Unmarshal(text, &out); err != nil {
 		panic("gitlab: a struct of strings cannot be read: " + err.Error())
 	}
@@ -295,9 +308,9 @@ func (s *jobSpec) steps() []plan.Step {
 	if len(s.Cache) > 0 {
 		use(stepSave, "Save caches", ifAlways)
 	}
-	if s.Artifacts != nil {
-		when := s.Artifacts.When
-		if len(s.Artifacts.Reports) > 0 || s.Artifacts.CoveragePath != "" {
+	if a := s.artifacts(); a != nil {
+		when := a.When
+		if len(a.reports()) > 0 {
 			when = ifAlways // reports are kept however the job ended
 		}
 		use(stepUpload, "Upload artifacts", when)

@@ -86,6 +86,19 @@ func TestCaches(t *testing.T) {
 	}
 }
 
+// TestKeyIsMadeBeforeTheScript: a script may change the very files.
+func TestKeyIsMadeBeforeTheScript(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []string{"pull-push", "push"} {
+		st := newStand(t)
+		st.tree["lock"] = "1"
+		p := st.play(&jobSpec{Cache: []cacheSpec{{KeyFiles: []string{"lock"}, Paths: []string{"deps"}, Policy: policy}}, Script: []string{"echo 2 > lock; echo x > deps"}})
+		if next := st.play(&jobSpec{Cache: []cacheSpec{{KeyFiles: []string{"lock"}, Policy: "pull"}}, Script: []string{":"}}); next.file(t, "deps") != "x\n" {
+			t.Errorf("%s: not found again\n%s%s", policy, p.log, next.log)
+		}
+	}
+}
+
 func TestCachesAreReplaced(t *testing.T) {
 	t.Parallel()
 	st := newStand(t)
@@ -109,7 +122,7 @@ func TestPaper(t *testing.T) {
 	st := newStand(t)
 	spec := &jobSpec{
 		Cache:     []cacheSpec{{Key: "k", Paths: []string{"deps"}}},
-		Downloads: []download{{Job: "build", Name: "build", Files: true}}, Script: []string{"mkdir -p deps; echo > deps/x"},
+		Downloads: []download{{Job: "build", Name: "build"}}, Script: []string{"mkdir -p deps; echo > deps/x"},
 	}
 	aloof := func(spec *jobSpec) map[string]bool {
 		s := st.scope(spec)
@@ -163,7 +176,7 @@ func TestArtifacts(t *testing.T) {
 		{name: "without some", spec: artifactsSpec{Paths: []string{"out"}, Exclude: []string{"out/**/*.o", "out/link"}}, files: true, want: "out/a out/sub/c"},
 		{name: "a directory that is excluded holds what it holds", spec: artifactsSpec{Paths: []string{"out"}, Exclude: []string{"out/sub"}}, files: true, want: "out/a out/link out/sub/b.o out/sub/c"},
 		{name: "not wanted", spec: artifactsSpec{Paths: []string{"out"}}},
-		{name: "nothing", spec: artifactsSpec{Paths: []string{"nope"}}, files: true, log: "ERROR: No files to upload"},
+		{name: "nothing", spec: artifactsSpec{Paths: []string{"nope"}}, files: true, log: "WARNING: there are no files to upload"},
 		{name: "outside", spec: artifactsSpec{Paths: []string{"../..", "/etc/passwd"}}, files: true, log: "lies outside of the project's directory"},
 		{name: "of a failed job", spec: artifactsSpec{Paths: []string{"x.txt"}, When: "on_failure"}, fails: true, files: true, want: "x.txt"},
 		{name: "not of a failed job", spec: artifactsSpec{Paths: []string{"x.txt"}}, fails: true, files: true},
@@ -184,7 +197,11 @@ func TestArtifacts(t *testing.T) {
 			if !strings.Contains(made.log, tt.log) {
 				t.Errorf("the log is\n%s", made.log)
 			}
-			p := st.play(&jobSpec{ID: "test", Downloads: []download{{Job: "build", Name: "build", Files: tt.files, Required: true}}, Script: []string{"find . ! -type d | sort"}})
+			var downloads []download
+			if tt.files {
+				downloads = []download{{Job: "build", Name: "build", Required: true}}
+			}
+			p := st.play(&jobSpec{ID: "test", Downloads: downloads, Script: []string{"find . ! -type d | sort"}})
 			if p.verdict != plan.Success {
 				t.Fatal(p.log)
 			}
@@ -204,6 +221,22 @@ func TestArtifacts(t *testing.T) {
 	}
 }
 
+// TestSecondAttempt: what the first attempt left counts no more.
+func TestSecondAttempt(t *testing.T) {
+	t.Parallel()
+	st := newStand(t)
+	spec := jobSpec{ID: "build", Artifacts: &artifactsSpec{Paths: []string{"f"}, When: ifFailure, Reports: map[string][]string{"junit": {"r.xml"}}}}
+	first, second := spec, spec
+	first.Script, second.Script = []string{"echo > f; echo > r.xml; false"}, []string{":"}
+	if p := st.play(&first); len(p.said.Artifacts) != 2 {
+		t.Fatalf("the first attempt left %+v", p.said.Artifacts)
+	}
+	st.play(&second)
+	if all, err := st.d.cfg.Depot.Artifacts(t.Context(), "7"); err != nil || len(all) > 0 {
+		t.Errorf("after the second there are %+v, %v", all, err)
+	}
+}
+
 func TestArtifactsOfSeveralJobs(t *testing.T) {
 	t.Parallel()
 	st := newStand(t)
@@ -220,7 +253,7 @@ func TestArtifactsOfSeveralJobs(t *testing.T) {
 	}
 	downloads := func(names ...string) (list []download) {
 		for _, name := range names {
-			list = append(list, download{Job: name, Name: name, Files: true})
+			list = append(list, download{Job: name, Name: name})
 		}
 		return list
 	}
@@ -242,6 +275,32 @@ func TestArtifactsOfSeveralJobs(t *testing.T) {
 	list[0].Required = true
 	if p := st.play(&jobSpec{ID: "d", Downloads: list, Script: []string{":"}}); p.verdict != plan.Failure || !strings.Contains(p.said.Fail, "artifacts of two are lost") {
 		t.Errorf("lost ones that were named: %s\n%s", p.verdict, p.log)
+	}
+}
+
+func TestPages(t *testing.T) {
+	t.Parallel()
+	for name, spec := range map[string]*jobSpec{
+		"alone":          {Pages: &pages{Publish: "public"}},
+		"with artifacts": {Pages: &pages{Publish: "public", ExpireIn: "1 day"}, Artifacts: &artifactsSpec{Paths: []string{"f"}, When: ifSuccess}},
+		"said twice":     {Pages: &pages{Publish: "public"}, Artifacts: &artifactsSpec{Paths: []string{"public/"}, When: ifSuccess}},
+	} {
+		st := newStand(t)
+		spec.ID, spec.Script = "pages", []string{"mkdir public; echo hello > public/index.html; echo > f"}
+		p := st.play(spec)
+		if !strings.Contains(p.log, "not published") || strings.Count(p.log, "public") > 5 {
+			t.Errorf("%s: the log is\n%s", name, p.log)
+		}
+		a, err := st.d.cfg.Depot.Own("7", "pages", archiveName)
+		if err != nil || a == nil {
+			t.Fatalf("%s: %v, %v", name, a, err)
+		}
+		if a.Expires.IsZero() != (spec.Pages.ExpireIn == "") {
+			t.Errorf("%s: expires %v", name, a.Expires)
+		}
+		if _, err := st.d.cfg.Depot.ReadFile(t.Context(), a, "public/index.html", st.dir, 100); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -274,6 +333,57 @@ func TestReports(t *testing.T) {
 	next := st.play(&jobSpec{ID: "deploy", Downloads: []download{{Job: "test", Name: "test"}}, Script: []string{`echo "$A|$B|$URL" > got`}})
 	if got := next.file(t, "got"); got != "2|x y|http://h/?a=b\n" {
 		t.Errorf("the next job saw %q", got)
+	}
+}
+
+func TestFindings(t *testing.T) {
+	t.Parallel()
+	many := "[" + strings.Repeat(`{"description":"x"},`, maxFindings+3) + `{"description":"last"}]`
+	for _, tt := range []struct {
+		kind, body string
+		want       []plan.Annotation
+		log        string
+	}{
+		{"codequality", `[{"description":"unused\nvariable","check_name":"unused","severity":"minor","location":{"path":"a.js","lines":{"begin":4}}},
+			{"description":"b","severity":"blocker","location":{"path":"b.js","positions":{"begin":{"line":2,"column":3}}}}]`, []plan.Annotation{
+			{Level: plan.Notice, Title: "unused", Message: "unused variable", File: "a.js", Line: 4}, {Level: plan.ErrorLevel, Message: "b", File: "b.js", Line: 2, Col: 3}}, ""},
+		{"sast", `{"version":"15","vulnerabilities":[{"name":"SQL injection","severity":"High","location":{"file":"q.go","start_line":7,"end_line":8}},{"message":"m","severity":"?"}]}`, []plan.Annotation{
+			{Level: plan.ErrorLevel, Title: "High", Message: "SQL injection", File: "q.go", Line: 7, EndLine: 8}, {Level: plan.WarningLevel, Title: "?", Message: "m"}}, ""},
+		{"annotations", `{"b":[{"external_link":{"label":"site","url":"https://x"}},{"other":{}}],"a":[]}`, []plan.Annotation{{Level: plan.Notice, Title: "b", Message: "site: https://x"}}, ""},
+		{"codequality", `{"not":"a list"}`, nil, "r.json cannot be read"},
+		{"sast", ``, nil, "r.json cannot be read"},
+		{"codequality", many, nil, "4 findings more are in the report"},
+		{"metrics", `anything`, nil, "The report metrics is kept"},
+	} {
+		st := newStand(t)
+		st.tree["r.json"] = tt.body
+		p := st.play(&jobSpec{ID: "test", Artifacts: &artifactsSpec{When: ifSuccess, Reports: map[string][]string{tt.kind: {"r.json"}}}, Script: []string{":"}})
+		if p.verdict != plan.Success || tt.want != nil && !slices.Equal(p.said.Notes, tt.want) || !strings.Contains(p.log, tt.log) {
+			t.Errorf("%s %.40s: %s, notes %+v\n%s", tt.kind, tt.body, p.verdict, p.said.Notes, p.log)
+		}
+	}
+}
+
+func FuzzFindings(f *testing.F) {
+	f.Add([]byte(`[{"description":"x","location":{"lines":{"begin":1}}}]`))
+	f.Add([]byte(`{"vulnerabilities":[{"severity":"High"}],"a":[{"external_link":{}}]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, read := range []func([]byte) ([]plan.Annotation, error){readCodeQuality, readSecurity, readAnnotations} {
+			if notes, err := read(body); err != nil && notes != nil {
+				t.Error(notes, err)
+			}
+		}
+	})
+}
+
+// TestReportsAreAlwaysKept: when: is for the archive.
+func TestReportsAreAlwaysKept(t *testing.T) {
+	t.Parallel()
+	st := newStand(t)
+	p := st.play(&jobSpec{ID: "test", Artifacts: &artifactsSpec{Paths: []string{"r.xml"}, When: ifSuccess, Reports: map[string][]string{"junit": {"r.xml"}}},
+		Script: []string{"echo '<testsuite/>' > r.xml", "false"}})
+	if len(p.said.Artifacts) != 1 || p.said.Artifacts[0].Name != "junit" {
+		t.Errorf("kept %+v\n%s", p.said.Artifacts, p.log)
 	}
 }
 
@@ -368,7 +478,7 @@ func TestWithoutADepot(t *testing.T) {
 	t.Parallel()
 	st := newStand(t)
 	st.d = New(Config{})
-	p := st.play(&jobSpec{Cache: []cacheSpec{{Key: "k", Paths: []string{"f"}}}, Downloads: []download{{Job: "x", Files: true}},
+	p := st.play(&jobSpec{Cache: []cacheSpec{{Key: "k", Paths: []string{"f"}}}, Downloads: []download{{Job: "x"}},
 		Artifacts: &artifactsSpec{Paths: []string{"f"}, When: ifSuccess, Reports: map[string][]string{"dotenv": {"f"}}}, Script: []string{"echo A=1 > f"}})
 	if p.verdict != plan.Success || strings.Count(p.log, "not kept here") != 3 || p.steps[stepUpload].Outputs["A"] != "1" {
 		t.Errorf("%s\n%s", p.verdict, p.log)
@@ -388,7 +498,7 @@ func TestCancelledDownload(t *testing.T) {
 	t.Parallel()
 	st := newStand(t)
 	st.play(&jobSpec{ID: "build", Artifacts: &artifactsSpec{Paths: []string{"f"}, When: ifSuccess}, Script: []string{"echo > f"}})
-	spec := &jobSpec{ID: "test", Downloads: []download{{Job: "build", Files: true}}, Script: []string{":"}}
+	spec := &jobSpec{ID: "test", Downloads: []download{{Job: "build"}}, Script: []string{":"}}
 	s := st.scope(spec)
 	session, err := st.d.Open(t.Context(), s)
 	if err != nil {

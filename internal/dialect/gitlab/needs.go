@@ -59,11 +59,12 @@ func (p *pipeline) readNeeds(e *entry, n *document.Node) {
 		w.optional, _ = p.boolean(item.Get("optional"), "optional")
 		w.outside = w.pipeline != "" || item.Get("project") != nil
 		switch {
-		case item.Get("project") != nil:
+		case item.Get("project") != nil && w.job != "":
 			p.warn(item.Source, "unsupported", fmt.Sprintf("the artifacts of %s in project %s cannot be fetched here; the job runs without them",
 				document.Clip(w.job), document.Clip(p.text(item.Get("project"), "project"))), "")
-		case w.pipeline != "" && w.job == "" && e.trigger == nil:
-			p.warn(item.Source, "unsupported", "the status of another pipeline cannot be mirrored here", "")
+		case w.outside && w.job == "" && e.trigger == nil:
+			p.fail(item.Source, "missing", "an entry of needs that names another pipeline names no job of it", "write job: and its name")
+			return
 		case w.job == "" && w.pipeline == "":
 			p.fail(item.Source, "missing", "an entry of needs names no job", "write job: and its name")
 			return
@@ -176,7 +177,6 @@ func (p *pipeline) cells(e *entry, n *document.Node) []*cell {
 // replaced.
 func (p *pipeline) identify() {
 	taken := map[string]bool{}
-	count := 0
 	for _, e := range p.entries {
 		for _, c := range e.cells {
 			base := strings.ReplaceAll(c.name, "/", "-")
@@ -186,10 +186,6 @@ func (p *pipeline) identify() {
 			}
 			taken[id] = true
 			c.id = id
-		}
-		if count += len(e.cells); count > maxJobs {
-			p.fail(e.source, "limit", fmt.Sprintf("the pipeline has more than %d jobs", maxJobs), "")
-			e.in = false
 		}
 	}
 }
@@ -249,14 +245,16 @@ func (p *pipeline) linkCell(e *entry, c *cell, byCell map[string]*cell) bool {
 			p.fail(w.source, "needs", fmt.Sprintf("%s needs %s, whose stage %s comes later", document.Clip(e.name), document.Clip(w.job), p.stages[other.stage]), "move one of the two to another stage")
 			continue
 		}
-		if !other.in {
+		present := slices.DeleteFunc(slices.Clone(found), func(f *cell) bool { return !f.entry.in })
+		if len(present) == 0 && len(found) > 0 {
 			if w.optional {
 				continue
 			}
-			p.blame(w.source, "needs", fmt.Sprintf("%s needs %s, which is not part of this pipeline: %s", document.Clip(e.name), document.Clip(w.job), other.why),
+			p.blame(w.source, "needs", fmt.Sprintf("%s needs %s, which is not part of this pipeline: %s", document.Clip(e.name), document.Clip(w.job), found[0].entry.why),
 				"give both the same rules, or write optional: true")
 			return false
 		}
+		found = present
 		for _, f := range found {
 			if !slices.Contains(c.needs, f) {
 				c.needs = append(c.needs, f)
@@ -266,26 +264,30 @@ func (p *pipeline) linkCell(e *entry, c *cell, byCell map[string]*cell) bool {
 	return true
 }
 
-// find are the cells that a need names, and their entry; nil when there is none.
-func (p *pipeline) find(w need, c *cell, byCell map[string]*cell) ([]*cell, *entry) {
-	e := p.byName[w.job]
-	if e == nil {
+// find are the cells that a need names, and an entry of that name; nil when there
+// is none.
+func (p *pipeline) find(w need, c *cell, byCell map[string]*cell) (found []*cell, of *entry) {
+	entries := p.byName[w.job]
+	if len(entries) == 0 {
 		if one := byCell[w.job]; one != nil {
 			return []*cell{one}, one.entry
 		}
 		return nil, nil
 	}
+	var all []*cell
+	for _, e := range entries {
+		all = append(all, e.cells...)
+	}
 	if w.matrix == nil {
-		return e.cells, e
+		return all, entries[0]
 	}
-	if e.node.Get("parallel").Get("matrix") == nil {
+	if entries[0].node.Get("parallel").Get("matrix") == nil {
 		p.fail(w.source, "needs", fmt.Sprintf("%s has no matrix, and so no cells to need", document.Clip(w.job)), "remove parallel: from the entry of needs")
-		return nil, e
+		return nil, entries[0]
 	}
-	var found []*cell
 	for _, row := range w.matrix {
 		hit := false
-		for _, other := range e.cells {
+		for _, other := range all {
 			if p.meets(other, row, c, w.source) {
 				hit = true
 				found = append(found, other)
@@ -295,7 +297,7 @@ func (p *pipeline) find(w need, c *cell, byCell map[string]*cell) ([]*cell, *ent
 			p.fail(w.source, "needs", fmt.Sprintf("no cell of %s is what %s needs of it", document.Clip(w.job), document.Clip(c.name)), "write values that its matrix has")
 		}
 	}
-	return found, e
+	return found, entries[0]
 }
 
 // meets reports whether a cell has one of the values wanted for every variable
@@ -368,8 +370,10 @@ func (p *pipeline) checkDependencies(byCell map[string]*cell) {
 		}
 		at := e.node.Get("dependencies").Source
 		for _, name := range *e.dependencies {
-			other := p.byName[name]
-			if other == nil && byCell[name] != nil {
+			var other *entry
+			if entries := p.byName[name]; len(entries) > 0 {
+				other = entries[0]
+			} else if byCell[name] != nil {
 				other = byCell[name].entry
 			}
 			switch {
@@ -425,39 +429,35 @@ func (p *pipeline) downloads(c *cell, before []*cell, prefix string) (out []down
 	if e.dag {
 		from = c.needs
 	}
-	wants := func(other *cell) (files, wanted bool) {
+	wants := func(other *cell) bool {
 		if e.dependencies != nil {
-			named := slices.Contains(*e.dependencies, other.entry.name) || slices.Contains(*e.dependencies, other.name)
-			return named, named
+			return slices.Contains(*e.dependencies, other.entry.name) || slices.Contains(*e.dependencies, other.name)
 		}
 		if !e.dag {
-			return true, true
+			return true
 		}
 		for _, w := range e.needs {
 			if w.job == other.entry.name || w.job == other.name {
-				return w.files, true
+				return w.files
 			}
 		}
-		return false, false
+		return false
 	}
 	from = slices.Clone(from)
 	slices.SortStableFunc(from, func(a, b *cell) int { return a.entry.stage - b.entry.stage })
 	for _, other := range from {
-		if other.entry.spec.Artifacts == nil {
-			continue
-		}
-		if files, wanted := wants(other); wanted {
-			out = append(out, download{Job: prefix + other.id, Name: other.name, Files: files, Required: e.dag || e.dependencies != nil})
+		if other.entry.spec.artifacts() != nil && wants(other) {
+			out = append(out, download{Job: prefix + other.id, Name: other.name, Required: e.dag || e.dependencies != nil})
 		}
 	}
 	for _, w := range e.needs {
 		// A child pipeline may ask for what its parent made.
-		if w.outside && w.pipeline != "" && w.job != "" && p.parent != "" && strings.Contains(w.pipeline, "PARENT_PIPELINE_ID") {
+		if w.outside && w.files && w.pipeline != "" && w.job != "" && p.parent != "" && strings.Contains(w.pipeline, "PARENT_PIPELINE_ID") {
 			outer := ""
 			if i := strings.LastIndexByte(p.parent, '/'); i >= 0 {
 				outer = p.parent[:i+1]
 			}
-			out = append(out, download{Job: outer + strings.ReplaceAll(w.job, "/", "-"), Name: w.job, Files: w.files, Required: true})
+			out = append(out, download{Job: outer + strings.ReplaceAll(w.job, "/", "-"), Name: w.job, Required: true})
 		}
 	}
 	return out

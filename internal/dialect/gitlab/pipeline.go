@@ -12,8 +12,11 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
-// maxJobs is how many jobs a pipeline may have, cells counted one by one.
-const maxJobs = 10_000
+// Limits of a pipeline.
+const (
+	maxJobs = 2000     // cells counted one by one: each job knows of all before it
+	maxPlan = 32 << 20 // bytes of what is kept of its jobs
+)
 
 // The edges of every pipeline.
 const (
@@ -38,7 +41,10 @@ type pipeline struct {
 	global       []variable
 	stages       []string
 	entries      []*entry
-	byName       map[string]*entry // also those that rules keep out
+	kept         int // bytes of what is kept of the jobs made so far
+	// byName are the entries by their names, also those that rules keep out:
+	// several where the cells of a matrix fare differently.
+	byName map[string][]*entry
 	// child makes the pipeline of a trigger job.
 	child func(job *plan.Job, t trigger, passed []variable) *plan.Deferred
 }
@@ -53,14 +59,13 @@ type entry struct {
 	in     bool
 	why    string // it is not in
 
-	when          string
-	delay         time.Duration
-	allow         bool
-	tolerate      []int
-	retry         *plan.Retry
-	timeout       time.Duration
-	interruptible bool
-	trigger       *document.Node
+	when     string
+	delay    time.Duration
+	allow    bool
+	tolerate []int
+	retry    *plan.Retry
+	timeout  time.Duration
+	trigger  *document.Node
 
 	dag          bool
 	needs        []need
@@ -137,7 +142,8 @@ func (p *pipeline) hasRules() bool { return !p.root.Get("workflow").Get("rules")
 func (p *pipeline) read() {
 	p.readStages()
 	p.defaults()
-	p.byName = map[string]*entry{}
+	p.byName = map[string][]*entry{}
+	count := 0
 	for _, f := range p.root.Fields {
 		switch {
 		case strings.HasPrefix(f.Key, "."), slices.Contains(globalKeys, f.Key):
@@ -155,9 +161,13 @@ func (p *pipeline) read() {
 			p.blame(f.Source, "key", fmt.Sprintf("%s is no keyword, and as a job it must be a mapping and not %s", document.Clip(f.Key), f.Value.Shape()), hint)
 			continue
 		}
-		if e := p.job(f); e != nil {
+		for _, e := range p.job(f) {
+			if count += len(e.cells); count > maxJobs {
+				p.fail(f.Source, "limit", fmt.Sprintf("the pipeline has more than %d jobs; the rest is not read", maxJobs), "split it into child pipelines")
+				return
+			}
 			p.entries = append(p.entries, e)
-			p.byName[e.name] = e
+			p.byName[e.name] = append(p.byName[e.name], e)
 		}
 	}
 }
@@ -174,9 +184,11 @@ func (p *pipeline) readStages() {
 		n = p.root.Get("types")
 	}
 	p.stages = []string{"build", "test", "deploy"}
-	if !n.IsNull() {
+	if !n.IsNull() && n.Kind != document.Sequence {
+		p.mistyped(n, "stages", "a list")
+	} else if !n.IsNull() {
 		p.stages = nil
-		for _, s := range p.list(n, "stages") {
+		for _, s := range p.commands(n, "stages") {
 			if s == "" {
 				p.fail(n.Source, "value", "a stage needs a name", "")
 			} else if !slices.Contains(p.stages, s) && s != stagePre && s != stagePost {
@@ -246,8 +258,9 @@ func (p *pipeline) inherited(job *document.Node) []variable {
 // maxName is how long the name of a job may be; GitLab's limit.
 const maxName = 255
 
-// job reads an entry. It is nil when nothing can be made of it.
-func (p *pipeline) job(f document.Field) *entry {
+// job reads an entry: as one for all its cells, or as one for each when rules may
+// tell them apart. There are none when nothing can be made of it.
+func (p *pipeline) job(f document.Field) []*entry {
 	n := f.Value
 	what := "the job " + document.Clip(f.Key)
 	e := &entry{name: f.Key, source: f.Source, node: n}
@@ -260,16 +273,17 @@ func (p *pipeline) job(f document.Field) *entry {
 	switch {
 	case !trigger.IsNull() && !script.IsNull():
 		p.fail(trigger.Source, "value", what+" has a script and a trigger, and may have only one of them", "make two jobs of it")
-	case !run.IsNull():
-		p.fail(run.Source, "unsupported", what+" is made of steps (run:), which cannot be run here", "write its commands as script:")
-	case trigger.IsNull() && script.IsNull():
+		return nil
+	case !run.IsNull() && !script.IsNull():
+		p.fail(run.Source, "value", what+" has a script and run:, and may have only one of them", "make one of both")
+	case trigger.IsNull() && script.IsNull() && run.IsNull():
 		if n.Missing() || p.degraded() {
 			p.warn(f.Source, "missing", what+" has no script that is known, and is left out", "an include that could not be had may define it")
 		} else {
 			p.fail(f.Source, "missing", what+" has neither a script nor a trigger", "write script: and its commands, or begin the name with a dot to keep it out of the pipeline")
 		}
 		return nil
-	case trigger.IsNull() && len(p.texts(script, "script")) == 0 && !n.Missing():
+	case trigger.IsNull() && run.IsNull() && len(p.texts(script, "script")) == 0 && !n.Missing():
 		p.fail(script.Source, "missing", "the script of "+what+" is empty", "write its commands, or begin the name with a dot to keep it out of the pipeline")
 	}
 	e.trigger = trigger
@@ -277,12 +291,48 @@ func (p *pipeline) job(f document.Field) *entry {
 		e.trigger = nil
 	}
 	p.stageOf(e)
-	own := p.variables(n.Get("variables"), "variables", false)
-	global := p.inherited(n)
-	vars := expandVariables(layers(p.base, []variable{
-		{Name: "CI_JOB_NAME", Value: e.name, Raw: true}, {Name: "CI_JOB_NAME_SLUG", Value: slug(e.name), Raw: true}, {Name: "CI_JOB_STAGE", Value: p.stages[e.stage], Raw: true},
-	}, global, own, p.strong), false)
+	s := &settings{reporter: p.reporter, job: n, value: func(key string) *document.Node { return p.value(n, key) }}
+	e.retry = s.retry(p.value(n, "retry"))
+	e.timeout = p.duration(p.value(n, "timeout"), "timeout")
+	e.spec = jobSpec{Name: e.name, Stage: p.stages[e.stage], Pipeline: p.parent, Source: e.source}
+	e.spec.Variables = layers(p.inherited(n), p.variables(n.Get("variables"), "variables", false))
+	if e.trigger == nil {
+		s.fill(&e.spec)
+	} else {
+		e.spec.Environment = s.environment(n.Get("environment"))
+		e.spec.ResourceName = p.text(n.Get("resource_group"), "resource_group")
+	}
+	if d := n.Get("dependencies"); !d.IsNull() {
+		names := p.list(d, "dependencies")
+		e.dependencies = &names
+	}
+	e.cells = p.cells(e, n.Get("parallel"))
+	conditional := !n.Get("rules").IsNull() || !n.Get("only").IsNull() || !n.Get("except").IsNull()
+	if len(e.cells) < 2 || e.cells[0].variables == nil || !conditional {
+		p.decide(e, what)
+		return []*entry{e}
+	}
+	entries := make([]*entry, len(e.cells))
+	for i, c := range e.cells {
+		one := *e
+		one.cells = []*cell{c}
+		c.entry, entries[i] = &one, &one
+		p.decide(&one, what)
+	}
+	return entries
+}
 
+// decide asks whether an entry is part of the pipeline, and reads what rules may
+// say otherwise.
+func (p *pipeline) decide(e *entry, what string) {
+	n := e.node
+	list := layers(p.base, []variable{
+		{Name: "CI_JOB_NAME", Value: e.name, Raw: true}, {Name: "CI_JOB_NAME_SLUG", Value: slug(e.name), Raw: true}, {Name: "CI_JOB_STAGE", Value: p.stages[e.stage], Raw: true},
+	}, e.spec.Variables)
+	if len(e.cells) == 1 {
+		list = layers(list, e.cells[0].variables)
+	}
+	vars := expandVariables(layers(list, p.strong), false)
 	r := p.admit(n, what, &vars)
 	e.in, e.why = r.in, r.why
 	e.when = cmp.Or(r.when, p.choice(n.Get("when"), "when", "on_success", "on_failure", "always", "never", "manual", "delayed"), "on_success")
@@ -300,37 +350,19 @@ func (p *pipeline) job(f document.Field) *entry {
 		e.delay = 0
 	}
 	e.allow = e.when == "manual" && r.when == ""
-	for _, list := range []*document.Node{n.Get("allow_failure"), r.allow} {
-		if allow, given, codes := p.allowFailure(list); given {
+	for _, said := range []*document.Node{n.Get("allow_failure"), r.allow} {
+		if allow, given, codes := p.allowFailure(said); given {
 			e.allow, e.tolerate = allow, codes
 		}
 	}
-	if i := cmp.Or(r.interruptible, p.value(n, "interruptible")); !i.IsNull() {
-		e.interruptible, _ = p.boolean(i, "interruptible")
-	}
-	s := &settings{reporter: p.reporter, job: n, value: func(key string) *document.Node { return p.value(n, key) }}
-	e.retry = s.retry(p.value(n, "retry"))
-	e.timeout = p.duration(p.value(n, "timeout"), "timeout")
-
-	e.spec = jobSpec{Name: e.name, Stage: p.stages[e.stage], Pipeline: p.parent, When: e.when, AllowFailure: e.allow, Source: e.source}
-	e.spec.Variables = layers(global, own, r.variables)
-	if e.trigger == nil {
-		s.fill(&e.spec)
-	} else {
-		e.spec.Environment = s.environment(n.Get("environment"))
-		e.spec.ResourceName = p.text(n.Get("resource_group"), "resource_group")
-	}
+	p.boolean(cmp.Or(r.interruptible, p.value(n, "interruptible")), "interruptible") // nothing is interrupted here
+	e.spec.When, e.spec.AllowFailure = e.when, e.allow
+	e.spec.Variables = layers(e.spec.Variables, r.variables)
 	needs := n.Get("needs")
 	if !r.needs.IsNull() {
 		needs = r.needs
 	}
 	p.readNeeds(e, needs)
-	if d := n.Get("dependencies"); !d.IsNull() {
-		names := p.list(d, "dependencies")
-		e.dependencies = &names
-	}
-	e.cells = p.cells(e, n.Get("parallel"))
-	return e
 }
 
 // admit asks whether a job is part of the pipeline.
@@ -402,6 +434,10 @@ func (p *pipeline) jobs() []plan.Job {
 	var before []*cell
 	for _, list := range byStage {
 		for _, c := range list {
+			if p.kept > maxPlan {
+				p.fail(c.entry.source, "limit", fmt.Sprintf("the jobs of the pipeline come to more than %d MB; the rest is left out", maxPlan>>20), "give them fewer variables, or split the pipeline")
+				return out
+			}
 			out = append(out, p.make(c, before, blocks)...)
 		}
 		before = append(before, list...)
@@ -455,7 +491,7 @@ func (p *pipeline) make(c *cell, before []*cell, blocking bool) []plan.Job {
 	}
 	job := plan.Job{
 		ID: prefix + c.id, Name: c.name, Stage: p.stages[e.stage], Source: e.source,
-		If:      plan.Expr{Text: ifWhen + e.when, Source: e.source},
+		If:      condition(e.when, c.name, e.source),
 		Timeout: e.timeout, ContinueOnError: e.allow, Tolerate: e.tolerate, Delay: e.delay, Retry: e.retry,
 	}
 	g := gate{Name: c.name, When: e.when, Allow: e.allow, DAG: e.dag, Stage: e.stage}
@@ -489,6 +525,7 @@ func (p *pipeline) make(c *cell, before []*cell, blocking bool) []plan.Job {
 	spec.Variables = layers(e.spec.Variables, c.variables, p.passed)
 	spec.Project, spec.OnHost = p.project, p.onHost
 	spec.Downloads = p.downloads(c, before, prefix)
+	p.kept += spec.size() + len(job.Needs)*16
 	job.Values = map[string]any{valueJob: spec.encode(), valueGate: jsonLike(g)}
 	if e.trigger != nil {
 		return p.triggerJobs(job, c, &spec)
@@ -503,6 +540,16 @@ func (p *pipeline) make(c *cell, before []*cell, blocking bool) []plan.Job {
 		job.Deferred = &plan.Deferred{Kind: deferPlace, Source: e.source}
 	}
 	return []plan.Job{job}
+}
+
+// condition is the text of a job's condition, which people see when it does not
+// hold.
+func condition(when, name string, at plan.Source) plan.Expr {
+	text := ifWhen + when
+	if when == "manual" {
+		text += fmt.Sprintf(" (it begins with --play %q)", name)
+	}
+	return plan.Expr{Text: text, Source: at}
 }
 
 // varsOf are the variables of a job as far as they are known before it runs.

@@ -54,7 +54,10 @@ func (r *reporter) keys(n *document.Node, what string, known []string) bool {
 		if slices.Contains(known, f.Key) {
 			continue
 		}
-		hint := "it may have " + strings.Join(known, ", ")
+		hint := "check the spelling"
+		if len(known) <= 12 {
+			hint = "it may have " + strings.Join(known, ", ")
+		}
 		if near := plan.Nearest(f.Key, known); near != "" {
 			hint = "did you mean " + near + "?"
 		}
@@ -103,13 +106,8 @@ func (r *reporter) boolean(n *document.Node, what string) (value, given bool) {
 	if n.IsNull() {
 		return false, false
 	}
-	switch v := n.Value.(type) {
-	case bool:
+	if v, ok := n.Value.(bool); ok {
 		return v, true
-	case string:
-		if v == "true" || v == "false" {
-			return v == "true", true
-		}
 	}
 	r.fail(n.Source, "type", fmt.Sprintf("%s must be true or false, and is %s", what, n.Shape()), "write it without quotes")
 	return false, false
@@ -120,13 +118,12 @@ func (r *reporter) integer(n *document.Node, what string, least, most int) int {
 	if n.IsNull() {
 		return 0
 	}
-	text, _ := n.Text()
-	v, err := strconv.Atoi(text)
-	if err != nil || v < least || v > most {
-		r.fail(n.Source, "type", fmt.Sprintf("%s must be a whole number from %d to %d", what, least, most), "")
+	v, ok := n.Value.(int64)
+	if !ok || v < int64(least) || v > int64(most) {
+		r.fail(n.Source, "type", fmt.Sprintf("%s must be a whole number from %d to %d", what, least, most), "write it without quotes")
 		return 0
 	}
-	return v
+	return int(v)
 }
 
 // texts reads a text or a list of texts; lists in it are flattened.
@@ -146,6 +143,25 @@ func (r *reporter) texts(n *document.Node, what string) []string {
 		}
 	})
 	return out
+}
+
+// commands reads a text or a list of texts, which must be texts: true and 1 are
+// none to GitLab, until they are quoted.
+func (r *reporter) commands(n *document.Node, what string) []string {
+	one := func(item *document.Node) {
+		if _, ok := item.Value.(string); !ok && !item.IsNull() && item.Kind == document.Scalar {
+			r.fail(item.Source, "type", fmt.Sprintf("%s is made of texts, and this is %s", what, item.Shape()), "quote it")
+		}
+	}
+	switch {
+	case n.IsNull():
+	case n.Kind == document.Scalar:
+		one(n)
+	case n.Kind == document.Sequence:
+		deep := &reporter{} // what is wrong with the list itself is told below
+		deep.flat(n, what, 0, one)
+	}
+	return r.texts(n, what)
 }
 
 // list is texts where a single text will not do.

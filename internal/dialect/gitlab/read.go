@@ -48,11 +48,12 @@ type settings struct {
 
 // fill puts them into the spec.
 func (s *settings) fill(spec *jobSpec) {
-	spec.BeforeScript = s.texts(s.value("before_script"), "before_script")
-	spec.Script = s.texts(s.job.Get("script"), "script")
-	spec.AfterScript = s.texts(s.value("after_script"), "after_script")
+	inputs := s.inputs()
+	spec.BeforeScript = inputs.all(s.commands(s.value("before_script"), "before_script"))
+	spec.Script = inputs.all(s.script())
+	spec.AfterScript = inputs.all(s.commands(s.value("after_script"), "after_script"))
 	if hooks := s.value("hooks"); !hooks.IsNull() && s.keys(hooks, "hooks", []string{"pre_get_sources_script"}) {
-		spec.PreGetSources = s.texts(hooks.Get("pre_get_sources_script"), "pre_get_sources_script")
+		spec.PreGetSources = s.commands(hooks.Get("pre_get_sources_script"), "pre_get_sources_script")
 	}
 	if image := s.value("image"); !image.IsNull() {
 		spec.Image = s.image(image, false)
@@ -77,6 +78,79 @@ func (s *settings) fill(spec *jobSpec) {
 	spec.Secrets = s.secrets(s.job.Get("secrets"))
 	spec.IDTokens = s.idTokens(s.value("id_tokens"))
 	spec.Pages = s.pages(spec)
+	if d := s.job.Get("dast_configuration"); !d.IsNull() {
+		s.keys(d, "dast_configuration", []string{"site_profile", "scanner_profile"})
+	}
+}
+
+// script is script:, or run: as far as it is made of scripts.
+func (s *settings) script() []string {
+	run := s.job.Get("run")
+	if run.IsNull() {
+		return s.commands(s.job.Get("script"), "script")
+	}
+	var lines []string
+	s.flat(run, "run", 0, func(n *document.Node) {
+		if !s.keys(n, "a step", []string{"name", "script", "step", "action", "func", "env", "inputs"}) {
+			return
+		}
+		text := s.text(n.Get("script"), "script")
+		if n.Get("script") == nil {
+			s.warn(n.Source, "unsupported", "steps of GitLab's own and actions in run: are not done here; the job will fail at this one", "write its commands as script:")
+			text = "echo 'this step cannot be done here'; exit 1"
+		}
+		line := "(\n"
+		for _, v := range s.variables(n.Get("env"), "env", false) {
+			line += "export " + v.Name + "=" + quote(v.Value) + "\n"
+		}
+		lines = append(lines, line+text+"\n)")
+	})
+	return lines
+}
+
+// jobInputs are the values of a job's own inputs, which ${{ inputs.NAME }} in
+// its scripts asks for.
+type jobInputs map[string]string
+
+var jobInput = regexp.MustCompile(`\$\{\{\s*(?:job\.)?inputs\.([A-Za-z0-9_-]+)\s*\}\}`)
+
+// inputs reads the defaults of inputs: of the job.
+func (s *settings) inputs() jobInputs {
+	n := s.job.Get("inputs")
+	if n.IsNull() {
+		return nil
+	}
+	if n.Kind != document.Mapping {
+		s.mistyped(n, "inputs", "a mapping")
+		return nil
+	}
+	out := jobInputs{}
+	for _, f := range n.Fields {
+		if !s.keys(f.Value, "an input", []string{"type", "default", "description", "options", "regex"}) {
+			continue
+		}
+		standard := f.Value.Get("default")
+		if standard == nil {
+			s.fail(f.Source, "missing", fmt.Sprintf("the input %s of a job needs a default", document.Clip(f.Key)), "write default: and the value")
+			continue
+		}
+		s.choice(f.Value.Get("type"), "type", "string", "number", "boolean", "array")
+		out[f.Key] = document.Plain(standard)
+	}
+	return out
+}
+
+// all puts the values into texts.
+func (in jobInputs) all(texts []string) []string {
+	for i, text := range texts {
+		texts[i] = jobInput.ReplaceAllStringFunc(text, func(ref string) string {
+			if value, ok := in[jobInput.FindStringSubmatch(ref)[1]]; ok {
+				return value
+			}
+			return ref
+		})
+	}
+	return texts
 }
 
 func (s *settings) image(n *document.Node, service bool) *imageSpec {
@@ -99,14 +173,20 @@ func (s *settings) image(n *document.Node, service bool) *imageSpec {
 		return nil
 	}
 	out.Alias = s.text(n.Get("alias"), "alias")
-	out.Entrypoint = s.texts(n.Get("entrypoint"), "entrypoint")
-	out.Command = s.texts(n.Get("command"), "command")
+	out.Entrypoint = s.list(n.Get("entrypoint"), "entrypoint")
+	out.Command = s.list(n.Get("command"), "command")
 	for _, p := range s.texts(n.Get("pull_policy"), "pull_policy") {
 		if !slices.Contains([]string{"always", "if-not-present", "never"}, p) {
 			s.fail(n.Get("pull_policy").Source, "value", "pull_policy may not be "+document.Clip(p), "write always, if-not-present or never")
 			continue
 		}
 		out.Pull = append(out.Pull, p)
+	}
+	if p := n.Get("pull_policy"); p != nil && len(out.Pull) == 0 {
+		s.fail(p.Source, "value", "pull_policy names no policy", "write always, if-not-present or never")
+	}
+	if k := n.Get("kubernetes"); !k.IsNull() && s.keys(k, "kubernetes", []string{"user"}) {
+		s.text(k.Get("user"), "user") // there is no cluster
 	}
 	if d := n.Get("docker"); !d.IsNull() && s.keys(d, "docker", []string{"platform", "user"}) {
 		out.Platform, out.User = s.text(d.Get("platform"), "platform"), s.text(d.Get("user"), "user")
@@ -115,8 +195,12 @@ func (s *settings) image(n *document.Node, service bool) *imageSpec {
 	return out
 }
 
-// maxCaches is how many caches a job may have; GitLab's limit.
-const maxCaches = 4
+// Limits of caches; GitLab's own.
+const (
+	maxCaches     = 4  // of a job
+	maxKeyFiles   = 10 // of a key
+	maxKeyCommits = 2  // of a key that is made of their commits
+)
 
 func (s *settings) caches(n *document.Node) (out []cacheSpec) {
 	if n.IsNull() {
@@ -146,9 +230,12 @@ func (s *settings) caches(n *document.Node) (out []cacheSpec) {
 				files, c.Commits = key.Get("files_commits"), true
 			}
 			c.KeyFiles = s.list(files, "files")
-			const most = 2
+			most := maxKeyFiles
+			if c.Commits {
+				most = maxKeyCommits
+			}
 			if len(c.KeyFiles) == 0 || len(c.KeyFiles) > most {
-				s.fail(key.Source, "value", "a cache key needs one or two files", "")
+				s.fail(key.Source, "value", fmt.Sprintf("a cache key needs from 1 to %d files", most), "")
 			}
 		default:
 			c.Key = s.text(key, "key")
@@ -198,6 +285,10 @@ func (s *settings) artifacts(n *document.Node) *artifactsSpec {
 	}
 	a.Reports = map[string][]string{}
 	for _, f := range reports.Fields {
+		if f.Value.IsNull() {
+			s.warn(f.Value.Source, "missing", "the report "+document.Clip(f.Key)+" names no files", "name them, or remove the key")
+			continue
+		}
 		if f.Key != "coverage_report" {
 			if paths := s.texts(f.Value, f.Key); len(paths) > 0 {
 				a.Reports[f.Key] = paths
@@ -276,8 +367,16 @@ func (s *settings) release(n *document.Node) *release {
 	return r
 }
 
-// providers are the keepers of secrets:, by their keys.
-var providers = []string{"vault", "azure_key_vault", "gcp_secret_manager", "aws_secrets_manager", "akeyless", "gitlab_secrets_manager"}
+// providers are the keepers of secrets:, by their keys: what each is told, and
+// what it must be told.
+var providers = map[string]struct{ keys, must []string }{
+	"vault":                  {[]string{"engine", "path", "field"}, []string{"engine", "path", "field"}},
+	"azure_key_vault":        {[]string{"name", "version"}, []string{"name"}},
+	"gcp_secret_manager":     {[]string{"name", "version"}, []string{"name"}},
+	"aws_secrets_manager":    {[]string{"secret_id", "version_id", "version_stage", "region", "role_arn", "role_session_name", "field"}, []string{"secret_id"}},
+	"akeyless":               {[]string{"name", "data_key", "cert_user_name", "public_key_data", "csr_data", "akeyless_api_url", "akeyless_access_type", "akeyless_token", "uid_token", "azure_object_id", "gcp_audience", "gateway_ca_certificate", "k8s_service_account_token", "k8s_auth_config_name", "access_id"}, nil},
+	"gitlab_secrets_manager": {[]string{"name", "source"}, []string{"name"}},
+}
 
 func (s *settings) secrets(n *document.Node) map[string]secretSpec {
 	if n.IsNull() {
@@ -288,36 +387,52 @@ func (s *settings) secrets(n *document.Node) map[string]secretSpec {
 		return nil
 	}
 	out := map[string]secretSpec{}
+	names := slices.Sorted(maps.Keys(providers))
 	for _, f := range n.Fields {
-		if !s.keys(f.Value, "a secret", append(providers[:len(providers):len(providers)], "file", "token")) {
+		if !s.keys(f.Value, "a secret", append([]string{"file", "token"}, names...)) {
 			continue
 		}
 		spec := secretSpec{File: true, Token: s.text(f.Value.Get("token"), "token"), Source: f.Source}
 		if file, given := s.boolean(f.Value.Get("file"), "file"); given {
 			spec.File = file
 		}
-		for _, p := range providers {
-			held := f.Value.Get(p)
-			if held.IsNull() {
-				continue
-			}
-			spec.Provider = p
-			if held.Kind == document.Scalar {
-				spec.Name = s.text(held, p)
-				continue
-			}
-			for _, key := range []string{"name", "secret_id", "path", "field"} {
-				if text, ok := held.Get(key).Text(); ok {
-					spec.Name = strings.TrimPrefix(spec.Name+"/"+text, "/")
-				}
+		for _, name := range names {
+			if held := f.Value.Get(name); !held.IsNull() {
+				spec.Provider, spec.Name = name, s.held(held, name)
 			}
 		}
 		if spec.Provider == "" {
-			s.fail(f.Source, "missing", fmt.Sprintf("the secret %s does not say who holds it", document.Clip(f.Key)), "write one of "+strings.Join(providers, ", "))
+			s.fail(f.Source, "missing", fmt.Sprintf("the secret %s does not say who holds it", document.Clip(f.Key)), "write one of "+strings.Join(names, ", "))
 		}
 		out[f.Key] = spec
 	}
 	return out
+}
+
+// held is what a keeper is asked for.
+func (s *settings) held(n *document.Node, provider string) string {
+	if n.Kind == document.Scalar {
+		return s.text(n, provider)
+	}
+	p := providers[provider]
+	if !s.keys(n, provider, p.keys) {
+		return ""
+	}
+	for _, key := range p.must {
+		if n.Get(key).IsNull() {
+			s.fail(n.Source, "missing", provider+" needs "+key, "")
+		}
+	}
+	if e := n.Get("engine"); !e.IsNull() && e.Kind == document.Mapping && s.keys(e, "engine", []string{"name", "path"}) && (e.Get("name").IsNull() || e.Get("path").IsNull()) {
+		s.fail(e.Source, "missing", "engine needs a name and a path", "")
+	}
+	name := ""
+	for _, key := range []string{"name", "secret_id", "path", "field"} {
+		if text, ok := n.Get(key).Text(); ok {
+			name = strings.TrimPrefix(name+"/"+text, "/")
+		}
+	}
+	return name
 }
 
 func (s *settings) idTokens(n *document.Node) map[string]idTokenSpec {

@@ -111,10 +111,11 @@ func shellText(lines []string, trace bool) []byte {
 		inner.WriteString(line)
 		inner.WriteByte('\n')
 	}
-	return fmt.Appendf(nil, `if (set -o pipefail) 2>/dev/null; then set -o pipefail; fi
+	return fmt.Appendf(nil, `if [ -n "${BASH_VERSION-}" ] || (set -o pipefail) 2>/dev/null; then set -o pipefail; fi
 set -o errexit
 set +o noclobber
-: | eval %s
+exec </dev/null
+eval %s
 exit 0
 `, quote(inner.String()))
 }

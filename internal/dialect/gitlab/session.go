@@ -33,6 +33,9 @@ type session struct {
 	mu  sync.Mutex
 	env *environment // as it was last made, for the directories in at
 	at  plan.Dirs
+	// keys are those of the caches whose keys are made of files, as the files
+	// were when they were first looked at: before the script.
+	keys map[*cacheSpec]string
 }
 
 // Open implements [dialect.Dialect].
@@ -62,8 +65,7 @@ func (n *session) environment(s *plan.Scope) (*environment, error) {
 	return n.env, nil
 }
 
-// stepNotice is the step that tells of what is different here. It comes first,
-// when there is anything to tell.
+// stepNotice is the step that tells of what is different here, if anything is.
 const stepNotice = "notice"
 
 // Setup implements [dialect.Session].
@@ -81,14 +83,7 @@ func (n *session) Setup(_ context.Context, s *plan.Scope) (dialect.Setup, error)
 	if err != nil {
 		return dialect.Setup{}, err
 	}
-	out := dialect.Setup{Files: env.files, Masks: env.masks}
-	if len(n.notices(s)) > 0 {
-		out.Before = []plan.Step{{
-			Key: stepNotice, Name: "What is different here", Source: n.spec.Source, Phase: plan.Pre,
-			If: plan.Expr{Text: ifSuccess, Source: n.spec.Source}, Use: &plan.Use{Ref: stepNotice, Source: n.spec.Source},
-		}}
-	}
-	return out, nil
+	return dialect.Setup{Before: n.before(s, env), Files: env.files, Masks: env.masks}, nil
 }
 
 // notices are the ways in which this job is not what it is on GitLab.
@@ -118,6 +113,11 @@ func (n *session) Resolve(ctx context.Context, step *plan.Step, s *plan.Scope) (
 	act := &plan.Act{Name: step.Name}
 	switch {
 	case step.Run != nil:
+		if step.ID == stepScript && !s.Paper {
+			if err := n.forget(s); err != nil {
+				return nil, err
+			}
+		}
 		return act, n.script(act, step, s, env)
 	case step.Use == nil:
 		return nil, fmt.Errorf("gitlab: step %s has nothing to do", step.Key)
@@ -151,6 +151,8 @@ func (n *session) Do(ctx context.Context, b *plan.Builtin, s *plan.Scope, log io
 			w.warn("%s", note.Message)
 			w.fx.Notes[len(w.fx.Notes)-1] = note
 		}
+	case stepSources:
+		err = w.submodules(ctx)
 	case stepRestore:
 		err = w.restoreCaches(ctx)
 	case stepDownload:

@@ -97,11 +97,38 @@ type judge struct {
 
 // gateOf reads the gate of a job.
 func gateOf(j *plan.Job) (*gate, error) {
-	g := &gate{}
-	if err := fromJSONLike(j.Values[valueGate], g); err != nil {
-		return nil, fmt.Errorf("gitlab: read the gate of job %s: %w", j.ID, err)
+	m, ok := j.Values[valueGate].(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("gitlab: job %s of the plan has no gate", j.ID)
 	}
-	return g, nil
+	return readGate(m), nil
+}
+
+// readGate reads one as a plan holds it. All gates of a pipeline may be read for
+// each job, so this takes no detour.
+func readGate(m map[string]any) *gate {
+	g := &gate{}
+	g.Name, _ = m["name"].(string)
+	g.When, _ = m["when"].(string)
+	g.Allow, _ = m["allow_failure"].(bool)
+	g.DAG, _ = m["dag"].(bool)
+	stage, _ := m["stage"].(float64)
+	g.Stage = int(stage)
+	needs, _ := m["needs"].([]any)
+	for _, n := range needs {
+		if id, ok := n.(string); ok {
+			g.Needs = append(g.Needs, id)
+		}
+	}
+	if others, ok := m["others"].(map[string]any); ok {
+		g.Others = make(map[string]*gate, len(others))
+		for id, other := range others {
+			if m, ok := other.(map[string]any); ok {
+				g.Others[id] = readGate(m)
+			}
+		}
+	}
+	return g
 }
 
 // begins reports whether the job of a scope is to begin.

@@ -19,8 +19,11 @@ const (
 	deferOutside = "outside" // a pipeline of another project, which cannot be had
 )
 
-// maxGenerations is how deep child pipelines may be nested; GitLab's limit.
-const maxGenerations = 3
+// Limits of child pipelines.
+const (
+	maxGenerations = 3   // nested; GitLab's limit
+	maxChildren    = 500 // of one pipeline, made when it is planned
+)
 
 // childSuffix is put after the name of a trigger job that does not wait for its
 // child pipeline: the child is a job beside it.
@@ -43,12 +46,16 @@ func (p *pipeline) readTrigger(n *document.Node) trigger {
 	t := trigger{yaml: true, source: n.Source}
 	if n.Kind == document.Scalar {
 		t.project = p.text(n, "trigger")
+		p.projectPath(t.project, n.Source)
 		return t
 	}
 	if !p.keys(n, "trigger", []string{"project", "branch", "include", "strategy", "forward", "inputs"}) {
 		return t
 	}
 	t.project = p.text(n.Get("project"), "project")
+	if at := n.Get("project"); at != nil {
+		p.projectPath(t.project, at.Source)
+	}
 	t.depend = p.choice(n.Get("strategy"), "strategy", "depend", "mirror") != ""
 	if f := n.Get("forward"); !f.IsNull() && p.keys(f, "forward", []string{"yaml_variables", "pipeline_variables"}) {
 		if yes, given := p.boolean(f.Get("yaml_variables"), "yaml_variables"); given {
@@ -59,6 +66,7 @@ func (p *pipeline) readTrigger(n *document.Node) trigger {
 	t.include, t.inputs = n.Get("include"), n.Get("inputs")
 	if (t.project == "") == t.include.IsNull() {
 		p.fail(n.Source, "value", "trigger needs either a project or an include", "write include: and the file of the child pipeline")
+		t.project, t.include = "", nil
 		return t
 	}
 	for _, item := range entriesOf(t.include) {
@@ -71,6 +79,13 @@ func (p *pipeline) readTrigger(n *document.Node) trigger {
 		}
 	}
 	return t
+}
+
+// projectPath reports what is no path of a project: group/name, or a variable.
+func (p *pipeline) projectPath(text string, at plan.Source) {
+	if !document.IsProject(text) {
+		p.fail(at, "value", fmt.Sprintf("%q is no path of a project", document.Clip(text)), "write group/name, with all its groups")
+	}
 }
 
 // entriesOf are the entries of an include.
@@ -116,18 +131,17 @@ func (p *pipeline) triggerJobs(job plan.Job, c *cell, spec *jobSpec) []plan.Job 
 		out = append(out, plan.Job{})
 	}
 	if t.artifact != "" {
-		made := p.byName[t.made]
 		id := strings.ReplaceAll(t.made, "/", "-")
-		if made == nil || !made.in {
+		if made := p.byName[t.made]; len(made) == 0 || !made[0].in {
 			p.blame(t.source, "include", fmt.Sprintf("%s includes %s of the job %s, which is not there", document.Clip(c.name), document.Clip(t.artifact), document.Clip(t.made)), "check the name of the job")
-		} else if len(made.cells) > 0 {
-			id = made.cells[0].id
+		} else if len(made[0].cells) > 0 {
+			id = made[0].cells[0].id
 		}
 		if p.parent != "" {
 			id = p.parent + "/" + id
 		}
 		child.Deferred = &plan.Deferred{Kind: deferDynamic, Source: t.source, Data: map[string]any{
-			"job": id, "file": vars.text(t.artifact), "passed": jsonLike(map[string]any{"list": passed})["list"],
+			"job": id, "file": vars.text(t.artifact), "passed": jsonLike(passed),
 		}}
 	} else {
 		child.Deferred = p.child(&child, t, passed)
@@ -139,8 +153,18 @@ func (p *pipeline) triggerJobs(job plan.Job, c *cell, spec *jobSpec) []plan.Job 
 // child makes a child pipeline of files of the tree.
 func (c *compiler) child(job *plan.Job, t trigger, passed []variable, report *reporter) *plan.Deferred {
 	bad := &plan.Deferred{Kind: deferChild, Source: t.source}
+	if t.include.IsNull() {
+		return bad // which has been reported
+	}
+	if c.generation >= maxGenerations && c.change == nil {
+		return bad // rules may keep it from coming to that
+	}
 	if c.generation >= maxGenerations {
 		report.fail(t.source, "limit", fmt.Sprintf("more than %d pipelines trigger one another in a row", maxGenerations), "trigger the inner one directly")
+		return bad
+	}
+	if *c.children++; *c.children > maxChildren || c.ctx.Err() != nil {
+		report.fail(t.source, "limit", fmt.Sprintf("more than %d child pipelines are started", maxChildren), "start fewer")
 		return bad
 	}
 	inner := *c
@@ -169,7 +193,7 @@ func (c *compiler) child(job *plan.Job, t trigger, passed []variable, report *re
 		jobs = nil
 		report.warn(t.source, "trigger", fmt.Sprintf("%s starts no pipeline: %s", document.Clip(job.Name), r.why), "look at the rules of the child pipeline")
 	}
-	bad.Data = map[string]any{"jobs": jsonLike(map[string]any{"list": jobs})["list"], "why": r.why}
+	bad.Data = map[string]any{"jobs": jsonLike(jobs), "why": r.why}
 	return bad
 }
 
@@ -218,7 +242,7 @@ func (d *Dialect) placed(ctx context.Context, job *plan.Job, s *plan.Scope) (*pl
 	whole.ID, whole.Needs, whole.Deferred = job.ID+"/"+wholeID, nil, nil
 	whole.If = plan.Expr{Text: ifBegun, Source: job.If.Source}
 	whole.Delay, whole.ContinueOnError, whole.Tolerate = 0, job.ContinueOnError, job.Tolerate
-	whole.Values = map[string]any{valueJob: job.Values[valueJob], valueNeeds: jsonLike(map[string]any{"list": s.Needs})["list"]}
+	whole.Values = map[string]any{valueJob: job.Values[valueJob], valueNeeds: jsonLike(s.Needs)}
 	place(&whole, spec, &env.variables)
 	return &plan.Expansion{Jobs: []plan.Job{whole}}, nil
 }

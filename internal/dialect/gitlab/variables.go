@@ -21,8 +21,11 @@ import (
 // dollar sign, which stays doubled until the very end. Variables that lead
 // back to themselves are left as they are, and so are those that are raw.
 
-// maxExpanded is how long a value may become.
-const maxExpanded = 1 << 20
+// Limits of what references come to; what is longer is left as it was written.
+const (
+	maxExpanded    = 1 << 20 // bytes of a value
+	maxAllExpanded = 8 << 20 // of all values together
+)
 
 // references finds what can be put in, and the signs that are escaped.
 var references = regexp.MustCompile(`\$\$|%%|\$([a-zA-Z_][a-zA-Z0-9_]*)|\$\{([a-zA-Z_][a-zA-Z0-9_]*)\}|%([a-zA-Z_][a-zA-Z0-9_]*)%`)
@@ -63,7 +66,7 @@ func expandVariables(list []variable, keep bool) variables {
 	for i := range v.list {
 		v.index[v.list[i].Name] = i
 	}
-	e := expander{v: &v, keep: keep, state: make([]visit, len(list))}
+	e := expander{v: &v, keep: keep, state: make([]visit, len(list)), room: maxAllExpanded}
 	for i := range v.list {
 		e.visit(i)
 	}
@@ -85,6 +88,7 @@ type expander struct {
 	keep  bool
 	state []visit
 	path  []int
+	room  int // bytes that values may yet grow to
 }
 
 func (e *expander) visit(i int) {
@@ -117,17 +121,20 @@ func (e *expander) visit(i int) {
 		return
 	}
 	e.state[i] = done
-	if text := e.v.expand(item.Value, e.keep); len(text) <= maxExpanded {
+	if text := e.v.expand(item.Value, e.keep); len(text) <= min(maxExpanded, e.room) {
+		e.room -= len(text)
 		item.Value = text
 	}
 }
 
 // expand puts variables into a text. What is not defined is left as it stands
-// with keep, and else is nothing.
+// with keep, and else is nothing. What would make the text longer than
+// maxExpanded is left as it stands, too.
 func (v *variables) expand(text string, keep bool) string {
 	if !strings.ContainsAny(text, "$%") {
 		return text
 	}
+	room := maxExpanded
 	return references.ReplaceAllStringFunc(text, func(ref string) string {
 		if ref == "$$" || ref == "%%" {
 			return ref
@@ -137,8 +144,11 @@ func (v *variables) expand(text string, keep bool) string {
 		case ok && v.list[i].File:
 			return ref // the path of the file is known when there is one
 		case ok:
+			if room -= len(v.list[i].Value); room < 0 {
+				return ref
+			}
 			return v.list[i].Value
-		case keep:
+		case keep || ref[0] == '%': // of a date's format, as likely as not
 			return ref
 		}
 		return ""
@@ -231,6 +241,13 @@ func predefined(c *plan.Change, file string) []variable {
 	set("CI_SERVER_PORT", port)
 	set("CI_SERVER_PROTOCOL", server.Scheme)
 	set("CI_SERVER_NAME", "GitLab")
+	major, rest, _ := strings.Cut(gitlabVersion, ".")
+	minor, patch, _ := strings.Cut(rest, ".")
+	set("CI_SERVER_VERSION", gitlabVersion)
+	set("CI_SERVER_VERSION_MAJOR", major)
+	set("CI_SERVER_VERSION_MINOR", minor)
+	set("CI_SERVER_VERSION_PATCH", patch)
+	set("CI_SERVER_REVISION", "fairlead")
 	set("CI_API_V4_URL", page+"/api/v4")
 	set("CI_API_GRAPHQL_URL", page+"/api/graphql")
 	set("CI_TEMPLATE_REGISTRY_HOST", "registry.gitlab.com")
@@ -240,6 +257,9 @@ func predefined(c *plan.Change, file string) []variable {
 		namespace, name = c.Repository[:i], c.Repository[i+1:]
 	}
 	root, _, _ := strings.Cut(c.Repository, "/")
+	set("CI_PROJECT_ID", projectID(c))
+	set("CI_PROJECT_NAMESPACE_ID", number("namespace", namespace))
+	set("CI_PROJECT_VISIBILITY", "private")
 	set("CI_PROJECT_PATH", c.Repository)
 	set("CI_PROJECT_PATH_SLUG", slug(c.Repository))
 	set("CI_PROJECT_NAME", name)
@@ -256,6 +276,7 @@ func predefined(c *plan.Change, file string) []variable {
 	set("CI_PAGES_DOMAIN", "pages."+server.Hostname())
 	set("GITLAB_USER_LOGIN", c.Actor)
 	set("GITLAB_USER_NAME", c.Actor)
+	set("GITLAB_USER_ID", number("user", c.Actor))
 
 	from := source(c.Event)
 	set("CI_PIPELINE_SOURCE", from)
@@ -282,6 +303,16 @@ func predefined(c *plan.Change, file string) []variable {
 		set("CI_COMMIT_BRANCH", ref)
 	}
 	return append(list, commit(c)...)
+}
+
+// gitlabVersion is the version of GitLab and of its runner whose behaviour is
+// followed.
+const gitlabVersion = "18.5.0"
+
+// projectID is the number that GitLab knows the project by; one of ours when
+// the event does not tell.
+func projectID(c *plan.Change) string {
+	return cmp.Or(payload(c.Payload).object("project").text("id"), number("project", c.Repository))
 }
 
 // refName is the branch or the tag: of a merge request, its source branch.
@@ -317,6 +348,8 @@ func mergeRequest(c *plan.Change, page string) []variable {
 	set("CI_MERGE_REQUEST_IID", iid)
 	set("CI_MERGE_REQUEST_ID", attributes.text("id"))
 	set("CI_MERGE_REQUEST_REF_PATH", c.Ref)
+	set("CI_MERGE_REQUEST_PROJECT_ID", projectID(c))
+	set("CI_MERGE_REQUEST_SOURCE_PROJECT_ID", cmp.Or(attributes.text("source_project_id"), projectID(c)))
 	set("CI_MERGE_REQUEST_PROJECT_PATH", c.Repository)
 	set("CI_MERGE_REQUEST_PROJECT_URL", page+"/"+c.Repository)
 	set("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", c.HeadRef)

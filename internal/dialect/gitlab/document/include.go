@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -252,6 +253,9 @@ func (l *loading) entry(o Origin, n *Node, depth int) []*Node {
 		l.report(problemAt(n.Source, "include", "an include needs exactly one of local, project, remote, template and component", "split it into entries of their own"))
 		return nil
 	}
+	if c := n.Get("cache"); c != nil && n.Get("remote") == nil {
+		l.report(problemAt(c.Source, "key", "cache is for include:remote only", "remove it"))
+	}
 	switch {
 	case n.Get("local") != nil:
 		return l.local(o, n.Get("local"), given, depth)
@@ -350,8 +354,14 @@ func (l *loading) local(o Origin, n, given *Node, depth int) (trees []*Node) {
 
 // globFiles are the YAML files of a tree that a pattern of an include matches.
 func globFiles(tree fs.FS, pattern string) (files []string, err error) {
-	dir := pattern[:strings.IndexByte(pattern, '*')]
-	dir = path.Dir(dir + "x")
+	form, err := includeGlob(pattern)
+	if err != nil {
+		return nil, err
+	}
+	dir := path.Dir(pattern[:strings.IndexByte(pattern, '*')] + "x")
+	if !fs.ValidPath(dir) {
+		return nil, nil
+	}
 	err = fs.WalkDir(tree, dir, func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -364,7 +374,7 @@ func globFiles(tree fs.FS, pattern string) (files []string, err error) {
 			}
 			return nil
 		}
-		if ext := path.Ext(name); (ext == ".yml" || ext == ".yaml") && includeGlob(pattern, name) {
+		if ext := path.Ext(name); (ext == ".yml" || ext == ".yaml") && form.MatchString(name) {
 			files = append(files, name)
 		}
 		return nil
@@ -373,54 +383,51 @@ func globFiles(tree fs.FS, pattern string) (files []string, err error) {
 	return files, err
 }
 
-// includeGlob matches the patterns of include:local: * any part of a name, **
-// any part of a path.
-func includeGlob(pattern, name string) bool {
+// includeGlob is a pattern of include:local: * stands for any part of a name, **
+// for any part of a path, **/ for any directories.
+func includeGlob(pattern string) (*regexp.Regexp, error) {
+	var form strings.Builder
+	form.WriteString("^")
 	for pattern != "" {
 		switch {
 		case strings.HasPrefix(pattern, "**/"):
-			rest := pattern[3:]
-			for i := 0; ; {
-				if includeGlob(rest, name[i:]) {
-					return true
-				}
-				next := strings.IndexByte(name[i:], '/')
-				if next < 0 {
-					return false
-				}
-				i += next + 1
-			}
+			form.WriteString("(?:.*/)?")
+			pattern = pattern[3:]
 		case strings.HasPrefix(pattern, "**"):
-			rest := strings.TrimLeft(pattern, "*")
-			for i := 0; i <= len(name); i++ {
-				if includeGlob(rest, name[i:]) {
-					return true
-				}
-			}
-			return false
+			form.WriteString(".*")
+			pattern = strings.TrimLeft(pattern, "*")
 		case pattern[0] == '*':
-			for i := 0; i <= len(name); i++ {
-				if includeGlob(pattern[1:], name[i:]) {
-					return true
-				}
-				if i < len(name) && name[i] == '/' {
-					return false
-				}
+			form.WriteString("[^/]*")
+			pattern = pattern[1:]
+		default:
+			n := strings.IndexByte(pattern, '*')
+			if n < 0 {
+				n = len(pattern)
 			}
-			return false
-		case name == "" || name[0] != pattern[0]:
-			return false
+			form.WriteString(regexp.QuoteMeta(pattern[:n]))
+			pattern = pattern[n:]
 		}
-		pattern, name = pattern[1:], name[1:]
 	}
-	return name == ""
+	form.WriteString("$")
+	return regexp.Compile(form.String())
 }
 
 const mirrorHint = "give a clone of it as a mirror (gitlab: mirrors: in fairlead.yaml), or keep it with the tree: fairlead include lock"
 
+// IsProject reports whether a text can be the path of a project: group/name, or
+// something with a variable in it.
+func IsProject(text string) bool {
+	i := strings.IndexByte(text, '/')
+	return strings.Contains(text, "$") || i > 0 && i < len(text)-1 && !strings.HasSuffix(text, "/") && !strings.ContainsAny(text, " \t\n#")
+}
+
 func (l *loading) project(n, given *Node, depth int) (trees []*Node) {
 	name, ok := l.text(n.Get("project"), "project")
 	if !ok {
+		return nil
+	}
+	if !IsProject(name) {
+		l.report(problemAt(n.Get("project").Source, "include", fmt.Sprintf("%s is no path of a project", Clip(name)), "write group/name, with all its groups"))
 		return nil
 	}
 	ref := ""

@@ -13,10 +13,12 @@ import (
 
 // Limits of inputs.
 const (
-	maxFunctions = 3      // in one block
-	maxOptions   = 50     // of one input
-	maxBlocks    = 10_000 // of one file
-	maxAccess    = 1024   // bytes of what a block asks for
+	maxFunctions = 3  // in one block
+	maxOptions   = 50 // of one input
+	// maxDescription is the length of what a file says of itself.
+	maxDescription = 256
+	maxBlocks      = 10_000 // of one file
+	maxAccess      = 1024   // bytes of what a block asks for
 )
 
 // blockStart begins a $[[ block ]].
@@ -69,6 +71,12 @@ func ReadSpec(header *Node) (*Spec, []plan.Problem) {
 	}
 	for _, f := range spec.fields() {
 		switch f.Key {
+		case "description":
+			if text, _ := f.Value.Text(); len([]rune(text)) > maxDescription {
+				r.report(problemAt(f.Value.Source, "limit", fmt.Sprintf("the description is longer than %d characters", maxDescription), "shorten it"))
+			}
+		case "include":
+			r.included(f.Value)
 		case "inputs":
 			if f.Value.Kind != Mapping && !f.Value.IsNull() {
 				r.report(problemAt(f.Source, "type", "inputs must be a mapping from names to what they are, and is "+f.Value.Shape(), ""))
@@ -81,12 +89,29 @@ func ReadSpec(header *Node) (*Spec, []plan.Problem) {
 				name, _ := item.Text()
 				s.Component = append(s.Component, name)
 			}
-		case "description", "include":
 		default:
 			r.report(problemAt(f.Source, "key", "spec has no key "+Clip(f.Key), meant(f.Key, "inputs", "component", "include", "description")))
 		}
 	}
 	return s, r.problems
+}
+
+// included reports the entries of spec:include, whose inputs are not read.
+func (r *reader) included(n *Node) {
+	entries := n.items()
+	if n.Kind == Mapping {
+		entries = []*Node{n}
+	}
+	for _, e := range entries {
+		for _, f := range e.fields() {
+			if !slices.Contains([]string{"local", "remote", "project", "file", "ref"}, f.Key) {
+				r.report(problemAt(f.Source, "key", "an entry of spec:include has no key "+Clip(f.Key), meant(f.Key, "local", "remote", "project", "file", "ref")))
+			}
+		}
+	}
+	if len(entries) > 0 {
+		r.warn(n.Source, "unsupported", "inputs of other files (spec:include) are not read", "write them into this file")
+	}
 }
 
 // meant is the hint that names what was probably meant.
@@ -145,6 +170,26 @@ func (r *reader) input(f Field) Input {
 			}
 		default:
 			r.report(problemAt(k.Source, "key", "an input has no key "+Clip(k.Key), meant(k.Key, "default", "description", "options", "regex", "rules", "type")))
+		}
+	}
+	if in.Default != nil && !in.Default.IsNull() {
+		r.report(in.check(in.Default, in.Options))
+	}
+	if rules := f.Value.Get("rules"); rules != nil {
+		for _, key := range []string{"default", "options"} {
+			if own := f.Value.Get(key); own != nil {
+				r.report(problemAt(own.Source, "inputs", fmt.Sprintf("the input %s has rules and %s, and may have only one of them", Clip(f.Key), key), "move it into the last rule"))
+			}
+		}
+		if last := len(in.Rules) - 1; last < 0 || in.Rules[last].Default == nil && in.Rules[last].If == nil && in.Rules[last].Options == nil {
+			r.report(problemAt(rules.Source, "inputs", fmt.Sprintf("the rules of the input %s end without options or a default", Clip(f.Key)), "give the last rule options: and default:"))
+		}
+		for _, rule := range rules.Items {
+			for _, k := range rule.fields() {
+				if !slices.Contains([]string{"if", "options", "default"}, k.Key) {
+					r.report(problemAt(k.Source, "key", "a rule of an input has no key "+Clip(k.Key), meant(k.Key, "if", "options", "default")))
+				}
+			}
 		}
 	}
 	if in.Default != nil && in.Default.Kind == Scalar && in.Default.Value == nil {
@@ -299,7 +344,14 @@ func (in *Input) check(v *Node, options []*Node) *plan.Problem {
 	return nil
 }
 
-// asText is a value of any shape as text: scalars as they are, the rest as JSON.
+// Plain is a value of any shape as text: scalars as they are, the rest as JSON.
+func Plain(n *Node) string {
+	if n == nil {
+		return ""
+	}
+	return asText(n)
+}
+
 func asText(n *Node) string {
 	if n.Kind == Scalar {
 		text, _ := n.Text()

@@ -258,6 +258,8 @@ func Parse(file string, src []byte) (header, body *Node, problems []plan.Problem
 		body = newMapping(nil, plan.Source{File: file, Line: 1, Col: 1})
 	case len(docs) > 1 && docs[0].Get("spec") != nil:
 		header, body = docs[0], docs[1]
+	case docs[0].Get("spec") != nil && len(docs[0].Fields) == 1:
+		header, body = docs[0], newMapping(nil, docs[0].Source)
 	default:
 		body = docs[0]
 	}
@@ -417,13 +419,14 @@ func (r *reader) mapping(y *yaml.Node, at plan.Source, depth int) *Node {
 		if key == nil {
 			return nil
 		}
-		name, ok := key.Text()
-		if !ok {
-			if key.Kind != Scalar {
-				r.report(problemAt(key.Source, "syntax", "a key must be a single value, not "+key.Shape(), "quote the key if it is text"))
-				return nil
-			}
-			name = "" // ~: as a key
+		if key.Kind != Scalar {
+			r.report(problemAt(key.Source, "syntax", "a key must be a single value, not "+key.Shape(), "quote the key if it is text"))
+			return nil
+		}
+		// A key is what stands there: a variable may be called NO.
+		name := y.Content[i].Value
+		if text, ok := key.Value.(string); ok {
+			name = text // of an alias
 		}
 		value := r.node(y.Content[i+1], depth+1)
 		if value == nil {
