@@ -61,10 +61,10 @@ var floors = map[string]int{
 var guests = map[string]map[string]string{
 	"github.com/spf13/cobra":               {"cli": "commands, completion, manual pages and suggestions that people know"},
 	"github.com/rhysd/actionlint":          {"dialect/github/opinion": "a second opinion for lint, by the linter that the field uses"},
-	"github.com/dlclark/regexp2":           {"dialect/github/protocol": "problem matchers are written for JavaScript's regular expressions", "dialect/jenkins": "pipelines are written for Java's"},
-	"github.com/bmatcuk/doublestar/v4":     {"dialect/github": "hashFiles globs", "dialect/github/builtin": "names of artifacts", "depot": "artifact and cache globs", "dialect/jenkins": "patterns of branches and files", "dialect/jenkins/builtin": "Ant's patterns"},
+	"github.com/dlclark/regexp2":           {"dialect/github/protocol": "problem matchers are written for JavaScript's regular expressions", "dialect/jenkins": "pipelines are written for Java's", "dialect/jenkins/groovy": "Java's regular expressions, where they go beyond Go's"},
+	"github.com/bmatcuk/doublestar/v4":     {"dialect/github": "hashFiles globs", "dialect/github/builtin": "artifact and cache globs", "depot": "artifact and cache globs", "dialect/jenkins": "patterns of branches and files", "dialect/jenkins/builtin": "Ant's patterns"},
 	"go.yaml.in/yaml/v4":                   {"dialect/github/workflow": "YAML with positions; the maintained successor of yaml.v3, at the version that actionlint builds with", "dialect/gitlab/document": "the same for GitLab's files", "project": "the same for fairlead.yaml", "outline": "writes pipeline files", "dialect/azure/template": "the same for azure-pipelines.yml and its templates", "dialect/jenkins": "readYaml and writeYaml"},
-	"github.com/klauspost/compress":        {"logs": "zstd for logs", "store": "zstd for plans", "depot": "zstd for caches, deflate for artifacts"},
+	"github.com/klauspost/compress":        {"logs": "zstd for logs", "store": "zstd for plans", "depot": "zstd for caches, deflate for artifacts", "dialect/github/builtin": "zstd for caches"},
 	"modernc.org/sqlite":                   {"store/sqlite": "SQLite without cgo: the binary stays one static file"},
 	"golang.org/x/sys":                     {"workspace": "reflinks, locks, stat without garbage", "executor/host": "process groups, cgroups, subreapers", "store/sqlite": "file locks", "logs": "file locks", "blob/disk": "reflinks and times of files", "trace": "seccomp, ptrace, reading other processes", "cache": "stat without garbage, directories kept open"},
 	"golang.org/x/term":                    {"cli": "terminal size", "executor/docker": "a shell in a container"},
