@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
 // shared finds test data that lies outside of the repository.
@@ -129,7 +131,8 @@ func last(log string) string {
 	return log
 }
 
-// prepare gives a case what its test sets up in Java.
+// prepare gives a case what its test sets up in Java: variables, credentials,
+// an installed Maven, a library of global functions, files of the tree.
 func prepare(w *world, c *testCase) {
 	env := w.scope.Context.Env
 	result, ok := map[string]string{
@@ -144,4 +147,60 @@ func prepare(w *world, c *testCase) {
 		env["FOO"] = "OTHER"
 	}
 	w.env["TMPDIR"] = "/tmp"
+	w.scope.Secrets = map[string]string{
+		"CRED1": "Some secret text for 1", "CRED2": "Some $secret text for 2", "CRED3": "Some $secret text", "FILECRED_FILE": "some file", "OTHERFILECRED_FILE": "other",
+		"FOOCREDENTIALS_USR": "fooUser", "FOOCREDENTIALS_PSW": "FOOcredentials-password", "CREDS_KEY": "a key", "CREDS_USR": "bob", "CREDS_PASSPHRASE": "s3cret",
+	}
+	if c.Test == "whenBranchNotMultibranch" {
+		w.scope.Change.Ref = "refs/heads/master"
+	}
+	tools := w.t.TempDir()
+	homes := map[string]any{}
+	for name, prints := range map[string]string{"mvn": "Apache Maven 3.0.1", "ant": "Apache Ant"} {
+		if err := os.MkdirAll(filepath.Join(tools, name, "bin"), 0o755); err != nil {
+			w.t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(tools, name, "bin", name), []byte("#!/bin/sh\necho "+prints+"\n"), 0o755); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	homes["maven"] = map[string]any{"apache-maven-3.0.1": filepath.Join(tools, "mvn")}
+	homes["ant"] = map[string]any{"default-ant": filepath.Join(tools, "ant"), "apache-ant-1.8.1": filepath.Join(tools, "ant")}
+	w.scope.Job.Values = map[string]any{"tools": homes, "steps": map[string]any{"rhombus": map[string]any{"script": `echo "wrapping in a ${ARG}-gon"`}}}
+	for name, text := range map[string]string{
+		"vars/acmeVar.groovy": "def hello(name) { echo \"Hello ${name}\" }\ndef foo(x) { this.x = x + '-set' }\ndef bar() { return x + '-get' }\ndef baz() { return 'nothing here' }\n" +
+			"def pipelineCall(name) { pipeline { agent none\n stages { stage('a') { steps { echo \"Hi there\" } } } } }\ndef call() { pipelineCall('x') }",
+		"vars/acmeFunc.groovy":         "def call(a, b) { echo \"call($a,$b)\" }",
+		"vars/acmeFuncMap.groovy":      "def call(m) { echo \"map call(${m.a},${m.b})\" }",
+		"vars/acmeFuncClosure1.groovy": "def call(a, body) { echo \"closure1($a)\"; body() }",
+		"vars/acmeFuncClosure2.groovy": "def call(a, b, body) { echo \"closure2($a, $b)\"; body() }",
+		"vars/acmeBody.groovy":         "def call(body) { def config = [:]; body.resolveStrategy = Closure.DELEGATE_FIRST; body.delegate = config; body(); echo \"title was ${config.title}\" }",
+		"vars/returnAThing.groovy":     "def call(a) { return \"${a} tada\" }",
+	} {
+		w.scope.Pipeline.Texts = append(w.scope.Pipeline.Texts, plan.Text{Path: name, Body: text})
+	}
+	dir := w.scope.Dirs.Workspace
+	put := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	put("Version", "BANANA")
+	resource := func(name, of string) {
+		text, err := os.ReadFile(filepath.Join(shared(w.t, "FAIRLEAD_CONFORMANCE", "conformance", "jenkins", "resources"), of))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		put(name, string(text))
+	}
+	switch c.Test {
+	case "contextResultOverridesRunResult":
+		resource("junitResult.xml", "junitResult.xml")
+	case "fromEvaluate":
+		resource("simplePipeline.groovy", "simplePipeline.groovy")
+	case "passes":
+		resource("testFile.groovy", "simplePipeline.groovy")
+	case "validationErrors":
+		resource("testFile.groovy", "errors/emptyEnvironment.groovy")
+	}
 }

@@ -132,7 +132,11 @@ func newJob(t *testing.T, files ...string) *job {
 			t.Fatal(err)
 		}
 	}
-	j.context = &plan.Context{Pipeline: &pipelines[0], Change: push(), Root: j.dirs.Workspace, RunID: "1", Number: 1, Attempt: 1, Secrets: map[string]string{}}
+	root := filepath.Join(dir, "tree")
+	if err := os.CopyFS(root, os.DirFS(j.dirs.Workspace)); err != nil {
+		t.Fatal(err)
+	}
+	j.context = &plan.Context{Pipeline: &pipelines[0], Change: push(), Root: root, RunID: "1", Number: 1, Attempt: 1, Secrets: map[string]string{}}
 	return j
 }
 
@@ -201,7 +205,10 @@ pipeline {
       }
     }
   }
-  post { always { sh 'echo bye' } success { echo 'all good' } }
+  post {
+    always { sh 'echo bye' }
+    success { echo 'all good' }
+  }
 }
 `)
 	if v := j.run(t.Context(), nil); v != plan.Success {

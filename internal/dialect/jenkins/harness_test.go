@@ -116,18 +116,22 @@ func newWorld(t testing.TB, change *plan.Change, files ...string) *world {
 	}
 	p := &pipelines[0]
 	inputs, _ := w.d.Inputs(p, change.Inputs)
+	root := filepath.Join(dir, "tree")
+	if err := os.CopyFS(root, os.DirFS(dirs.Workspace)); err != nil {
+		t.Fatal(err)
+	}
 	w.scope = &plan.Scope{
-		Context: &plan.Context{Pipeline: p, Change: change, Root: dirs.Workspace, RunID: "1", Number: 1, Attempt: 1, Inputs: inputs, Secrets: map[string]string{}, Env: map[string]string{}},
+		Context: &plan.Context{Pipeline: p, Change: change, Root: root, RunID: "1", Number: 1, Attempt: 1, Inputs: inputs, Secrets: map[string]string{}, Env: map[string]string{}},
 		Job:     &p.Jobs[0], Dirs: dirs, OS: "Linux", Arch: "X64", Started: time.Unix(1700000000, 0), Status: plan.Success,
 	}
 	return w
 }
 
-// copying is checkout for tests: a copy of the job's workspace.
+// copying is checkout for tests: a copy of the tree.
 type copying struct{}
 
 func (copying) Copy(_ context.Context, s *plan.Scope, dst string) error {
-	return os.CopyFS(dst, os.DirFS(s.Dirs.Workspace))
+	return os.CopyFS(dst, os.DirFS(s.Root))
 }
 
 // run runs the pipeline. The result is Jenkins'; "" when it had none.

@@ -49,7 +49,7 @@ func (b *build) table() map[string]stepRow {
 	step("load", loadStep)
 	step("validateDeclarativePipeline", validateStep)
 	step("tool", toolStep)
-	step("getContext", func(*build, *groovy.Call, *frame) (groovy.Value, error) { return nil, nil })
+	step("getContext", getContext)
 	block("node", nodeStep)
 	block("script", run)
 	block("parallel", parallelStep)
@@ -272,6 +272,14 @@ func (b *build) block(c *groovy.Call, f *frame, body groovy.Value) (groovy.Value
 	f.say("[Pipeline] }")
 	f.say("[Pipeline] // " + c.Name)
 	return v, err
+}
+
+// getContext tells whether there is a node: getContext(hudson.FilePath).
+func getContext(_ *build, c *groovy.Call, f *frame) (groovy.Value, error) {
+	if len(c.Args) == 1 && f.node != nil {
+		return c.Args[0], nil
+	}
+	return nil, nil
 }
 
 func run(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
@@ -593,10 +601,8 @@ func catchError(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
 	if build > success {
 		b.worsen(build, told(e))
 	}
-	f.stage.worsen(max(stage, min(build, stage)), told(e))
-	if c.Name == "catchError" && !a.has("stageResult") {
-		f.stage.worsen(build, told(e))
-	}
+	// What post asks of the stage is the worse of both.
+	f.stage.worsen(max(build, stage), told(e))
 	return nil, nil
 }
 

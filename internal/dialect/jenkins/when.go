@@ -79,6 +79,11 @@ func (m *model) condition(t *groovy.Thread, f *frame, w *declarative.When) (bool
 	case "branch":
 		pattern, err := main("pattern")
 		branch := variable("BRANCH_NAME")
+		for _, other := range []string{"GIT_LOCAL_BRANCH", "GIT_BRANCH"} {
+			if branch == "" { // not a multibranch project
+				branch = strings.TrimPrefix(variable(other), "origin/")
+			}
+		}
 		if err != nil || branch == "" {
 			return false, err
 		}
@@ -171,6 +176,12 @@ func matchesWhole(t *groovy.Thread, pattern, value string) (bool, error) {
 
 // compile reads a regular expression of Java's. Its time is bounded.
 func compile(pattern string) (*regexp2.Regexp, error) {
+	for i := range len(pattern) {
+		// Java has no brace that stands for itself.
+		if pattern[i] == '{' && (i == 0 || strings.IndexByte("(|", pattern[i-1]) >= 0 || strings.HasSuffix(pattern[:i], "(?i)")) {
+			return nil, fmt.Errorf("Illegal repetition near index %d", i)
+		}
+	}
 	re, err := regexp2.Compile(pattern, regexp2.None)
 	if err != nil {
 		return nil, err
@@ -266,11 +277,11 @@ func (m *model) changelog(t *groovy.Thread, f *frame, main func(string) (string,
 	if err != nil {
 		return false, err
 	}
+	if _, err := compile(pattern); err != nil {
+		return false, t.Throw(illegalArgument, "\"%s\" is not a valid regular expression. %v", pattern, err)
+	}
 	if !strict {
 		pattern = "(?i)" + pattern
-	}
-	if _, err := compile(pattern); err != nil {
-		return false, t.Throw(illegalArgument, "%q is not a valid regular expression. %v", pattern, err)
 	}
 	messages := commitMessages(m.scope.Change)
 	if len(messages) == 0 {
