@@ -59,7 +59,7 @@ var floors = map[string]int{
 var guests = map[string]map[string]string{
 	"github.com/spf13/cobra":             {"cli": "commands, completion, manual pages and suggestions that people know"},
 	"github.com/rhysd/actionlint":        {"dialect/github/opinion": "a second opinion for lint, by the linter that the field uses"},
-	"github.com/dlclark/regexp2":         {"dialect/github/protocol": "problem matchers are written for JavaScript's regular expressions", "dialect/jenkins": "pipelines are written for Java's"},
+	"github.com/dlclark/regexp2":         {"dialect/github/protocol": "problem matchers are written for JavaScript's regular expressions", "dialect/jenkins/declarative": "pipelines are written for Java's", "dialect/jenkins/groovy": "Java's regular expressions, where they go beyond Go's"},
 	"github.com/bmatcuk/doublestar/v4":   {"dialect/github": "hashFiles globs", "dialect/github/builtin": "names of artifacts", "dialect/jenkins": "patterns of branches and files", "dialect/jenkins/builtin": "Ant's patterns", "depot": "artifact and cache globs"},
 	"go.yaml.in/yaml/v4":                 {"dialect/github/workflow": "YAML with positions; the maintained successor of yaml.v3, at the version that actionlint builds with", "project": "the same for fairlead.yaml", "dialect/jenkins": "readYaml and writeYaml", "outline": "writes pipeline files"},
 	"github.com/klauspost/compress":      {"logs": "zstd for logs", "store": "zstd for plans", "depot": "zstd for caches, deflate for artifacts"},

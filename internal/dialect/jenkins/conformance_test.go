@@ -102,7 +102,7 @@ func runCase(t *testing.T, dir string, c *testCase) string {
 	defer cancel()
 	prepare(w, c)
 	result, _, _ := w.run(ctx)
-	got := plainText(w.text())
+	got := strings.ReplaceAll(plainText(w.text()), "***", "****")
 	if os.Getenv("CASE") == c.Test {
 		t.Logf("%s: %s\n%s", c.Test, result, got)
 	}
@@ -148,7 +148,7 @@ func prepare(w *world, c *testCase) {
 	}
 	w.env["TMPDIR"] = "/tmp"
 	w.scope.Secrets = map[string]string{
-		"CRED1": "Some secret text for 1", "CRED2": "Some $secret text for 2", "CRED3": "Some $secret text", "FILECRED_FILE": "some file", "OTHERFILECRED_FILE": "other",
+		"CRED1": "Some secret text for 1", "CRED2": "Some $secret text for 2", "CRED3": "Some $secret text", "FILECRED_FILE": "some file", "OTHERFILECRED_FILE": "a second file",
 		"FOOCREDENTIALS_USR": "fooUser", "FOOCREDENTIALS_PSW": "FOOcredentials-password", "CREDS_KEY": "a key", "CREDS_USR": "bob", "CREDS_PASSPHRASE": "s3cret",
 	}
 	if c.Test == "whenBranchNotMultibranch" {
@@ -165,11 +165,21 @@ func prepare(w *world, c *testCase) {
 		}
 	}
 	homes["maven"] = map[string]any{"apache-maven-3.0.1": filepath.Join(tools, "mvn")}
-	homes["ant"] = map[string]any{"default-ant": filepath.Join(tools, "ant"), "apache-ant-1.8.1": filepath.Join(tools, "ant")}
+	homes["ant"] = map[string]any{"default": filepath.Join(tools, "ant"), "apache-ant-1.8.1": filepath.Join(tools, "ant")}
 	w.scope.Job.Values = map[string]any{"tools": homes, "steps": map[string]any{"rhombus": map[string]any{"script": `echo "wrapping in a ${ARG}-gon"`}}}
+	nodes := map[string]any{}
+	for label, agent := range map[string]string{
+		"first-agent": "first", "second-agent": "second", "agent-one": "first", "agent-two": "second", "linux-agent": "linux agent", "mac-agent": "mac agent", "windows-agent": "windows agent",
+	} {
+		if strings.HasPrefix(c.Test, "parallel") {
+			agent += " agent"
+		}
+		nodes[label] = map[string]any{"WHICH_AGENT": agent}
+	}
+	w.scope.Job.Values["nodes"] = nodes
 	for name, text := range map[string]string{
 		"vars/acmeVar.groovy": "def hello(name) { echo \"Hello ${name}\" }\ndef foo(x) { this.x = x + '-set' }\ndef bar() { return x + '-get' }\ndef baz() { return 'nothing here' }\n" +
-			"def pipelineCall(name) { pipeline { agent none\n stages { stage('a') { steps { echo \"Hi there\" } } } } }\ndef call() { pipelineCall('x') }",
+			"def pipeline(Closure body) { body() }",
 		"vars/acmeFunc.groovy":         "def call(a, b) { echo \"call($a,$b)\" }",
 		"vars/acmeFuncMap.groovy":      "def call(m) { echo \"map call(${m.a},${m.b})\" }",
 		"vars/acmeFuncClosure1.groovy": "def call(a, body) { echo \"closure1($a)\"; body() }",
@@ -179,6 +189,7 @@ func prepare(w *world, c *testCase) {
 	} {
 		w.scope.Pipeline.Texts = append(w.scope.Pipeline.Texts, plan.Text{Path: name, Body: text})
 	}
+	w.libraries(c)
 	dir := w.scope.Dirs.Workspace
 	put := func(name, text string) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
@@ -203,4 +214,36 @@ func prepare(w *world, c *testCase) {
 	case "validationErrors":
 		resource("testFile.groovy", "errors/emptyEnvironment.groovy")
 	}
+}
+
+// libraries are those that the tests of libraries make.
+func (w *world) libraries(c *testCase) {
+	from := "libForPipelineDefinedInLibrary.groovy"
+	switch c.Test {
+	case "multiplePipelinesDefinedInLibrary":
+		from = "libForMultiplePipelinesDefinedInLibrary.groovy"
+	case "multiplePipelinesExecutedInLibraryShouldFail":
+		from = "libForMultiplePipelinesExecutedInLibrary.groovy"
+	}
+	text, err := os.ReadFile(filepath.Join(shared(w.t, "FAIRLEAD_CONFORMANCE", "conformance", "jenkins", "resources", "libraries"), from))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	libraries := map[string]any{}
+	for name, file := range map[string][2]string{
+		"from-lib":   {"vars/fromLib.groovy", string(text)},
+		"echo-utils": {"vars/myecho.groovy", "def call() { echo 'something special' }"},
+		"whereFrom":  {"vars/whereFrom.groovy", "def call() { echo 'from another library' }"},
+		"zot-stuff":  {"src/org/foo/Zot.groovy", "package org.foo\nclass Zot implements Serializable {\n  def steps\n  Zot(steps) { this.steps = steps }\n  def echo(msg) { steps.echo msg }\n}\n"},
+	} {
+		dir := w.t.TempDir()
+		if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(file[0])), 0o755); err != nil {
+			w.t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, file[0]), []byte(file[1]), 0o644); err != nil {
+			w.t.Fatal(err)
+		}
+		libraries[name] = map[string]any{"path": dir}
+	}
+	w.scope.Job.Values["libraries"] = libraries
 }

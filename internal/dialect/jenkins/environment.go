@@ -167,7 +167,11 @@ func (b *build) bindCredential(c *groovy.Call, f *frame, kind, id, variable stri
 	if kind == "user" && !(hasUser && hasPassword) && hasText {
 		user, password, hasUser = strings.Cut(text, ":")
 		hasPassword = hasUser
-		if !hasUser {
+		if hasUser {
+			if err := b.mask(c, f, id, password); err != nil {
+				return nil, nil, err
+			}
+		} else {
 			return nil, nil, c.Throw(noCredentials, "Credentials '%s' are of one text, where a user and a password are required; give %s_USR and %s_PSW", id, name, name)
 		}
 	}
@@ -204,6 +208,9 @@ func (b *build) bindCredential(c *groovy.Call, f *frame, kind, id, variable stri
 			_, err := b.builtin(c, f, "credential", "remove credential "+id, map[string]string{"file": file, "remove": "true"})
 			return err
 		}
+		if err := b.mask(c, f, id, file); err != nil {
+			return nil, cleanup, err
+		}
 		vars = append(vars, plan.Setting{Name: variable, Value: file})
 		if kind == "ssh" {
 			vars = append(vars, plan.Setting{Name: variable + "_USR", Value: user})
@@ -212,6 +219,16 @@ func (b *build) bindCredential(c *groovy.Call, f *frame, kind, id, variable stri
 		}
 	}
 	return vars, cleanup, nil
+}
+
+// mask keeps a value from being shown that is no secret by itself: a part of
+// one, or the place of its file.
+func (b *build) mask(c *groovy.Call, f *frame, id, value string) error {
+	f.masks = append(f.masks, value)
+	_, err := b.step(c.Thread, f, f.keys.next("mask"), "mask credential "+id, c.At, &ask{act: func(*plan.Scope) (*plan.Act, error) {
+		return &plan.Act{Name: "mask credential " + id, Masks: []string{value}, Builtin: &plan.Builtin{Name: "mask", Aloof: true}}, nil
+	}})
+	return err
 }
 
 // withCredentials is the step of that name.

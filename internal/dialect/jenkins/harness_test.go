@@ -21,6 +21,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/builtin"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/secret"
 )
 
 var (
@@ -51,7 +52,7 @@ type world struct {
 	d       *Dialect
 	session *session
 	scope   *plan.Scope
-	secrets map[string]string
+	masker  secret.Masker
 
 	mu     sync.Mutex
 	log    bytes.Buffer
@@ -66,7 +67,10 @@ type lockedLog struct{ w *world }
 func (l lockedLog) Write(p []byte) (int, error) {
 	l.w.mu.Lock()
 	defer l.w.mu.Unlock()
-	return l.w.log.Write(p)
+	if _, err := l.w.log.Write(l.w.masker.Mask(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // newWorld compiles the Jenkinsfile of a tree and makes its files.
@@ -142,6 +146,9 @@ func (w *world) run(ctx context.Context) (result string, fx plan.Effects, err er
 	}
 	w.session = s.(*session)
 	defer s.Close()
+	for _, v := range w.scope.Secrets {
+		w.masker.Add(v)
+	}
 	step := &w.scope.Job.Steps[0]
 	act, err := s.Resolve(ctx, step, w.scope)
 	if err != nil {
@@ -191,6 +198,7 @@ func (w *world) do(ctx context.Context, step *plan.Step) (o plan.StepOutcome) {
 	if act.Problem != nil {
 		return plan.StepOutcome{Outcome: plan.Fault, Conclusion: plan.Fault, Why: act.Problem.Message}
 	}
+	w.masker.Add(act.Masks...)
 	l, err := w.session.Listen(step, act, w.scope)
 	if err != nil {
 		return fail(err.Error())

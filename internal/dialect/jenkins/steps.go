@@ -47,6 +47,7 @@ func (b *build) table() map[string]stepRow {
 	step("build", buildStep)
 	step("properties", properties)
 	step("load", loadStep)
+	b.rows["evaluate"] = stepRow{do: evaluate}
 	step("validateDeclarativePipeline", validateStep)
 	step("tool", toolStep)
 	step("getContext", getContext)
@@ -707,6 +708,22 @@ func loadStep(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
 	f.say("[Pipeline] }")
 	f.say("[Pipeline] // load")
 	return v, err
+}
+
+// evaluate runs a text as a script.
+func evaluate(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
+	if len(c.Args) != 1 {
+		return nil, groovy.ErrMissing
+	}
+	text, err := c.Text(c.Args[0])
+	if err != nil {
+		return nil, err
+	}
+	s, err := b.parsed(c.Thread, "evaluated", text)
+	if err != nil {
+		return nil, err
+	}
+	return c.Run(s)
 }
 
 // parsed is a script that was found while the build runs.

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
-	"github.com/dlclark/regexp2"
 
 	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/declarative"
 	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/groovy"
@@ -163,31 +162,11 @@ func matches(t *groovy.Thread, how, pattern, value string) (bool, error) {
 
 // matchesWhole matches a whole text against a Java regular expression.
 func matchesWhole(t *groovy.Thread, pattern, value string) (bool, error) {
-	re, err := compile(pattern)
+	re, err := declarative.Pattern(pattern)
 	if err != nil {
 		return false, t.Throw("java.util.regex.PatternSyntaxException", "%v", err)
 	}
-	m, err := re.FindStringMatch(value)
-	if err != nil || m == nil {
-		return false, nil
-	}
-	return m.Index == 0 && m.Length == len([]rune(value)), nil
-}
-
-// compile reads a regular expression of Java's. Its time is bounded.
-func compile(pattern string) (*regexp2.Regexp, error) {
-	for i := range len(pattern) {
-		// Java has no brace that stands for itself.
-		if pattern[i] == '{' && (i == 0 || strings.IndexByte("(|", pattern[i-1]) >= 0 || strings.HasSuffix(pattern[:i], "(?i)")) {
-			return nil, fmt.Errorf("Illegal repetition near index %d", i)
-		}
-	}
-	re, err := regexp2.Compile(pattern, regexp2.None)
-	if err != nil {
-		return nil, err
-	}
-	re.MatchTimeout = matchTime
-	return re, nil
+	return declarative.Matches(re, value), nil
 }
 
 // changeRequest holds for a pull request, and for what is asked of it.
@@ -277,11 +256,11 @@ func (m *model) changelog(t *groovy.Thread, f *frame, main func(string) (string,
 	if err != nil {
 		return false, err
 	}
-	if _, err := compile(pattern); err != nil {
+	if _, err := declarative.Pattern(pattern); err != nil {
 		return false, t.Throw(illegalArgument, "\"%s\" is not a valid regular expression. %v", pattern, err)
 	}
 	if !strict {
-		pattern = "(?i)" + pattern
+		pattern = "(?i:" + pattern + ")"
 	}
 	messages := commitMessages(m.scope.Change)
 	if len(messages) == 0 {

@@ -263,6 +263,8 @@ type (
 	Block struct {
 		Span
 		Stmts []Stmt
+
+		declares bool // a variable, so that it needs a scope
 	}
 
 	// IfStmt is if (Cond) Then else Else.

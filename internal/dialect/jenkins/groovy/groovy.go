@@ -46,6 +46,9 @@ const (
 // Script is one parsed file. It never changes and is safe for concurrent use.
 type Script struct {
 	File string
+	// Class is the name of the class that the statements and methods at the
+	// top belong to: that of a .groovy file, or WorkflowScript.
+	Class string
 	// Stmts are the statements in order, imports, methods and classes among
 	// them.
 	Stmts []Stmt

@@ -1,6 +1,8 @@
 package groovy
 
 import (
+	"path"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -10,7 +12,10 @@ import (
 // no statements. As in Groovy itself reading ends at the first thing that
 // cannot be understood.
 func Parse(file, src string) (script *Script, problems []*Problem) {
-	script = &Script{File: file, src: src, lines: []int{0}}
+	script = &Script{File: file, Class: "WorkflowScript", src: src, lines: []int{0}}
+	if name, ok := strings.CutSuffix(path.Base(file), ".groovy"); ok {
+		script.Class = name
+	}
 	for i := range len(src) {
 		if src[i] == '\n' {
 			script.lines = append(script.lines, i+1)
@@ -173,6 +178,13 @@ func (p *parser) block() *Block {
 	p.stmts(&b.Stmts, false)
 	p.expect("}")
 	b.Span = p.from(start)
+	b.declares = slices.ContainsFunc(b.Stmts, func(s Stmt) bool {
+		if l, ok := s.(*LabeledStmt); ok {
+			s = l.Body
+		}
+		_, ok := s.(*VarDecl)
+		return ok
+	})
 	return b
 }
 

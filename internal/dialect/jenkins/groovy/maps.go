@@ -1,0 +1,348 @@
+package groovy
+
+import "slices"
+
+// mapMethod calls a method of a Map.
+func (t *Thread) mapMethod(m *Map, name string, args []Value) (Value, error) {
+	if v, err := t.mapBasic(m, name, args); err == nil || !isMissing(err) {
+		return v, err
+	}
+	return t.mapWalk(m, name, args)
+}
+
+// pairOf calls a closure with an entry, in two parts if it takes two.
+func (t *Thread) pairOf(c Value, k, v Value) (Value, error) {
+	if f, ok := c.(*Closure); ok && f.parameters() == 2 {
+		return t.callClosure(f, []Value{k, v})
+	}
+	return t.Call(c, &Entry{Key: k, Value: v})
+}
+
+// mapBasic are the methods that look something up or change the map.
+func (t *Thread) mapBasic(m *Map, name string, args []Value) (Value, error) {
+	switch name {
+	case "put", "putAll", "remove", "clear", "putIfAbsent", "leftShift", "putAt", "setProperty", "computeIfAbsent", "compute", "merge", "removeAll", "retainAll", "replace":
+		if m.frozen {
+			return nil, t.Throw("java.lang.UnsupportedOperationException", "")
+		}
+	}
+	switch len(args) {
+	case 0:
+		switch name {
+		case "size":
+			return int32(m.Len()), nil
+		case "isEmpty":
+			return m.Len() == 0, nil
+		case "keySet", "navigableKeySet":
+			s := &Set{m: NewMap()}
+			for _, k := range m.keys {
+				s.m.Put(k, true)
+			}
+			return s, t.alloc(64 * m.Len())
+		case "values":
+			return &List{Items: slices.Clone(m.values)}, t.alloc(16 * m.Len())
+		case "entrySet":
+			return &List{Items: m.entries()}, t.alloc(64 * m.Len())
+		case "clear":
+			m.clear()
+			return nil, nil
+		case "clone", "asImmutable", "asUnmodifiable", "asSynchronized":
+			c := m.clone()
+			c.frozen = name == "asImmutable" || name == "asUnmodifiable"
+			return c, t.alloc(64 * m.Len())
+		case "firstKey", "lastKey":
+			if m.Len() == 0 {
+				return nil, t.Throw("java.util.NoSuchElementException", "")
+			}
+			if name == "firstKey" {
+				return m.keys[0], nil
+			}
+			return m.keys[m.Len()-1], nil
+		case "iterator":
+			return &iterator{items: m.entries()}, nil
+		case "toString":
+			return t.Text(m)
+		case "stringPropertyNames":
+			return t.mapBasic(m, "keySet", nil)
+		}
+	case 1:
+		switch name {
+		case "get", "getAt", "getProperty":
+			return t.getAt(m, args)
+		case "containsKey":
+			_, ok := m.Get(args[0])
+			return ok, nil
+		case "containsValue":
+			return t.contains(m.values, args[0])
+		case "remove":
+			old, _ := m.Get(args[0])
+			m.Remove(args[0])
+			return old, t.tick(int64(m.Len() / 16))
+		case "putAll", "leftShift", "plus":
+			to := m
+			if name == "plus" {
+				to = m.clone()
+				if err := t.alloc(64 * m.Len()); err != nil {
+					return nil, err
+				}
+			}
+			items, err := t.iterate(args[0])
+			if err != nil {
+				return nil, err
+			}
+			for _, e := range items {
+				if err := t.addEntry(to, e); err != nil {
+					return nil, err
+				}
+			}
+			if name == "putAll" {
+				return nil, nil
+			}
+			return to, nil
+		case "subMap":
+			keys, err := t.iterate(args[0])
+			if err != nil {
+				return nil, err
+			}
+			out := NewMap()
+			for _, k := range keys {
+				if v, ok := m.Get(k); ok {
+					out.Put(k, v)
+				}
+			}
+			return out, t.alloc(64 * out.Len())
+		case "minus", "intersect":
+			other, ok := args[0].(*Map)
+			if !ok {
+				return nil, ErrMissing
+			}
+			out := NewMap()
+			for k, v := range m.All() {
+				same := false
+				if x, ok := other.Get(k); ok {
+					var err error
+					if same, err = t.Equal(v, x); err != nil {
+						return nil, err
+					}
+				}
+				if same == (name == "intersect") {
+					out.Put(k, v)
+				}
+			}
+			return out, t.alloc(64 * out.Len())
+		case "withDefault":
+			if c, ok := args[0].(*Closure); ok {
+				out := m
+				out.fallback = c
+				return out, nil
+			}
+		case "equals":
+			return t.Equal(m, args[0])
+		case "isCase":
+			v, _ := m.Get(args[0])
+			return t.Truth(v)
+		case "take", "drop":
+			n := int(max(0, min(asInt64(args[0]), int64(m.Len()))))
+			from, to := 0, n
+			if name == "drop" {
+				from, to = n, m.Len()
+			}
+			return &Map{keys: slices.Clone(m.keys[from:to]), values: slices.Clone(m.values[from:to])}, t.alloc(64 * m.Len())
+		}
+	case 2:
+		switch name {
+		case "put", "putAt", "setProperty":
+			old, _ := m.Get(args[0])
+			m.Put(args[0], args[1])
+			return old, t.alloc(64)
+		case "get": // Groovy's: what is missing is put there
+			if v, ok := m.Get(args[0]); ok {
+				return v, nil
+			}
+			m.Put(args[0], args[1])
+			return args[1], t.alloc(64)
+		case "getOrDefault":
+			if v, ok := m.Get(args[0]); ok {
+				return v, nil
+			}
+			return args[1], nil
+		case "getProperty":
+			s, err := t.Text(args[0])
+			if err != nil {
+				return nil, err
+			}
+			if v, ok := m.Text(s); ok {
+				return v, nil
+			}
+			return args[1], nil
+		case "putIfAbsent":
+			if v, ok := m.Get(args[0]); ok && v != nil {
+				return v, nil
+			}
+			m.Put(args[0], args[1])
+			return nil, t.alloc(64)
+		case "replace":
+			old, ok := m.Get(args[0])
+			if ok {
+				m.Put(args[0], args[1])
+			}
+			return old, nil
+		case "computeIfAbsent", "compute", "computeIfPresent":
+			old, ok := m.Get(args[0])
+			if name == "computeIfAbsent" && ok && old != nil {
+				return old, nil
+			}
+			if name == "computeIfPresent" && (!ok || old == nil) {
+				return nil, nil
+			}
+			call := []Value{args[0]}
+			if name != "computeIfAbsent" {
+				call = append(call, old)
+			}
+			v, err := t.Call(args[1], call...)
+			if err != nil {
+				return nil, err
+			}
+			if v == nil {
+				m.Remove(args[0])
+			} else {
+				m.Put(args[0], v)
+			}
+			return v, t.alloc(64)
+		}
+	case 3:
+		if name == "merge" {
+			v := args[1]
+			if old, ok := m.Get(args[0]); ok && old != nil {
+				var err error
+				if v, err = t.Call(args[2], old, v); err != nil {
+					return nil, err
+				}
+			}
+			m.Put(args[0], v)
+			return v, t.alloc(64)
+		}
+	}
+	return nil, ErrMissing
+}
+
+// mapWalk are the methods that go through the entries with a closure.
+func (t *Thread) mapWalk(m *Map, name string, args []Value) (Value, error) {
+	c := closureAt(args, len(args)-1)
+	entries := m.entries()
+	if err := t.alloc(64 * len(entries)); err != nil {
+		return nil, err
+	}
+	list := &List{Items: entries}
+	if c == nil {
+		switch name {
+		case "collect", "find", "findAll", "any", "every", "max", "min", "sort", "toSorted", "collectEntries", "join", "first", "last", "iterator", "toList", "count", "inject", "sum", "asType":
+			if name == "sort" || name == "toSorted" {
+				return t.sortedMap(m), t.alloc(64 * m.Len())
+			}
+			if name == "toList" || name == "first" || name == "last" {
+				return t.listMethod(list, name, args)
+			}
+		}
+		return nil, ErrMissing
+	}
+	pair := nativeClosure(func(call *Call) (Value, error) {
+		e, ok := single(call.Args).(*Entry)
+		if !ok {
+			return call.Call(c, call.Args...)
+		}
+		return call.pairOf(c, e.Key, e.Value)
+	})
+	replaced := slices.Clone(args)
+	replaced[len(args)-1] = pair
+	toMap := func(v Value, err error) (Value, error) {
+		l, ok := v.(*List)
+		if !ok || err != nil {
+			return v, err
+		}
+		out := &Map{}
+		for _, e := range l.Items {
+			if err := t.addEntry(out, e); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	}
+	switch name {
+	case "each", "forEach", "reverseEach":
+		if _, err := t.listMethod(list, name, replaced); err != nil {
+			return nil, err
+		}
+		return m, nil
+	case "eachWithIndex":
+		if _, err := t.listMethod(list, name, args); err != nil {
+			return nil, err
+		}
+		return m, nil
+	case "collect", "collectMany", "collectEntries", "find", "any", "every", "count", "sum", "findResult", "findResults", "countBy":
+		return t.listMethod(list, name, replaced)
+	case "findAll", "takeWhile", "dropWhile":
+		return toMap(t.listMethod(list, name, replaced))
+	case "sort", "toSorted":
+		f, ok := c.(*Closure)
+		if ok && f.parameters() == 2 {
+			return toMap(t.listMake(list, "toSorted", args))
+		}
+		return toMap(t.listMake(list, "toSorted", args))
+	case "max", "min":
+		return t.listMethod(list, name, args)
+	case "inject":
+		total := Value(nil)
+		if len(args) == 2 {
+			total = args[0]
+		}
+		for _, e := range entries {
+			e := e.(*Entry)
+			var err error
+			if f, ok := c.(*Closure); ok && f.parameters() == 3 {
+				total, err = t.Call(c, total, e.Key, e.Value)
+			} else {
+				total, err = t.Call(c, total, e)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		return total, nil
+	case "groupBy", "groupEntriesBy", "split", "partition":
+		v, err := t.listMethod(list, name, replaced)
+		if g, ok := v.(*Map); ok && err == nil && name == "groupBy" {
+			for i, group := range g.values {
+				if g.values[i], err = toMap(group, nil); err != nil {
+					return nil, err
+				}
+			}
+		}
+		return v, err
+	case "removeAll", "retainAll":
+		changed := false
+		for _, e := range entries {
+			e := e.(*Entry)
+			v, err := t.pairOf(c, e.Key, e.Value)
+			if err != nil {
+				return nil, err
+			}
+			if truthOf(v) == (name == "removeAll") {
+				m.Remove(e.Key)
+				changed = true
+			}
+		}
+		return changed, nil
+	case "replaceAll":
+		for _, e := range entries {
+			e := e.(*Entry)
+			v, err := t.Call(c, e.Key, e.Value)
+			if err != nil {
+				return nil, err
+			}
+			m.Put(e.Key, v)
+		}
+		return nil, nil
+	}
+	return nil, ErrMissing
+}
