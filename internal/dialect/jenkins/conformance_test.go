@@ -169,7 +169,7 @@ func prepare(w *world, c *testCase) {
 	w.scope.Job.Values = map[string]any{"tools": homes, "steps": map[string]any{"rhombus": map[string]any{"script": `echo "wrapping in a ${ARG}-gon"`}}}
 	nodes := map[string]any{}
 	for label, agent := range map[string]string{
-		"first-agent": "first", "second-agent": "second", "agent-one": "first", "agent-two": "second", "linux-agent": "linux agent", "mac-agent": "mac agent", "windows-agent": "windows agent",
+		"first-agent": "first", "second-agent": "second", "some-label": "first", "other-label": "second", "linux-agent": "linux agent", "mac-agent": "mac agent", "windows-agent": "windows agent",
 	} {
 		if strings.HasPrefix(c.Test, "parallel") {
 			agent += " agent"

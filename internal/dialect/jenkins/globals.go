@@ -463,7 +463,7 @@ func (v *causeValue) Get(c *groovy.Call) (groovy.Value, error) {
 	return nil, groovy.ErrMissing
 }
 func (*causeValue) Set(*groovy.Call, groovy.Value) error { return groovy.ErrMissing }
-func (v *causeValue) String() string { return v.why }
+func (v *causeValue) String() string                     { return v.why }
 func (v *causeValue) Invoke(c *groovy.Call) (groovy.Value, error) {
 	switch c.Name {
 	case "getShortDescription", "toString":
@@ -480,7 +480,7 @@ type resultValue struct{ result result }
 func (resultValue) ClassName() string                          { return "hudson.model.Result" }
 func (resultValue) Set(*groovy.Call, groovy.Value) error       { return groovy.ErrMissing }
 func (v resultValue) Get(c *groovy.Call) (groovy.Value, error) { return nil, groovy.ErrMissing }
-func (v resultValue) String() string { return v.result.String() }
+func (v resultValue) String() string                           { return v.result.String() }
 func (v resultValue) Invoke(c *groovy.Call) (groovy.Value, error) {
 	switch c.Name {
 	case "toString", "name":
@@ -601,7 +601,7 @@ type urlObject struct {
 
 func (urlObject) ClassName() string                    { return "java.net.URL" }
 func (urlObject) Set(*groovy.Call, groovy.Value) error { return groovy.ErrMissing }
-func (u urlObject) String() string { return u.text }
+func (u urlObject) String() string                     { return u.text }
 func (u urlObject) Get(c *groovy.Call) (groovy.Value, error) {
 	switch c.Name {
 	case "protocol":
