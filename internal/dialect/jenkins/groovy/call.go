@@ -492,9 +492,6 @@ func (t *Thread) closureBody(c *Closure, args []Value) (Value, error) {
 		return nil, err
 	}
 	defer leave()
-	if err := t.alloc(160); err != nil {
-		return nil, err
-	}
 	f := &frame{this: c.this, class: c.scope.frame.class, closure: c, unit: c.scope.frame.unit}
 	sc := &scope{parent: c.scope, frame: f}
 	switch {
@@ -628,9 +625,6 @@ func (t *Thread) callMethod(m *method, this Value, args []Value) (Value, error) 
 		return nil, err
 	}
 	defer leave()
-	if err := t.alloc(160); err != nil {
-		return nil, err
-	}
 	f := &frame{this: this, class: m.class, unit: m.class.unit, method: m}
 	sc := &scope{frame: f}
 	if o, ok := this.(*Object); ok && o.outer != nil && m.class.decl != nil && m.class.decl.Name == "" {

@@ -454,10 +454,9 @@ func (t *Thread) propertyExpr(x *PropertyExpr, sc *scope) (Value, error) {
 					}
 				}
 				v, err := t.ownProperty(o, nil, name)
-				if err != nil && isMissing(err) {
-					return nil, t.missingProperty(err, o, name)
+				if err == nil || !isMissing(err) {
+					return v, err
 				}
-				return v, err
 			}
 		case "super":
 			if m := sc.frame.class.super.find(getter(name)); m != nil {
@@ -483,6 +482,7 @@ func (t *Thread) dotted(x *PropertyExpr, sc *scope) (Value, bool, error) {
 		return nil, false, nil
 	}
 	name := x.Name
+	root := ""
 	e := x.X
 	for {
 		if p, ok := e.(*PropertyExpr); ok && p.Dynamic == nil && !p.Safe && !p.Spread {
@@ -494,10 +494,17 @@ func (t *Thread) dotted(x *PropertyExpr, sc *scope) (Value, bool, error) {
 		if !ok || sc.find(id.Name) != nil || id.Name == "this" || id.Name == "super" {
 			return nil, false, nil
 		}
-		name = id.Name + "." + name
+		root = id.Name
+		name = root + "." + name
 		break
 	}
 	t.node = x
+	if _, known := hierarchy[name]; !known {
+		// env.PATH is no class: what has a name comes first.
+		if _, err := t.lookup(sc.frame, root); err == nil || !isMissing(err) {
+			return nil, false, err
+		}
+	}
 	v, err := t.resolve(sc.frame.unit, name, sc.frame.class)
 	return v, v != nil, err
 }

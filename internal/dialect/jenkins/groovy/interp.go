@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -148,7 +149,23 @@ func New(c Config) *Interp {
 func (in *Interp) Do(ctx context.Context, fn func(t *Thread) error) error {
 	in.turn.take()
 	defer in.turn.give()
-	return fn(&Thread{in: in, ctx: ctx, told: new(bool)})
+	t := &Thread{in: in, ctx: ctx, told: new(bool)}
+	return t.guard(fn)
+}
+
+// guard turns a mistake of the interpreter's own into an error: a stranger's
+// script must not end the process.
+func (t *Thread) guard(fn func(t *Thread) error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			if e, ok := r.(runtime.Error); ok {
+				err = fmt.Errorf("%s: a fault of the interpreter: %w", t.Position(), e)
+				return
+			}
+			panic(r)
+		}
+	}()
+	return fn(t)
 }
 
 // Run runs a script from its beginning to its end and returns its value.
@@ -217,7 +234,7 @@ func (t *Thread) Parallel(fns ...func(t *Thread) error) []error {
 		done.Go(func() {
 			<-place
 			defer t.in.turn.give()
-			errs[i] = fn(&branch)
+			errs[i] = branch.guard(fn)
 		})
 	}
 	t.Unlocked(done.Wait)

@@ -9,7 +9,7 @@ import (
 // closureAt is the argument at i as something that can be called, nil when it
 // is nothing of the kind.
 func closureAt(args []Value, i int) Value {
-	if i < len(args) && callable(args[i]) {
+	if i >= 0 && i < len(args) && callable(args[i]) {
 		return args[i]
 	}
 	return nil
@@ -65,7 +65,7 @@ func (t *Thread) listChange(l *List, name string, args []Value) (Value, error) {
 		}
 	case "sort", "reverse", "unique", "shuffle":
 		if len(args) > 0 && args[0] == Value(false) || l.Frozen {
-			break
+			return nil, ErrMissing
 		}
 	default:
 		return nil, ErrMissing
@@ -938,6 +938,12 @@ func (t *Thread) listMake(l *List, name string, args []Value) (Value, error) {
 		return t.setOf(l, false)
 	case "toArray":
 		return &List{Items: slices.Clone(l.Items), Array: true}, t.alloc(16 * n)
+	case "encodeBase64", "encodeHex":
+		raw := make([]byte, n)
+		for i, v := range l.Items {
+			raw[i] = byte(asInt64(v))
+		}
+		return t.stringQuery(string(raw), name, nil)
 	case "toSpreadMap":
 		m := NewMap()
 		for i := 0; i+1 < n; i += 2 {

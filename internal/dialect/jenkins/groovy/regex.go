@@ -323,7 +323,8 @@ func (t *Thread) matcherMethod(m *Matcher, name string, args []Value) (Value, er
 		return len(m.pattern.names) > 1, nil
 	case "getCount", "size", "count":
 		if len(args) == 0 {
-			return int32(len(m.all)), t.countAll(m)
+			err := t.found(m)
+			return int32(len(m.all)), err
 		}
 	case "reset":
 		m.next, m.current, m.append = 0, nil, 0
@@ -357,8 +358,6 @@ func (t *Thread) matcherMethod(m *Matcher, name string, args []Value) (Value, er
 	}
 	return t.listMethod(&List{Items: items}, name, args)
 }
-
-func (t *Thread) countAll(m *Matcher) error { return t.found(m) }
 
 func (t *Thread) patternMethod(p *Pattern, name string, args []Value) (Value, error) {
 	switch name {

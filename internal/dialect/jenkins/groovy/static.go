@@ -86,7 +86,7 @@ func (t *Thread) newBuiltin(c *Class, args []Value) (Value, error) {
 			return &Random{next: seeded(seed)}, nil
 		}
 		return &Random{next: random.Int63n}, nil
-	case "java.text.SimpleDateFormat", "groovy.json.JsonSlurper", "groovy.json.JsonSlurperClassic", "groovy.json.JsonBuilder", "java.util.concurrent.atomic.AtomicInteger":
+	case "java.text.SimpleDateFormat", "groovy.json.JsonSlurper", "groovy.json.JsonSlurperClassic", "groovy.json.JsonBuilder", "groovy.json.JsonOutput", "java.util.concurrent.atomic.AtomicInteger":
 		texts := slices.Clone(args)
 		if c.Name == "java.util.concurrent.atomic.AtomicInteger" && len(texts) == 0 {
 			texts = []Value{int32(0)}
@@ -667,6 +667,8 @@ func (t *Thread) makerMethod(m *maker, name string, args []Value) (Value, error)
 		case "setLenient":
 			return nil, nil
 		}
+	case "groovy.json.JsonOutput":
+		return t.staticMethod(t.in.builtin(m.class), name, args)
 	case "java.util.Base64":
 		return t.base64(m.text(0), name, args)
 	case "java.util.concurrent.TimeUnit":
