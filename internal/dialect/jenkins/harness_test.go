@@ -241,6 +241,11 @@ func (w *world) command(ctx context.Context, c *plan.Command, more map[string]st
 			return 0, err
 		}
 	}
+	if c.Container != nil {
+		// There is no container: it is said what would have been.
+		_, err := io.WriteString(log, "container "+c.Container.Image+" "+c.Container.Options+"\n")
+		return 0, err
+	}
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
 	cmd.Dir = c.Dir
 	env := map[string]string{"PATH": os.Getenv("PATH"), "HOME": w.scope.Dirs.Temp}
@@ -250,6 +255,7 @@ func (w *world) command(ctx context.Context, c *plan.Command, more map[string]st
 	for k, v := range env {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}
+	cmd.WaitDelay = 10 * time.Millisecond // what it leaves behind may hold its output open
 	out, err := cmd.CombinedOutput()
 	log.Write(out)
 	var exit *exec.ExitError
