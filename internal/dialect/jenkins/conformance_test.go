@@ -56,6 +56,9 @@ func plainText(s string) string {
 	return strings.NewReplacer("‘", "'", "’", "'").Replace(s)
 }
 
+// runFloor is how many cases passed when this was written.
+const runFloor = 195
+
 func TestRunConformance(t *testing.T) {
 	t.Parallel()
 	dir := shared(t, "FAIRLEAD_CONFORMANCE", "conformance", "jenkins")
@@ -70,8 +73,8 @@ func TestRunConformance(t *testing.T) {
 	pass, all := 0, 0
 	var rest []string
 	for _, c := range cases {
-		if c.Class == "ValidatorTest" || c.Ignored {
-			continue
+		if c.Class == "ValidatorTest" && !strings.HasPrefix(c.Test, "scriptSecurity") || c.Ignored {
+			continue // the others are those of the front end
 		}
 		all++
 		why := runCase(t, dir, &c)
@@ -87,6 +90,11 @@ func TestRunConformance(t *testing.T) {
 		t.Attr("scoreboard-rest", "run "+r)
 	}
 	t.Logf("%d of %d run cases pass", pass, all)
+	// What is missing: transformers that only the tests' own plug-ins bring,
+	// limits of the JVM, a certificate, and an error that is none here.
+	if pass < runFloor {
+		t.Errorf("%d pass, %d did before", pass, runFloor)
+	}
 }
 
 // runCase runs one case; what it returns is why it does not pass.

@@ -160,6 +160,8 @@ func (b *build) bindCredential(c *groovy.Call, f *frame, kind, id, variable stri
 			kind = "user"
 		case hasFile:
 			kind = "file"
+		case hasText && strings.Contains(text, ":") && b.splits(variable):
+			kind = "user"
 		default:
 			kind = "text"
 		}
@@ -219,6 +221,13 @@ func (b *build) bindCredential(c *groovy.Call, f *frame, kind, id, variable stri
 		}
 	}
 	return vars, cleanup, nil
+}
+
+// splits reports whether the Jenkinsfile uses the parts of a credential that has
+// a user and a password.
+func (b *build) splits(variable string) bool {
+	text := b.script.Source()
+	return strings.Contains(text, variable+"_USR") || strings.Contains(text, variable+"_PSW")
 }
 
 // mask keeps a value from being shown that is no secret by itself: a part of

@@ -59,6 +59,18 @@ type world struct {
 	record map[string]plan.StepOutcome // of finished steps
 	order  []string                    // keys, as they began
 	env    map[string]string
+	saw    func(*plan.Act) // is told of every act
+}
+
+// put writes a program.
+func put(t testing.TB, file, body string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(body), 0o755); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // lockedLog lets branches write to one log.
@@ -199,6 +211,9 @@ func (w *world) do(ctx context.Context, step *plan.Step) (o plan.StepOutcome) {
 		return plan.StepOutcome{Outcome: plan.Fault, Conclusion: plan.Fault, Why: act.Problem.Message}
 	}
 	w.masker.Add(act.Masks...)
+	if w.saw != nil {
+		w.saw(act)
+	}
 	l, err := w.session.Listen(step, act, w.scope)
 	if err != nil {
 		return fail(err.Error())
