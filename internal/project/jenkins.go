@@ -12,6 +12,7 @@ type Jenkins struct {
 	Steps     []JenkinsStep
 	Tools     []JenkinsTool
 	Agents    []JenkinsAgent
+	Nodes     []JenkinsNode
 }
 
 // JenkinsLibrary is where a shared library comes from: a directory of the tree
@@ -43,6 +44,15 @@ type JenkinsAgent struct {
 	Options []string
 }
 
+// JenkinsNode is what the environment of a node holds.
+type JenkinsNode struct {
+	Label     string
+	Variables []JenkinsVariable
+}
+
+// JenkinsVariable is a variable of a node's environment.
+type JenkinsVariable struct{ Name, Value string }
+
 // maxJenkins bounds each list of the section.
 const maxJenkins = 500
 
@@ -56,6 +66,8 @@ func jenkins() kind[Jenkins] {
 			"Where the tools of `tools { }` and `tool` are installed. One that is not named here is taken from PATH."),
 		at("agents", func(j *Jenkins) *[]JenkinsAgent { return &j.Agents }, list("agents", maxJenkins, jenkinsAgent()),
 			"Types of agents of plug-ins that stand for this machine."),
+		at("nodes", func(j *Jenkins) *[]JenkinsNode { return &j.Nodes }, list("nodes", maxJenkins, jenkinsNode()),
+			"Variables that the nodes with a label have in their environment."),
 	)
 }
 
@@ -88,6 +100,16 @@ func jenkinsAgent() kind[JenkinsAgent] {
 	return mapping("keys of an agent",
 		at("name", func(a *JenkinsAgent) *string { return &a.Name }, plain("a name", "ecs"), "The name of the type: `agent { ecs { … } }`.").required(),
 		at("options", func(a *JenkinsAgent) *[]string { return &a.Options }, list("options", maxJenkins, plain("a name", "label")), "The options of its block."),
+	)
+}
+
+func jenkinsNode() kind[JenkinsNode] {
+	return mapping("keys of a node",
+		at("label", func(n *JenkinsNode) *string { return &n.Label }, plain("a label", "linux"), "The label, as the Jenkinsfile asks for it.").required(),
+		at("variables", func(n *JenkinsNode) *[]JenkinsVariable { return &n.Variables }, list("variables", maxJenkins, mapping("keys of a variable",
+			at("name", func(v *JenkinsVariable) *string { return &v.Name }, plain("a name", "REGION"), "Its name.").required(),
+			at("value", func(v *JenkinsVariable) *string { return &v.Value }, plain("a text", "eu"), "Its value.").required(),
+		)), "What is in the environment of such a node.").required(),
 	)
 }
 

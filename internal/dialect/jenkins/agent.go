@@ -74,6 +74,7 @@ func (b *build) inNode(c *groovy.Call, f *frame, label, workspace string, checko
 	inner.Thread = g.within(c.Thread)
 	switch {
 	case checkout:
+		g.say("[Pipeline] checkout")
 		if err := b.checkout(&inner, g, b.subdir); err != nil {
 			return err
 		}
@@ -96,7 +97,6 @@ func (b *build) neverFetches() bool {
 
 // checkout puts the tree of the run into the node, or a directory in it.
 func (b *build) checkout(c *groovy.Call, f *frame, subdir string) error {
-	f.say("[Pipeline] checkout")
 	b.settled = true
 	f.checks = true
 	dir := f.at(subdir)

@@ -175,7 +175,7 @@ func resultOf(e *groovy.Thrown) result {
 	if !e.InstanceOf(interruptedException) {
 		return failure
 	}
-	switch r := e.Object.Get("result").(type) {
+	switch r := field(e, "result").(type) {
 	case string:
 		return parseResult(r)
 	case resultValue:
@@ -184,13 +184,19 @@ func resultOf(e *groovy.Thrown) result {
 	return aborted
 }
 
+// field is a field of an exception; nil when it has none of that name.
+func field(e *groovy.Thrown, name string) groovy.Value {
+	v, _ := e.Object.Field(name)
+	return v
+}
+
 // told is what an exception says, in one line.
 func told(e *groovy.Thrown) string {
 	if m := e.Message(); m != "" {
 		return m
 	}
 	if e.InstanceOf(interruptedException) {
-		if why, ok := e.Object.Get("why").(string); ok {
+		if why, ok := field(e, "why").(string); ok {
 			return why
 		}
 	}
@@ -203,7 +209,7 @@ func printed(_ *groovy.Thread, e *groovy.Thrown) string {
 	case e.InstanceOf(abortException):
 		return "ERROR: " + e.Message()
 	case e.InstanceOf(interruptedException):
-		why, _ := e.Object.Get("why").(string)
+		why, _ := field(e, "why").(string)
 		return why
 	}
 	var b strings.Builder
@@ -245,12 +251,12 @@ func (b *build) interrupt(t *groovy.Thread, cause error) error {
 	why := cause.Error()
 	var own *interruption
 	if errors.As(cause, &own) {
-		e.Object.Set("result", own.result.String())
+		e.Object.SetField("result", own.result.String())
 	} else {
-		e.Object.Set("result", aborted.String())
+		e.Object.SetField("result", aborted.String())
 	}
-	e.Object.Set("why", why)
-	e.Object.Set("causes", groovy.NewList(&causeValue{why: why, timeout: own != nil && own.timeout}))
+	e.Object.SetField("why", why)
+	e.Object.SetField("causes", groovy.NewList(&causeValue{why: why, timeout: own != nil && own.timeout}))
 	return e
 }
 

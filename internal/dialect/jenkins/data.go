@@ -42,7 +42,7 @@ func (b *build) dataSteps(step func(string, func(*build, *groovy.Call, *frame) (
 	read("readYaml", readYAML)
 	read("readYAML", readYAML)
 	read("readProperties", func(_ *groovy.Call, text string) (groovy.Value, error) { return parseProperties(text), nil })
-	read("readTrusted", func(_ *groovy.Call, text string) (groovy.Value, error) { return text, nil })
+	step("readTrusted", readTrusted)
 	read("readCSV", func(_ *groovy.Call, text string) (groovy.Value, error) {
 		rows := groovy.NewList()
 		for line := range strings.Lines(text) {
@@ -79,6 +79,18 @@ func (b *build) dataSteps(step func(string, func(*build, *groovy.Call, *frame) (
 		})
 	}
 	step("libraryResource", resource)
+}
+
+// readTrusted reads a file of the tree, in a node or not.
+func readTrusted(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
+	a, err := b.args(c, "path")
+	if err != nil {
+		return nil, err
+	}
+	g := f.inner()
+	g.dir = b.nodes.home
+	out, err := b.builtin(c, g, "readFile", "readTrusted "+a.text("path"), map[string]string{"file": a.text("path")})
+	return out[builtin.OutText], err
 }
 
 func (b *build) write(c *groovy.Call, f *frame, file, text string) (groovy.Value, error) {

@@ -160,6 +160,8 @@ func (b *build) bindCredential(c *groovy.Call, f *frame, kind, id, variable stri
 			kind = "user"
 		case hasFile:
 			kind = "file"
+		case hasText && strings.Contains(text, ":") && b.splits(variable):
+			kind = "user"
 		default:
 			kind = "text"
 		}
@@ -167,7 +169,11 @@ func (b *build) bindCredential(c *groovy.Call, f *frame, kind, id, variable stri
 	if kind == "user" && !(hasUser && hasPassword) && hasText {
 		user, password, hasUser = strings.Cut(text, ":")
 		hasPassword = hasUser
-		if !hasUser {
+		if hasUser {
+			if err := b.mask(c, f, id, password); err != nil {
+				return nil, nil, err
+			}
+		} else {
 			return nil, nil, c.Throw(noCredentials, "Credentials '%s' are of one text, where a user and a password are required; give %s_USR and %s_PSW", id, name, name)
 		}
 	}
@@ -204,6 +210,9 @@ func (b *build) bindCredential(c *groovy.Call, f *frame, kind, id, variable stri
 			_, err := b.builtin(c, f, "credential", "remove credential "+id, map[string]string{"file": file, "remove": "true"})
 			return err
 		}
+		if err := b.mask(c, f, id, file); err != nil {
+			return nil, cleanup, err
+		}
 		vars = append(vars, plan.Setting{Name: variable, Value: file})
 		if kind == "ssh" {
 			vars = append(vars, plan.Setting{Name: variable + "_USR", Value: user})
@@ -212,6 +221,23 @@ func (b *build) bindCredential(c *groovy.Call, f *frame, kind, id, variable stri
 		}
 	}
 	return vars, cleanup, nil
+}
+
+// splits reports whether the Jenkinsfile uses the parts of a credential that has
+// a user and a password.
+func (b *build) splits(variable string) bool {
+	text := b.script.Source()
+	return strings.Contains(text, variable+"_USR") || strings.Contains(text, variable+"_PSW")
+}
+
+// mask keeps a value from being shown that is no secret by itself: a part of
+// one, or the place of its file.
+func (b *build) mask(c *groovy.Call, f *frame, id, value string) error {
+	f.masks = append(f.masks, value)
+	_, err := b.step(c.Thread, f, f.keys.next("mask"), "mask credential "+id, c.At, &ask{act: func(*plan.Scope) (*plan.Act, error) {
+		return &plan.Act{Name: "mask credential " + id, Masks: []string{value}, Builtin: &plan.Builtin{Name: "mask", Aloof: true}}, nil
+	}})
+	return err
 }
 
 // withCredentials is the step of that name.

@@ -268,6 +268,10 @@ func (v foundFile) Get(c *groovy.Call) (groovy.Value, error) {
 	return nil, groovy.ErrMissing
 }
 func (foundFile) Set(*groovy.Call, groovy.Value) error { return groovy.ErrMissing }
+func (v foundFile) String() string {
+	path, _ := v.of.Text("path")
+	return fmt.Sprint(path)
+}
 func (v foundFile) Invoke(c *groovy.Call) (groovy.Value, error) {
 	if c.Name == "toString" {
 		path, _ := v.of.Text("path")

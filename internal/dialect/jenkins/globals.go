@@ -2,8 +2,10 @@ package jenkins
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/groovy"
@@ -54,8 +56,18 @@ func (g globals) Invoke(c *groovy.Call) (groovy.Value, error) {
 	if text, ok := g.b.standIn(c.Name); ok {
 		return g.b.runStandIn(c, f, text)
 	}
-	return nil, groovy.ErrMissing
+	return nil, c.Wrap(noSuchStep, missingStep(c.Name))
 }
+
+// missingStep is the error of a step that nobody knows: neither Jenkins, nor a
+// library, nor fairlead.yaml.
+type missingStep string
+
+func (m missingStep) Error() string {
+	return fmt.Sprintf("No such DSL method '%s' found among steps; if it is a plug-in's, say what is to be done for it in fairlead.yaml (jenkins: steps)", string(m))
+}
+
+func (missingStep) Unwrap() error { return groovy.ErrMissing }
 
 // stepsObject is the object whose methods are the steps.
 type stepsObject struct{ globals }
@@ -141,6 +153,9 @@ func (b *build) known(f *frame) map[string]string {
 		for name, v := range map[string]string{
 			"WORKSPACE": n.dir, "WORKSPACE_TMP": n.dir + "@tmp", "NODE_NAME": "built-in", "NODE_LABELS": n.labels(), "EXECUTOR_NUMBER": "0",
 		} {
+			env[name] = v
+		}
+		for name, v := range b.said().Nodes[n.label] {
 			env[name] = v
 		}
 		if n.dir == b.nodes.home {
@@ -448,6 +463,7 @@ func (v *causeValue) Get(c *groovy.Call) (groovy.Value, error) {
 	return nil, groovy.ErrMissing
 }
 func (*causeValue) Set(*groovy.Call, groovy.Value) error { return groovy.ErrMissing }
+func (v *causeValue) String() string                     { return v.why }
 func (v *causeValue) Invoke(c *groovy.Call) (groovy.Value, error) {
 	switch c.Name {
 	case "getShortDescription", "toString":
@@ -464,6 +480,7 @@ type resultValue struct{ result result }
 func (resultValue) ClassName() string                          { return "hudson.model.Result" }
 func (resultValue) Set(*groovy.Call, groovy.Value) error       { return groovy.ErrMissing }
 func (v resultValue) Get(c *groovy.Call) (groovy.Value, error) { return nil, groovy.ErrMissing }
+func (v resultValue) String() string                           { return v.result.String() }
 func (v resultValue) Invoke(c *groovy.Call) (groovy.Value, error) {
 	switch c.Name {
 	case "toString", "name":
@@ -518,7 +535,104 @@ func (b *build) class(name string) (any, error) {
 	case "hudson.model.Result", "Result":
 		return results{}, nil
 	}
-	return b.sourceClass(name)
+	if s, err := b.sourceClass(name); s != nil || err != nil {
+		return s, err
+	}
+	if name == "java.net.URL" || name == "URL" {
+		return urlClass{}, nil
+	}
+	for _, of := range []string{"hudson.", "jenkins.", "org.jenkinsci.", "com.cloudbees."} {
+		if strings.HasPrefix(name, of) && plainClass(name) {
+			return javaClass(name), nil
+		}
+	}
+	return nil, nil
+}
+
+// plainClass reports whether the last part of a name is that of a class.
+func plainClass(name string) bool {
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	return last != "" && last[0] >= 'A' && last[0] <= 'Z'
+}
+
+// javaClass is a class of Jenkins itself: it can be named, and nothing of it
+// can be used.
+type javaClass string
+
+func (j javaClass) ClassName() string { return string(j) }
+func (j javaClass) reject(c *groovy.Call, what string) error {
+	return c.Throw("org.jenkinsci.plugins.scriptsecurity.sandbox.RejectedAccessException", "Scripts not permitted to use %s %s %s", what, string(j), c.Name)
+}
+func (j javaClass) Get(c *groovy.Call) (groovy.Value, error) { return nil, j.reject(c, "staticField") }
+func (j javaClass) Set(c *groovy.Call, _ groovy.Value) error { return j.reject(c, "staticField") }
+func (j javaClass) Invoke(c *groovy.Call) (groovy.Value, error) {
+	if c.Name == "new" {
+		return nil, j.reject(c, "new")
+	}
+	return nil, j.reject(c, "staticMethod")
+}
+
+// urlClass is java.net.URL, of which only the parts of a name are used here.
+type urlClass struct{}
+
+func (urlClass) ClassName() string                      { return "java.net.URL" }
+func (urlClass) Get(*groovy.Call) (groovy.Value, error) { return nil, groovy.ErrMissing }
+func (urlClass) Set(*groovy.Call, groovy.Value) error   { return groovy.ErrMissing }
+func (urlClass) Invoke(c *groovy.Call) (groovy.Value, error) {
+	if c.Name != "new" || len(c.Args) != 1 {
+		return nil, groovy.ErrMissing
+	}
+	text, err := c.Text(c.Args[0])
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme == "" {
+		return nil, c.Throw("java.net.MalformedURLException", "no protocol: %s", text)
+	}
+	return urlObject{text, u}, nil
+}
+
+// urlObject is an address, taken apart.
+type urlObject struct {
+	text string
+	of   *url.URL
+}
+
+func (urlObject) ClassName() string                    { return "java.net.URL" }
+func (urlObject) Set(*groovy.Call, groovy.Value) error { return groovy.ErrMissing }
+func (u urlObject) String() string                     { return u.text }
+func (u urlObject) Get(c *groovy.Call) (groovy.Value, error) {
+	switch c.Name {
+	case "protocol":
+		return u.of.Scheme, nil
+	case "host":
+		return u.of.Hostname(), nil
+	case "path":
+		return u.of.Path, nil
+	case "query":
+		return u.of.RawQuery, nil
+	case "port":
+		n, err := strconv.ParseInt(u.of.Port(), 10, 32)
+		if err != nil {
+			return int32(-1), nil
+		}
+		return int32(n), nil
+	case "text":
+		return nil, c.Throw("org.jenkinsci.plugins.scriptsecurity.sandbox.RejectedAccessException", "Scripts not permitted to use method java.net.URL getText")
+	}
+	return nil, groovy.ErrMissing
+}
+func (u urlObject) Invoke(c *groovy.Call) (groovy.Value, error) {
+	if c.Name == "toString" || c.Name == "toExternalForm" {
+		return u.text, nil
+	}
+	if name, ok := property(c.Name); ok && len(c.Args) == 0 {
+		inner := *c
+		inner.Name = name
+		return u.Get(&inner)
+	}
+	return nil, groovy.ErrMissing
 }
 
 // getenv reads this machine's environment.

@@ -21,6 +21,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/builtin"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/secret"
 )
 
 var (
@@ -51,13 +52,25 @@ type world struct {
 	d       *Dialect
 	session *session
 	scope   *plan.Scope
-	secrets map[string]string
+	masker  secret.Masker
 
 	mu     sync.Mutex
 	log    bytes.Buffer
 	record map[string]plan.StepOutcome // of finished steps
 	order  []string                    // keys, as they began
 	env    map[string]string
+	saw    func(*plan.Act) // is told of every act
+}
+
+// put writes a program.
+func put(t testing.TB, file, body string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(body), 0o755); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // lockedLog lets branches write to one log.
@@ -66,7 +79,10 @@ type lockedLog struct{ w *world }
 func (l lockedLog) Write(p []byte) (int, error) {
 	l.w.mu.Lock()
 	defer l.w.mu.Unlock()
-	return l.w.log.Write(p)
+	if _, err := l.w.log.Write(l.w.masker.Mask(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // newWorld compiles the Jenkinsfile of a tree and makes its files.
@@ -116,18 +132,22 @@ func newWorld(t testing.TB, change *plan.Change, files ...string) *world {
 	}
 	p := &pipelines[0]
 	inputs, _ := w.d.Inputs(p, change.Inputs)
+	root := filepath.Join(dir, "tree")
+	if err := os.CopyFS(root, os.DirFS(dirs.Workspace)); err != nil {
+		t.Fatal(err)
+	}
 	w.scope = &plan.Scope{
-		Context: &plan.Context{Pipeline: p, Change: change, Root: dirs.Workspace, RunID: "1", Number: 1, Attempt: 1, Inputs: inputs, Secrets: map[string]string{}, Env: map[string]string{}},
+		Context: &plan.Context{Pipeline: p, Change: change, Root: root, RunID: "1", Number: 1, Attempt: 1, Inputs: inputs, Secrets: map[string]string{}, Env: map[string]string{}},
 		Job:     &p.Jobs[0], Dirs: dirs, OS: "Linux", Arch: "X64", Started: time.Unix(1700000000, 0), Status: plan.Success,
 	}
 	return w
 }
 
-// copying is checkout for tests: a copy of the job's workspace.
+// copying is checkout for tests: a copy of the tree.
 type copying struct{}
 
 func (copying) Copy(_ context.Context, s *plan.Scope, dst string) error {
-	return os.CopyFS(dst, os.DirFS(s.Dirs.Workspace))
+	return os.CopyFS(dst, os.DirFS(s.Root))
 }
 
 // run runs the pipeline. The result is Jenkins'; "" when it had none.
@@ -138,6 +158,9 @@ func (w *world) run(ctx context.Context) (result string, fx plan.Effects, err er
 	}
 	w.session = s.(*session)
 	defer s.Close()
+	for _, v := range w.scope.Secrets {
+		w.masker.Add(v)
+	}
 	step := &w.scope.Job.Steps[0]
 	act, err := s.Resolve(ctx, step, w.scope)
 	if err != nil {
@@ -187,6 +210,10 @@ func (w *world) do(ctx context.Context, step *plan.Step) (o plan.StepOutcome) {
 	if act.Problem != nil {
 		return plan.StepOutcome{Outcome: plan.Fault, Conclusion: plan.Fault, Why: act.Problem.Message}
 	}
+	w.masker.Add(act.Masks...)
+	if w.saw != nil {
+		w.saw(act)
+	}
 	l, err := w.session.Listen(step, act, w.scope)
 	if err != nil {
 		return fail(err.Error())
@@ -229,6 +256,11 @@ func (w *world) command(ctx context.Context, c *plan.Command, more map[string]st
 			return 0, err
 		}
 	}
+	if c.Container != nil {
+		// There is no container: it is said what would have been.
+		_, err := io.WriteString(log, "container "+c.Container.Image+" "+c.Container.Options+"\n")
+		return 0, err
+	}
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
 	cmd.Dir = c.Dir
 	env := map[string]string{"PATH": os.Getenv("PATH"), "HOME": w.scope.Dirs.Temp}
@@ -238,6 +270,7 @@ func (w *world) command(ctx context.Context, c *plan.Command, more map[string]st
 	for k, v := range env {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}
+	cmd.WaitDelay = 10 * time.Millisecond // what it leaves behind may hold its output open
 	out, err := cmd.CombinedOutput()
 	log.Write(out)
 	var exit *exec.ExitError

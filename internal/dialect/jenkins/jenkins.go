@@ -44,7 +44,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/builtin"
@@ -68,9 +67,6 @@ const (
 	maxBytes  = 8 << 20 // of them all together
 	maxParsed = 256     // files kept parsed
 )
-
-// matchTime bounds one match of a regular expression.
-const matchTime = time.Second
 
 // mainKey is the key of the step that a pipeline is.
 const mainKey = "1"

@@ -16,10 +16,11 @@ type settings struct {
 	Steps     map[string]string            // name -> script
 	Tools     map[string]map[string]string // type -> name -> home
 	Agents    map[string][]string          // name -> options
+	Nodes     map[string]map[string]string // label -> variables
 }
 
 func settingsOf(said *project.Jenkins) *settings {
-	s := &settings{Libraries: map[string]project.JenkinsLibrary{}, Steps: map[string]string{}, Tools: map[string]map[string]string{}, Agents: map[string][]string{}}
+	s := &settings{Libraries: map[string]project.JenkinsLibrary{}, Steps: map[string]string{}, Tools: map[string]map[string]string{}, Agents: map[string][]string{}, Nodes: map[string]map[string]string{}}
 	for _, l := range said.Libraries {
 		s.Libraries[l.Name] = l
 	}
@@ -34,6 +35,14 @@ func settingsOf(said *project.Jenkins) *settings {
 	}
 	for _, a := range said.Agents {
 		s.Agents[a.Name] = append([]string{}, a.Options...)
+	}
+	for _, n := range said.Nodes {
+		if s.Nodes[n.Label] == nil {
+			s.Nodes[n.Label] = map[string]string{}
+		}
+		for _, v := range n.Variables {
+			s.Nodes[n.Label][v.Name] = v.Value
+		}
 	}
 	return s
 }
@@ -61,6 +70,13 @@ func (s *settings) encode() map[string]any {
 			homes[name] = home
 		}
 		put("tools", kind, homes)
+	}
+	for label, variables := range s.Nodes {
+		env := map[string]any{}
+		for name, v := range variables {
+			env[name] = v
+		}
+		put("nodes", label, env)
 	}
 	for name, options := range s.Agents {
 		put("agents", name, map[string]any{"options": strings.Join(options, ",")})
@@ -91,6 +107,12 @@ func decodeSettings(values map[string]any) *settings {
 		s.Tools[kind] = map[string]string{}
 		for name := range v {
 			s.Tools[kind][name] = text(v, name)
+		}
+	})
+	each("nodes", func(label string, v map[string]any) {
+		s.Nodes[label] = map[string]string{}
+		for name := range v {
+			s.Nodes[label][name] = text(v, name)
 		}
 	})
 	each("agents", func(name string, v map[string]any) {

@@ -338,7 +338,7 @@ func (m *model) skipInside(c *groovy.Call, f *frame, st *declarative.Stage, why 
 }
 
 // body is what a stage does, in the order that the language sets: conditions
-// that come before, options, input, agent, environment, tools, conditions, and
+// that come before, options, input, agent, conditions, environment, tools, and
 // then steps or stages, and post.
 func (m *model) body(c *groovy.Call, f *frame, st *declarative.Stage, name string) error {
 	asked := false
@@ -390,10 +390,11 @@ func (m *model) body(c *groovy.Call, f *frame, st *declarative.Stage, name strin
 			checkout = skip != true
 		}
 		return m.inAgent(c, f, st.Agent, m.where, checkout, func(t *groovy.Thread, f *frame) error {
-			return m.inEnvironment(m.callIn(c, t), f, st.Environment, func(c *groovy.Call, f *frame) error {
-				if ok, err := holds(c, f, true); !ok || err != nil {
-					return err
-				}
+			c := m.callIn(c, t)
+			if ok, err := holds(c, f, true); !ok || err != nil {
+				return err
+			}
+			return m.inEnvironment(c, f, st.Environment, func(c *groovy.Call, f *frame) error {
 				return m.inTools(c, f, st.Tools, func(c *groovy.Call, f *frame) error {
 					var err error
 					switch {

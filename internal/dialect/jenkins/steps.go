@@ -47,9 +47,10 @@ func (b *build) table() map[string]stepRow {
 	step("build", buildStep)
 	step("properties", properties)
 	step("load", loadStep)
+	b.rows["evaluate"] = stepRow{do: evaluate}
 	step("validateDeclarativePipeline", validateStep)
 	step("tool", toolStep)
-	step("getContext", func(*build, *groovy.Call, *frame) (groovy.Value, error) { return nil, nil })
+	step("getContext", getContext)
 	block("node", nodeStep)
 	block("script", run)
 	block("parallel", parallelStep)
@@ -272,6 +273,14 @@ func (b *build) block(c *groovy.Call, f *frame, body groovy.Value) (groovy.Value
 	f.say("[Pipeline] }")
 	f.say("[Pipeline] // " + c.Name)
 	return v, err
+}
+
+// getContext tells whether there is a node: getContext(hudson.FilePath).
+func getContext(_ *build, c *groovy.Call, f *frame) (groovy.Value, error) {
+	if len(c.Args) == 1 && f.node != nil {
+		return c.Args[0], nil
+	}
+	return nil, nil
 }
 
 func run(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
@@ -593,10 +602,8 @@ func catchError(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
 	if build > success {
 		b.worsen(build, told(e))
 	}
-	f.stage.worsen(max(stage, min(build, stage)), told(e))
-	if c.Name == "catchError" && !a.has("stageResult") {
-		f.stage.worsen(build, told(e))
-	}
+	// What post asks of the stage is the worse of both.
+	f.stage.worsen(max(build, stage), told(e))
 	return nil, nil
 }
 
@@ -701,6 +708,22 @@ func loadStep(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
 	f.say("[Pipeline] }")
 	f.say("[Pipeline] // load")
 	return v, err
+}
+
+// evaluate runs a text as a script.
+func evaluate(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
+	if len(c.Args) != 1 {
+		return nil, groovy.ErrMissing
+	}
+	text, err := c.Text(c.Args[0])
+	if err != nil {
+		return nil, err
+	}
+	s, err := b.parsed(c.Thread, "evaluated", text)
+	if err != nil {
+		return nil, err
+	}
+	return c.Run(s)
 }
 
 // parsed is a script that was found while the build runs.

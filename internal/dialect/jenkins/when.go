@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
-	"github.com/dlclark/regexp2"
 
 	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/declarative"
 	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/groovy"
@@ -79,6 +78,11 @@ func (m *model) condition(t *groovy.Thread, f *frame, w *declarative.When) (bool
 	case "branch":
 		pattern, err := main("pattern")
 		branch := variable("BRANCH_NAME")
+		for _, other := range []string{"GIT_LOCAL_BRANCH", "GIT_BRANCH"} {
+			if branch == "" { // not a multibranch project
+				branch = strings.TrimPrefix(variable(other), "origin/")
+			}
+		}
 		if err != nil || branch == "" {
 			return false, err
 		}
@@ -158,25 +162,11 @@ func matches(t *groovy.Thread, how, pattern, value string) (bool, error) {
 
 // matchesWhole matches a whole text against a Java regular expression.
 func matchesWhole(t *groovy.Thread, pattern, value string) (bool, error) {
-	re, err := compile(pattern)
+	re, err := declarative.Pattern(pattern)
 	if err != nil {
 		return false, t.Throw("java.util.regex.PatternSyntaxException", "%v", err)
 	}
-	m, err := re.FindStringMatch(value)
-	if err != nil || m == nil {
-		return false, nil
-	}
-	return m.Index == 0 && m.Length == len([]rune(value)), nil
-}
-
-// compile reads a regular expression of Java's. Its time is bounded.
-func compile(pattern string) (*regexp2.Regexp, error) {
-	re, err := regexp2.Compile(pattern, regexp2.None)
-	if err != nil {
-		return nil, err
-	}
-	re.MatchTimeout = matchTime
-	return re, nil
+	return declarative.Matches(re, value), nil
 }
 
 // changeRequest holds for a pull request, and for what is asked of it.
@@ -266,11 +256,11 @@ func (m *model) changelog(t *groovy.Thread, f *frame, main func(string) (string,
 	if err != nil {
 		return false, err
 	}
-	if !strict {
-		pattern = "(?i)" + pattern
+	if _, err := declarative.Pattern(pattern); err != nil {
+		return false, t.Throw(illegalArgument, "\"%s\" is not a valid regular expression. %v", pattern, err)
 	}
-	if _, err := compile(pattern); err != nil {
-		return false, t.Throw(illegalArgument, "%q is not a valid regular expression. %v", pattern, err)
+	if !strict {
+		pattern = "(?i:" + pattern + ")"
 	}
 	messages := commitMessages(m.scope.Change)
 	if len(messages) == 0 {

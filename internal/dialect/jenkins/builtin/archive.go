@@ -228,24 +228,85 @@ func checkout(k *call) error {
 		return failf("the tree cannot be put into %s here: there is no git", k.Dir)
 	}
 	if err := os.MkdirAll(k.Dir, 0o755); err != nil {
-		return err
+		return blame("checkout", err)
 	}
-	if entries, err := os.ReadDir(k.Dir); err != nil || len(entries) > 0 {
-		if err != nil {
-			return err
-		}
-		if !k.own(k.Dir) {
-			return failf("checkout: %s holds files, and is not one of the job's own directories", k.Dir)
-		}
-		if err := empty(k.Dir, func(string) bool { return true }); err != nil {
-			return err
-		}
+	entries, err := os.ReadDir(k.Dir)
+	switch {
+	case err != nil:
+		return blame("checkout", err)
+	case len(entries) > 0:
+		// What else is there stays, as with git.
+		err = k.copyOver()
+	default:
+		err = k.set.cfg.Trees.Copy(k.ctx, k.Scope, k.Dir)
 	}
-	if err := k.set.cfg.Trees.Copy(k.ctx, k.Scope, k.Dir); err != nil {
+	if err != nil {
 		return err
 	}
 	k.say("Your tree as it is (%s) is in %s", change.SHA, k.Dir)
 	return nil
+}
+
+// copyOver puts the tree over what is in the directory.
+func (k *call) copyOver() error {
+	aside, err := os.MkdirTemp(k.Scope.Dirs.Temp, "checkout-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(aside)
+	from := filepath.Join(aside, "tree")
+	if err := k.set.cfg.Trees.Copy(k.ctx, k.Scope, from); err != nil {
+		return err
+	}
+	return filepath.WalkDir(from, func(file string, d fs.DirEntry, err error) error {
+		if err != nil || file == from {
+			return err
+		}
+		rel, err := filepath.Rel(from, file)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(k.Dir, rel)
+		if d.IsDir() {
+			return os.MkdirAll(to, 0o755)
+		}
+		if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return move(file, to, d)
+	})
+}
+
+// move gives a file another name, on another disk if need be.
+func move(from, to string, d fs.DirEntry) error {
+	if os.Rename(from, to) == nil {
+		return nil
+	}
+	if d.Type()&fs.ModeSymlink != 0 {
+		target, err := os.Readlink(from)
+		if err != nil {
+			return err
+		}
+		return os.Symlink(target, to)
+	}
+	info, err := d.Info()
+	if err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, info.Mode().Perm())
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	if _, err := io.Copy(out, in); err != nil {
+		return err
+	}
+	return out.Close()
 }
 
 // zipFiles packs files of a directory into a zip file of the workspace.

@@ -455,8 +455,31 @@ func (r *reader) options(s section, stage bool) []Call {
 		kept = append(kept, c)
 	}
 	r.types(kept, "option", known)
+	for _, c := range kept {
+		if n, ok := constant(namedArgument(c.Expr, "buildCount")); ok && c.Name == "preserveStashes" {
+			if n, is := n.(int32); !is || n < 1 || n > maxStashes {
+				r.report(c.Expr, "option", fmt.Sprintf("The buildCount of preserveStashes must be between 1 and %d.", maxStashes), "")
+			}
+		}
+	}
 	r.repeated(kept, "option")
 	return kept
+}
+
+// maxStashes is for how many builds stashes may be kept.
+const maxStashes = 50
+
+// namedArgument is an argument of a call by its name, or nil.
+func namedArgument(call *groovy.CallExpr, name string) groovy.Expr {
+	if call.Named == nil {
+		return nil
+	}
+	for _, e := range call.Named.Entries {
+		if key, ok := literal(e.Key); ok && key == name {
+			return e.Value
+		}
+	}
+	return nil
 }
 
 // named are the named arguments of a call.

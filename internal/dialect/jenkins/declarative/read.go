@@ -696,7 +696,28 @@ func (r *reader) condition(call *groovy.CallExpr) (w *When) {
 	if len(call.Args) > 0 {
 		w.Value = call.Args[0]
 	}
+	r.patterns(call, w)
 	return w
+}
+
+// patterns checks the regular expressions of a condition, where they are
+// literals.
+func (r *reader) patterns(call *groovy.CallExpr, w *When) {
+	how, _ := literal(w.Get("comparator"))
+	if w.Name != "changelog" && how != "REGEXP" {
+		return
+	}
+	e := w.Value
+	if e == nil {
+		e = w.Get("pattern")
+	}
+	text, ok := literal(e)
+	if !ok {
+		return
+	}
+	if _, err := Pattern(text); err != nil {
+		r.report(call, "when", fmt.Sprintf("\"%s\" is not a valid regular expression. %v", text, err), "")
+	}
 }
 
 // input reads the question of a stage.

@@ -218,6 +218,9 @@ func simpleText(v Value) string {
 	case *Closure:
 		return v.class() + "@" + identity(v)
 	case Host:
+		if s, ok := v.(fmt.Stringer); ok {
+			return s.String()
+		}
 		return v.ClassName() + "@" + identity(v)
 	}
 	return fmt.Sprintf("%s@%s", className(v), identity(v))

@@ -1,4 +1,6 @@
-package jenkins
+// Package jenkins_test runs pipelines of Jenkins with the real engine, on this
+// host.
+package jenkins_test
 
 import (
 	"context"
@@ -10,10 +12,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob/disk"
 	"github.com/fairlead-dev/fairlead/internal/depot"
+	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins"
 	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/builtin"
 	"github.com/fairlead-dev/fairlead/internal/engine"
 	"github.com/fairlead-dev/fairlead/internal/executor/host"
@@ -21,6 +25,20 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/secret"
 )
+
+// copying is checkout for tests: a copy of the tree.
+type copying struct{}
+
+func (copying) Copy(_ context.Context, s *plan.Scope, dst string) error {
+	return os.CopyFS(dst, os.DirFS(s.Root))
+}
+
+// push is the change that the tests answer to.
+func push() *plan.Change {
+	return &plan.Change{
+		Event: "push", Ref: "refs/heads/main", SHA: strings.Repeat("a", 40), Repository: "octo/demo", Server: "https://example.org", DefaultBranch: "main", Actor: "mona",
+	}
+}
 
 // memory is a record in memory.
 type memory struct {
@@ -108,8 +126,12 @@ func newJob(t *testing.T, files ...string) *job {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := New(Config{Builtins: builtin.New(builtin.Config{Depot: depot.New(blobs, filepath.Join(dir, "index")), Trees: copying{}})})
-	pipelines, problems, err := d.Compile(t.Context(), tree(files...), push())
+	d := jenkins.New(jenkins.Config{Builtins: builtin.New(builtin.Config{Depot: depot.New(blobs, filepath.Join(dir, "index")), Trees: copying{}})})
+	tree := fstest.MapFS{}
+	for i := 0; i < len(files); i += 2 {
+		tree[files[i]] = &fstest.MapFile{Data: []byte(files[i+1])}
+	}
+	pipelines, problems, err := d.Compile(t.Context(), tree, push())
 	if err != nil || len(problems) > 0 {
 		t.Fatal(problems, err)
 	}
@@ -132,7 +154,11 @@ func newJob(t *testing.T, files ...string) *job {
 			t.Fatal(err)
 		}
 	}
-	j.context = &plan.Context{Pipeline: &pipelines[0], Change: push(), Root: j.dirs.Workspace, RunID: "1", Number: 1, Attempt: 1, Secrets: map[string]string{}}
+	root := filepath.Join(dir, "tree")
+	if err := os.CopyFS(root, os.DirFS(j.dirs.Workspace)); err != nil {
+		t.Fatal(err)
+	}
+	j.context = &plan.Context{Pipeline: &pipelines[0], Change: push(), Root: root, RunID: "1", Number: 1, Attempt: 1, Secrets: map[string]string{}}
 	return j
 }
 
@@ -201,7 +227,10 @@ pipeline {
       }
     }
   }
-  post { always { sh 'echo bye' } success { echo 'all good' } }
+  post {
+    always { sh 'echo bye' }
+    success { echo 'all good' }
+  }
 }
 `)
 	if v := j.run(t.Context(), nil); v != plan.Success {
