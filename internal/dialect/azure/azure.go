@@ -103,8 +103,8 @@ func New(cfg Config) *Dialect {
 func (d *Dialect) Name() string { return Name }
 
 // Compile implements dialect.Dialect. Templates of other repositories are
-// brought for pipelines that the change starts, and for all when there is no
-// change to ask.
+// brought where they can be had; where not, a warning names them, and the
+// pipeline is what is known of it.
 func (d *Dialect) Compile(ctx context.Context, tree fs.FS, change *plan.Change) ([]plan.Pipeline, []plan.Problem, error) {
 	files, err := pipelineFiles(tree)
 	if err != nil || len(files) == 0 {

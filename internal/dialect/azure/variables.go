@@ -294,6 +294,16 @@ func predefined(s *plan.Scope) map[string]string {
 			m["System.JobName"] = cell
 		}
 	}
+	if s.Job != nil {
+		for name, service := range s.Job.Place.Services {
+			for _, port := range service.Ports {
+				if outside, inside, ok := strings.Cut(port, ":"); ok {
+					inside, _, _ = strings.Cut(inside, "/")
+					m["Agent.Services."+name+".Ports."+inside] = outside
+				}
+			}
+		}
+	}
 	m["Agent.JobStatus"] = jobStatus(s)
 	m["Agent.OS"] = cmp.Or(map[string]string{"Windows": "Windows_NT", "macOS": "Darwin"}[s.OS], "Linux")
 	m["Agent.OSArchitecture"] = cmp.Or(s.Arch, "X64")
