@@ -257,3 +257,39 @@ func lookUp(from, key any) (any, error) {
 	}
 	return nil, nil
 }
+
+// Part is an expression taken apart, for those who say it in another language.
+// One of Call, Path and Literal says what it is; a Literal may be nil.
+type Part struct {
+	Call string   // of a function, with Args; lower case
+	Path []string // a named value, lower case, and constant keys into it
+	Args []Part
+
+	Literal any
+	// Opaque says that it is none of these.
+	Opaque bool
+}
+
+// Parts takes the expression apart.
+func (e *Expr) Parts() Part { return e.root.part() }
+
+func (n *node) part() Part {
+	switch n.kind {
+	case literal:
+		return Part{Literal: n.value}
+	case name:
+		return Part{Path: []string{strings.ToLower(n.text)}}
+	case call:
+		p := Part{Call: strings.ToLower(n.text)}
+		for _, a := range n.args {
+			p.Args = append(p.Args, a.part())
+		}
+		return p
+	case index:
+		from := n.args[0].part()
+		if key, ok := n.args[1].value.(string); ok && n.args[1].kind == literal && from.Path != nil {
+			return Part{Path: append(from.Path, key)}
+		}
+	}
+	return Part{Opaque: true}
+}

@@ -368,8 +368,11 @@ func (x *Expander) given(list []Parameter) *expression.Object {
 		value := p.Default
 		if value == nil {
 			value = &Node{Source: p.Source, Null: true} // whoever starts it is asked
-			if p.Type == "string" && len(p.Values) > 0 {
+			switch {
+			case len(p.Values) > 0:
 				value = &Node{Source: p.Source, Text: p.Values[0]}
+			case p.Type == "number":
+				value = &Node{Source: p.Source, Text: "0"}
 			}
 		}
 		o.Set(p.Name, x.convert(p, value, &frame{file: value.Source.File, parameters: o, variables: x.Variables.Clone()}))
