@@ -561,6 +561,23 @@ steps:
 	}})
 }
 
+func TestManual(t *testing.T) {
+	flow := `
+stages:
+- stage: Build
+  jobs: [{job: A, steps: [{bash: echo built}]}]
+- stage: Release
+  trigger: manual
+  jobs: [{job: B, steps: [{bash: echo released}]}]
+`
+	check(t, []probe{{
+		name: "waits for a person", flow: flow, shown: []string{"| built"}, not: []string{"| released"},
+		jobs: map[string]plan.Verdict{"Release": plan.Skipped},
+	}, {
+		name: "that a person asked for", flow: flow, order: launch.Order{Play: []string{"Release"}}, shown: []string{"| built", "| released"},
+	}})
+}
+
 func TestTasks(t *testing.T) {
 	check(t, []probe{{
 		name: "files",

@@ -134,9 +134,9 @@ func (n *node) check(s *Scope) error {
 			case !ok:
 				bad = &Error{Message: fmt.Sprintf("Unrecognized function: '%s'", n.text), Offset: n.at, Hint: nearFunction(n.text, s)}
 			case len(n.args) < f.Min:
-				bad = &Error{Message: fmt.Sprintf("%s takes at least %s, and is given %d", n.text, count(f.Min), len(n.args)), Offset: n.at}
+				bad = &Error{Message: fmt.Sprintf("Too few parameters supplied: '%s' takes at least %s, and is given %d", n.text, count(f.Min), len(n.args)), Offset: n.at}
 			case f.Max >= 0 && len(n.args) > f.Max:
-				bad = &Error{Message: fmt.Sprintf("%s takes at most %s, and is given %d", n.text, count(f.Max), len(n.args)), Offset: n.at}
+				bad = &Error{Message: fmt.Sprintf("Too many parameters supplied: '%s' takes at most %s, and is given %d", n.text, count(f.Max), len(n.args)), Offset: n.at}
 			}
 		}
 		return bad != nil

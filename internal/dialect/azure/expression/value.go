@@ -139,6 +139,25 @@ func KindName(v any) string {
 	return "a mapping"
 }
 
+// typeName is a value's type in the words of the service's messages.
+func typeName(v any) string {
+	switch v.(type) {
+	case nil:
+		return "Null"
+	case bool:
+		return "Boolean"
+	case float64:
+		return "Number"
+	case string:
+		return "String"
+	case Version:
+		return "Version"
+	case *Array, *filtered:
+		return "Array"
+	}
+	return "Object"
+}
+
 // Truthy is a value as a condition: false, nothing, zero and the empty string
 // do not hold; every other value does, the text False too.
 func Truthy(v any) bool {
@@ -286,7 +305,7 @@ func Equal(left, right any) bool {
 // the left one.
 func compare(left, right any) (int, error) {
 	cannot := func() (int, error) {
-		return 0, errorf("%s cannot be compared with %s", KindName(left), KindName(right))
+		return 0, errorf("Unable to convert from %s to %s. Value: '%.80s'", typeName(right), typeName(left), String(right))
 	}
 	switch l := left.(type) {
 	case bool:

@@ -499,7 +499,7 @@ func (x *Expander) whole(n *Node, c *frame) *Node {
 // among checks that a value is one of those that the parameter allows.
 func (x *Expander) among(p Parameter, n *Node, v any) any {
 	if len(p.Values) > 0 && !slices.ContainsFunc(p.Values, func(s string) bool { return expression.Equal(v, s) }) {
-		x.report(n.Source, "parameters", fmt.Sprintf("the parameter '%s' must be one of %s, not %s", Clip(p.Name), Clip(strings.Join(p.Values, ", ")), Clip(n.Text)), "")
+		x.report(n.Source, "parameters", fmt.Sprintf("The '%s' parameter value '%s' is not an allowed value", Clip(p.Name), Clip(n.Text)), "allowed are "+Clip(strings.Join(p.Values, ", ")))
 	}
 	return v
 }
