@@ -96,6 +96,7 @@ func New(cfg Config) *Dialect {
 	if cfg.LookPath == nil {
 		cfg.LookPath = lookPath
 	}
+	cfg.LookPath = remembering(cfg.LookPath)
 	return &Dialect{cfg: cfg, tasks: task.New(task.Config{Depot: cfg.Depot, Trees: cfg.Trees, LookPath: cfg.LookPath})}
 }
 

@@ -28,6 +28,8 @@ type Object struct {
 	// Missing tells why there is no such key; nil gives nothing for one that
 	// is not there.
 	Missing func(key string) error
+	// Look finds what was not set; such keys are not listed.
+	Look func(key string) (any, bool)
 
 	keys   []string
 	values map[string]any // by lower-case key
@@ -61,6 +63,9 @@ func (o *Object) Get(key string) (any, bool) {
 		return nil, false
 	}
 	v, ok := o.values[strings.ToLower(key)]
+	if !ok && o.Look != nil {
+		return o.Look(key)
+	}
 	return v, ok
 }
 
@@ -79,7 +84,7 @@ func (o *Object) Len() int { return len(o.Keys()) }
 func (o *Object) Clone() *Object {
 	c := &Object{}
 	if o != nil {
-		c.At, c.Missing = o.At, o.Missing
+		c.At, c.Missing, c.Look = o.At, o.Missing, o.Look
 	}
 	for _, k := range o.Keys() {
 		v, _ := o.Get(k)
