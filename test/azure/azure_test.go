@@ -7,6 +7,8 @@ package azure
 
 import (
 	"context"
+	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -17,6 +19,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob/disk"
+	"github.com/fairlead-dev/fairlead/internal/cache"
 	"github.com/fairlead-dev/fairlead/internal/depot"
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/dialect/azure"
@@ -61,17 +64,30 @@ type watcher struct {
 	mu   sync.Mutex
 	log  strings.Builder
 	jobs map[string]plan.Verdict
+
+	reused, artifacts, tests int
 }
 
 func (w *watcher) Event(e record.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if f, ok := e.Body.(*record.JobFinished); ok {
+	switch f := e.Body.(type) {
+	case *record.JobFinished:
 		w.jobs[e.Job] = f.Verdict
 		w.log.WriteString("[" + e.Job + " " + string(f.Verdict) + ": " + f.Why + "]\n")
-	}
-	if f, ok := e.Body.(*record.StepFinished); ok && f.Why != "" {
-		w.log.WriteString("[" + e.Job + "/" + e.Step + " " + string(f.Outcome) + ": " + f.Why + "]\n")
+	case *record.StepFinished:
+		if f.Why != "" {
+			w.log.WriteString("[" + e.Job + "/" + e.Step + " " + string(f.Outcome) + ": " + f.Why + "]\n")
+		}
+		if f.Reuse != nil && f.Reuse.From != nil {
+			w.reused++
+		} else if f.Reuse != nil {
+			w.log.WriteString(fmt.Sprintf("[%s/%s ran: %+v %+v]\n", e.Job, e.Step, f.Reuse.Miss, f.Reuse.Barred))
+		}
+	case *record.ArtifactSaved:
+		w.artifacts++
+	case *record.TestsReported:
+		w.tests++
 	}
 }
 
@@ -81,47 +97,69 @@ func (w *watcher) Line(job, _ string, _ int64, text []byte) {
 	w.log.WriteString(job + "| " + string(text) + "\n")
 }
 
-func (p *probe) run(t *testing.T) {
+// world is a repository, and what runs its pipelines.
+type world struct {
+	*testing.T
+	place *binary.Place
+	l     *launch.Launcher
+}
+
+func newWorld(t *testing.T, files map[string]string) *world {
 	binary.Need(t, "bash", "git")
-	files := map[string]string{"azure-pipelines.yml": p.flow}
-	maps.Copy(files, p.files)
-	place := binary.NewPlace(t, files)
+	w := &world{T: t, place: binary.NewPlace(t, files)}
 	data := t.TempDir()
 	db, err := sqlite.Open(t.Context(), data, sqlite.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.must(err)
 	t.Cleanup(func() { _ = db.Close() })
 	blobs, err := disk.Open(filepath.Join(data, "blobs"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.must(err)
+	outputs, err := disk.Open(filepath.Join(data, "outputs"))
+	w.must(err)
+	steps, err := cache.Open(cache.Options{Dir: filepath.Join(data, "steps"), Blobs: outputs})
+	w.must(err)
+	t.Cleanup(func() { _ = steps.Close() })
 	here := host.New(host.Options{Grace: time.Second})
 	t.Cleanup(func() { _ = here.Close() })
-	l := &launch.Launcher{
+	w.l = &launch.Launcher{
 		Dialects: []dialect.Dialect{azure.New(azure.Config{Depot: depot.New(blobs, filepath.Join(data, "index")), Trees: trees{}})},
-		Executor: here, Store: db, Slots: &workspace.Slots{Dir: filepath.Join(data, "slots")}, Data: data,
+		Executor: here, Store: db, Cache: steps, Outputs: outputs, Slots: &workspace.Slots{Dir: filepath.Join(data, "slots")}, Data: data,
 		Idle: func() float64 { return 2 }, Version: "test", Grace: 5 * time.Second,
 	}
-	o := p.order
-	o.Dir, o.NoReuse = place.Root, true
-	prepared, err := l.Prepare(t.Context(), o)
+	return w
+}
+
+func (w *world) must(err error) {
+	w.Helper()
 	if err != nil {
-		t.Fatal(err)
+		w.Fatal(err)
 	}
+}
+
+// run runs the pipeline.
+func (w *world) run(o launch.Order) (launch.Result, *watcher) {
+	w.Helper()
+	o.Dir = w.place.Root
+	prepared, err := w.l.Prepare(w.Context(), o)
+	w.must(err)
 	for _, problem := range prepared.Problems {
 		if problem.Severity == plan.Error {
-			t.Errorf("problem: %s", problem)
+			w.Errorf("problem: %s", problem)
 		}
 	}
 	if len(prepared.Chosen) != 1 {
-		t.Fatalf("%d pipelines were chosen", len(prepared.Chosen))
+		w.Fatalf("%d pipelines were chosen", len(prepared.Chosen))
 	}
-	w := &watcher{jobs: map[string]plan.Verdict{}}
-	r, err := l.Run(t.Context(), prepared, prepared.Chosen[0], launch.Watcher{Observer: w})
-	if err != nil {
-		t.Fatal(err)
-	}
+	seen := &watcher{jobs: map[string]plan.Verdict{}}
+	r, err := w.l.Run(w.Context(), prepared, prepared.Chosen[0], launch.Watcher{Observer: seen})
+	w.must(err)
+	return r, seen
+}
+
+func (p *probe) run(t *testing.T) {
+	files := map[string]string{"azure-pipelines.yml": p.flow}
+	maps.Copy(files, p.files)
+	p.order.NoReuse = true
+	r, w := newWorld(t, files).run(p.order)
 	log := w.log.String()
 	if want := p.verdict; r.Verdict != want && !(want == "" && r.Verdict == plan.Success) {
 		t.Errorf("the run ended in %s (%s), want %s", r.Verdict, r.Why, want)
@@ -143,6 +181,65 @@ func (p *probe) run(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(log)
+	}
+}
+
+func TestReuse(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, map[string]string{
+		"in.txt": "one\n",
+		"azure-pipelines.yml": `
+variables:
+  mode: fast
+steps:
+- checkout: self
+- script: tr a-z A-Z < in.txt > out.txt && echo "##vso[task.setvariable variable=made]yes"
+- bash: cat out.txt && echo "$(mode) $(made)"
+`})
+	r, seen := w.run(launch.Order{})
+	if r.Verdict != plan.Success || seen.reused != 0 {
+		t.Fatalf("the first run: %s, %d steps reused\n%s", r.Verdict, seen.reused, &seen.log)
+	}
+	r, seen = w.run(launch.Order{})
+	if r.Verdict != plan.Success || seen.reused != 2 {
+		t.Errorf("the second run: %s, %d steps reused, want 2\n%s", r.Verdict, seen.reused, &seen.log)
+	}
+	w.place.Write(map[string]string{"in.txt": "two\n"})
+	r, seen = w.run(launch.Order{})
+	if r.Verdict != plan.Success || seen.reused != 0 || !strings.Contains(seen.log.String(), "TWO") || !strings.Contains(seen.log.String(), "fast yes") {
+		t.Errorf("after a change: %s, %d steps reused\n%s", r.Verdict, seen.reused, &seen.log)
+	}
+}
+
+// The example of the repository runs as it stands.
+func TestFourWays(t *testing.T) {
+	t.Parallel()
+	root, err := binary.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(root, "examples", "four-ways")
+	files := map[string]string{}
+	err = fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		body, err := os.ReadFile(filepath.Join(dir, name))
+		files[name] = string(body)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, files)
+	for name := range files {
+		if strings.HasPrefix(name, "scripts/") {
+			w.must(os.Chmod(filepath.Join(w.place.Root, name), 0o755))
+		}
+	}
+	r, seen := w.run(launch.Order{NoReuse: true})
+	if r.Verdict != plan.Success || seen.artifacts != 2 || seen.tests == 0 {
+		t.Errorf("%s: %s, %d artifacts, %d test reports\n%s", r.Verdict, r.Why, seen.artifacts, seen.tests, &seen.log)
 	}
 }
 
@@ -461,6 +558,23 @@ steps:
   failOnStderr: true
 `,
 		verdict: plan.Failure, shown: []string{"try 0", "try 2", "fine", "oops", "standard error stream"}, not: []string{"try 3"},
+	}})
+}
+
+func TestManual(t *testing.T) {
+	flow := `
+stages:
+- stage: Build
+  jobs: [{job: A, steps: [{bash: echo built}]}]
+- stage: Release
+  trigger: manual
+  jobs: [{job: B, steps: [{bash: echo released}]}]
+`
+	check(t, []probe{{
+		name: "waits for a person", flow: flow, shown: []string{"| built"}, not: []string{"| released"},
+		jobs: map[string]plan.Verdict{"Release": plan.Skipped},
+	}, {
+		name: "that a person asked for", flow: flow, order: launch.Order{Play: []string{"Release"}}, shown: []string{"| built", "| released"},
 	}})
 }
 

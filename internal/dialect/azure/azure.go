@@ -96,6 +96,7 @@ func New(cfg Config) *Dialect {
 	if cfg.LookPath == nil {
 		cfg.LookPath = lookPath
 	}
+	cfg.LookPath = remembering(cfg.LookPath)
 	return &Dialect{cfg: cfg, tasks: task.New(task.Config{Depot: cfg.Depot, Trees: cfg.Trees, LookPath: cfg.LookPath})}
 }
 
@@ -103,8 +104,8 @@ func New(cfg Config) *Dialect {
 func (d *Dialect) Name() string { return Name }
 
 // Compile implements dialect.Dialect. Templates of other repositories are
-// brought for pipelines that the change starts, and for all when there is no
-// change to ask.
+// brought where they can be had; where not, a warning names them, and the
+// pipeline is what is known of it.
 func (d *Dialect) Compile(ctx context.Context, tree fs.FS, change *plan.Change) ([]plan.Pipeline, []plan.Problem, error) {
 	files, err := pipelineFiles(tree)
 	if err != nil || len(files) == 0 {

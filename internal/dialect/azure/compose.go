@@ -3,7 +3,9 @@ package azure
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,48 +13,55 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
-// Target implements [dialect.Composer].
-func (d *Dialect) Target(*outline.Pipeline) string { return "azure-pipelines.yml" }
+// Target implements dialect.Composer.
+func (d *Dialect) Target(*outline.Pipeline) string { return Files[0] }
 
-// Compose implements [dialect.Composer].
+// Compose implements dialect.Composer.
 func (d *Dialect) Compose(p *outline.Pipeline) ([]byte, []plan.Problem) {
-	c := &composer{names: map[string]string{}}
+	c := &composer{ids: map[string]string{}, inputs: map[string]bool{}}
 	for i := range p.Jobs {
-		c.names[p.Jobs[i].ID] = identifier(p.Jobs[i].ID)
+		c.ids[p.Jobs[i].ID] = identifier(p.Jobs[i].ID)
 	}
-	file := new(outline.Mapping)
-	// Parameters are values that a person is asked for.
-	var parameters []*outline.Mapping
-	for _, in := range p.Inputs {
-		kind := map[string]string{"boolean": "boolean", "number": "number"}[in.Type]
-		m := new(outline.Mapping).Say("name", identifier(in.Name)).Set("displayName", in.Description).Say("type", cmp.Or(kind, "string"))
-		if in.Default != nil {
-			m.Say("default", in.Default)
-		} else if !in.Required {
-			m.Say("default", "")
-		}
-		parameters = append(parameters, m.Set("values", in.Options))
-	}
-	file.Set("parameters", parameters)
-	c.starts(file, p)
-	file.Set("variables", c.variables(p.Env, p.Source))
-	jobs := make([]*outline.Mapping, len(p.Jobs))
+	jobs := []*outline.Mapping{}
 	for i := range p.Jobs {
-		jobs[i] = c.job(&p.Jobs[i], outline.Before(p, i))
+		jobs = append(jobs, c.job(&p.Jobs[i], outline.Before(p, i)))
 	}
-	var containers []*outline.Mapping
-	for i := range p.Jobs {
-		for _, s := range p.Jobs[i].Services {
-			containers = append(containers, c.container(c.names[p.Jobs[i].ID]+"_"+identifier(s.Name), &s.Container))
-		}
-	}
-	file.Set("resources", new(outline.Mapping).Set("containers", containers))
+	file, variables := new(outline.Mapping), c.variables(p.Env)
+	c.triggers(file, p)
+	file.Set("parameters", c.parameters(p.Inputs)).Set("variables", variables)
 	return file.Say("jobs", jobs).File("Made by fairlead convert."), c.lost
 }
 
+// parameters are the inputs of a pipeline, and those that only its texts name.
+func (c *composer) parameters(inputs []plan.Input) (list []*outline.Mapping) {
+	for _, in := range inputs {
+		m := new(outline.Mapping).Say("name", identifier(in.Name)).Set("displayName", guarded(in.Description))
+		delete(c.inputs, identifier(in.Name))
+		kind := cmp.Or(map[string]string{"boolean": "boolean", "number": "number"}[in.Type], "string")
+		m.Say("type", kind)
+		if given := fmt.Sprint(in.Default); in.Default != nil && (given != "" || kind == "string") {
+			m.Say("default", guarded(given))
+		} else if !in.Required && kind == "string" && len(in.Options) == 0 {
+			m.Say("default", "")
+		}
+		list = append(list, m.Set("values", in.Options))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.inputs)) {
+		list = append(list, new(outline.Mapping).Say("name", name).Say("type", "string").Say("default", ""))
+	}
+	return list
+}
+
 type composer struct {
-	names map[string]string // of jobs, as they are here
-	lost  []plan.Problem
+	ids    map[string]string // of jobs, as they are here
+	inputs map[string]bool   // that texts name, as they are here
+	lost   []plan.Problem
+}
+
+// input is the parameter that an input is here.
+func (c *composer) input(name string) string {
+	c.inputs[identifier(name)] = true
+	return "${{ parameters." + identifier(name) + " }}"
 }
 
 func (c *composer) lose(at plan.Source, format string, args ...any) {
@@ -73,353 +82,391 @@ func identifier(s string) string {
 	return id
 }
 
-func (c *composer) starts(file *outline.Mapping, p *outline.Pipeline) {
-	lists := func(with, without []string) *outline.Mapping {
-		return new(outline.Mapping).Set("include", with).Set("exclude", without)
+func (c *composer) triggers(file *outline.Mapping, p *outline.Pipeline) {
+	globs := func(list []string) (out []string) {
+		for _, g := range list {
+			out = append(out, strings.ReplaceAll(g, "**", "*"))
+		}
+		return out
 	}
-	if f := p.On.Push; f == nil {
-		file.Say("trigger", "none")
-	} else {
+	say := func(key string, f *outline.Filter) {
+		if f == nil {
+			file.Say(key, "none")
+			return
+		}
+		part := func(with, without []string) *outline.Mapping {
+			if len(with) == 0 && len(without) > 0 {
+				with = []string{"*"}
+			}
+			return new(outline.Mapping).Set("include", with).Set("exclude", without)
+		}
 		m := new(outline.Mapping)
-		branches := lists(f.Branches, f.NotBranches)
-		if branches.Empty() && len(f.Tags) == 0 {
-			branches.Say("include", []string{"*"})
+		branches := globs(f.Branches)
+		if len(branches) == 0 && (len(f.Tags) == 0 || key == "pr") {
+			branches = []string{"*"}
 		}
-		m.Set("branches", branches).Set("tags", lists(f.Tags, f.NotTags)).Set("paths", lists(f.Paths, f.NotPaths))
-		file.Say("trigger", m)
-	}
-	if f := p.On.Change; f == nil {
-		file.Say("pr", "none")
-	} else {
-		branches := lists(f.Branches, f.NotBranches)
-		if branches.Empty() {
-			branches.Say("include", []string{"*"})
+		if len(branches) > 0 || len(f.NotBranches) > 0 {
+			m.Say("branches", part(branches, globs(f.NotBranches)))
 		}
-		file.Say("pr", new(outline.Mapping).Say("branches", branches).Set("paths", lists(f.Paths, f.NotPaths)))
+		if key == "trigger" {
+			m.Set("tags", part(globs(f.Tags), globs(f.NotTags)))
+		}
+		file.Say(key, m.Set("paths", part(f.Paths, f.NotPaths)))
 	}
-	var schedules []*outline.Mapping
+	say("trigger", p.On.Push)
+	say("pr", p.On.Change)
+	var crons []*outline.Mapping
 	for _, line := range p.On.Cron {
-		schedules = append(schedules, new(outline.Mapping).Say("cron", line).Say("displayName", line).
-			Say("branches", new(outline.Mapping).Say("include", []string{"main"})).Say("always", true))
+		crons = append(crons, new(outline.Mapping).Say("cron", line).Say("always", true).Say("branches", new(outline.Mapping).Set("include", []string{"*"})))
 	}
-	file.Set("schedules", schedules)
+	file.Set("schedules", crons)
 }
 
-// runWords are what the words for a run are called here.
-var runWords = map[string]string{
-	"sha": "Build.SourceVersion", "ref": "Build.SourceBranch", "branch": "Build.SourceBranchName", "tag": "Build.SourceBranchName",
-	"actor": "Build.RequestedFor", "repository": "Build.Repository.Name", "run": "Build.BuildId", "number": "Build.BuildNumber",
-	"workspace": "Build.SourcesDirectory", "event": "Build.Reason", "base": "System.PullRequest.TargetBranch", "head": "System.PullRequest.SourceBranch",
-}
-
-func (c *composer) text(t outline.Text, at plan.Source) string {
-	return t.Fill(func(kind, name string) string {
-		switch kind {
-		case "input":
-			return "${{ parameters." + identifier(name) + " }}"
-		case "env", "matrix", "secret":
-			return "$(" + name + ")"
-		case "run":
-			return "$(" + runWords[name] + ")"
-		case "hash":
-			c.lose(at, "the digest of %s in a text", name)
-			return ""
-		}
-		return name
-	})
-}
-
-func (c *composer) variables(list []outline.Named, at plan.Source) *outline.Mapping {
+func (c *composer) variables(list []outline.Named) *outline.Mapping {
 	m := new(outline.Mapping)
 	for _, e := range list {
-		m.Say(e.Name, c.text(e.Text, at))
+		m.Say(e.Name, c.text(e.Text))
 	}
 	return m
 }
 
-// env is what secrets and texts a step is given: secrets only get there so.
-func (c *composer) env(s *outline.Step) *outline.Mapping {
-	m := new(outline.Mapping)
-	for _, e := range s.Env {
-		m.Say(e.Name, c.text(e.Text, s.Source))
+// runs are what the words for a run are called here.
+var runs = map[string]string{
+	"sha": "Build.SourceVersion", "ref": "Build.SourceBranch", "branch": "Build.SourceBranchName", "tag": "Build.SourceBranchName", "actor": "Build.RequestedFor",
+	"repository": "Build.Repository.Name", "run": "Build.BuildId", "number": "Build.BuildNumber", "workspace": "Build.SourcesDirectory", "event": "Build.Reason",
+	"base": "System.PullRequest.TargetBranchName", "head": "System.PullRequest.SourceBranch",
+}
+
+// named is the variable of a hole.
+func named(kind, name string) string {
+	if kind == "run" {
+		return runs[name]
 	}
-	return m
+	return name
+}
+
+// guarded is a text in which another language's expressions are text.
+func guarded(s string) string { return strings.ReplaceAll(s, "${{", "${{ '${{' }}") }
+
+func all(list []string, f func(string) string) []string {
+	out := make([]string, len(list))
+	for i := range list {
+		out[i] = f(list[i])
+	}
+	return out
+}
+
+func (c *composer) text(t outline.Text) string {
+	plain := slices.Clone(t)
+	for i := range plain {
+		plain[i].Literal = guarded(plain[i].Literal)
+	}
+	return plain.Fill(func(kind, name string) string {
+		switch kind {
+		case "raw": // it was told when it was read
+			return guarded(name)
+		case "input":
+			return c.input(name)
+		case "hash":
+			return "$(Build.SourceVersion)"
+		}
+		return "$(" + named(kind, name) + ")"
+	})
 }
 
 func (c *composer) job(j *outline.Job, needs []string) *outline.Mapping {
 	m := new(outline.Mapping)
-	name := c.names[j.ID]
-	key := "job"
+	kind := "job"
 	if j.Environment != "" {
-		key = "deployment"
+		kind = "deployment"
 	}
-	m.Say(key, name)
-	if j.Name != name {
-		m.Set("displayName", j.Name)
+	m.Say(kind, c.ids[j.ID])
+	if j.Name != j.ID || c.ids[j.ID] != j.ID {
+		m.Set("displayName", guarded(j.Name))
 	}
 	here := make([]string, len(needs))
 	for i, n := range needs {
-		here[i] = c.names[n]
+		here[i] = c.ids[n]
 	}
 	m.Set("dependsOn", here)
 	if j.If != nil {
-		m.Set("condition", c.condition(j.If, j.Source, false))
+		m.Set("condition", c.condition(j.If))
 	}
 	if j.Manual {
 		c.lose(j.Source, "that job %s waits for a person: give its environment an approval", j.ID)
 	}
-	if j.Retry > 0 {
-		c.lose(j.Source, "that job %s is tried again when it fails", j.ID)
-	}
 	if len(j.Group) > 0 {
 		c.lose(j.Source, "the concurrency group of job %s: give its environment an exclusive lock", j.ID)
 	}
-	m.Say("pool", pool(j.Labels))
-	m.Set("strategy", c.matrix(j))
+	labels := j.Labels
+	if len(labels) == 0 {
+		labels = []string{"ubuntu-latest"}
+	}
+	label := guarded(labels[0])
+	for _, cell := range outline.Cells(j) { // a hole of the matrix is written by its name alone
+		if inner, ok := strings.CutPrefix(labels[0], "${{ "); ok && cell[strings.TrimSuffix(inner, " }}")] != "" {
+			label = "$(" + strings.TrimSuffix(inner, " }}") + ")"
+		}
+	}
+	m.Say("pool", new(outline.Mapping).Say("vmImage", label))
+	if len(labels) > 1 {
+		c.lose(j.Source, "the labels %s of job %s", strings.Join(labels[1:], ", "), j.ID)
+	}
 	if minutes := int(j.Timeout / time.Minute); minutes > 0 {
 		m.Say("timeoutInMinutes", minutes)
 	}
 	m.Set("continueOnError", j.AllowFailure)
 	if j.Image != nil {
-		m.Say("container", c.container("", j.Image))
+		m.Say("container", c.container(j.Image))
 	}
 	services := new(outline.Mapping)
-	for _, s := range j.Services {
-		services.Say(identifier(s.Name), name+"_"+identifier(s.Name))
+	for i := range j.Services {
+		services.Say(identifier(j.Services[i].Name), c.container(&j.Services[i].Container))
 	}
-	m.Set("services", services).Set("variables", c.variables(j.Env, j.Source))
+	m.Set("services", services).Set("variables", c.variables(j.Env))
 	steps := []*outline.Mapping{}
+	if kind == "deployment" && !slices.ContainsFunc(j.Steps, func(s outline.Step) bool { return s.Checkout != nil }) {
+		steps = append(steps, new(outline.Mapping).Say("checkout", "self"))
+	}
 	for i := range j.Steps {
-		if step := c.step(&j.Steps[i]); !step.Empty() {
-			steps = append(steps, step)
+		steps = append(steps, c.step(&j.Steps[i], j.Retry)...)
+	}
+	if kind == "deployment" {
+		if len(j.URL) > 0 {
+			c.lose(j.Source, "the address of the environment %s", j.Environment)
 		}
+		if len(outline.Cells(j)) > 0 {
+			c.lose(j.Source, "the matrix of job %s, which deploys", j.ID)
+		}
+		m.Say("environment", guarded(j.Environment))
+		return m.Say("strategy", new(outline.Mapping).Say("runOnce", new(outline.Mapping).Say("deploy", new(outline.Mapping).Say("steps", steps))))
 	}
-	if j.Environment == "" {
-		return m.Say("steps", steps)
-	}
-	if len(j.Matrix) > 0 {
-		c.lose(j.Source, "the matrix of job %s, which deploys", j.ID)
-	}
-	if !slices.ContainsFunc(j.Steps, func(s outline.Step) bool { return s.Checkout != nil }) {
-		steps = slices.Concat([]*outline.Mapping{new(outline.Mapping).Say("checkout", "self")}, steps)
-	}
-	m.Say("environment", j.Environment)
-	return m.Say("strategy", new(outline.Mapping).Say("runOnce", new(outline.Mapping).Say("deploy", new(outline.Mapping).Say("steps", steps))))
+	return m.Set("strategy", c.matrix(j)).Say("steps", steps)
 }
 
-func pool(labels []string) *outline.Mapping {
-	image := "ubuntu-latest"
-	m := new(outline.Mapping)
-	var demands []string
-	for _, l := range labels {
-		switch {
-		case strings.HasPrefix(l, "ubuntu-"), strings.HasPrefix(l, "windows-"), strings.HasPrefix(l, "macos-"):
-			image = l
-		case l == "self-hosted":
-			image = ""
-		default:
-			demands = append(demands, l)
-		}
-	}
-	if image == "" || len(demands) > 0 {
-		return m.Say("name", "Default").Set("demands", demands)
-	}
-	return m.Say("vmImage", image)
-}
-
-// matrix are the cells, each with a name.
+// matrix names the cells by their values.
 func (c *composer) matrix(j *outline.Job) *outline.Mapping {
-	if j.Environment != "" {
+	cells := outline.Cells(j)
+	if len(j.Matrix) == 0 && len(j.Include) == 0 || len(cells) == 0 {
 		return nil
 	}
-	cells := slices.Concat(outline.Cells(j), j.Include)
-	matrix := new(outline.Mapping)
-	for _, cell := range cells {
-		m := new(outline.Mapping)
-		var words []string
-		for _, axis := range outline.Axes(j, cell) {
-			m.Say(axis, cell[axis])
-			words = append(words, cell[axis])
-		}
-		matrix.Say(identifier(strings.Join(words, "_")), m)
+	if j.FailFast {
+		c.lose(j.Source, "that a cell of job %s which fails cancels the others", j.ID)
 	}
-	return new(outline.Mapping).Set("matrix", matrix)
+	m := new(outline.Mapping)
+	taken := map[string]bool{}
+	for _, cell := range cells {
+		variables := new(outline.Mapping)
+		var values []string
+		for _, axis := range outline.Axes(j, cell) {
+			variables.Say(axis, guarded(cell[axis]))
+			values = append(values, cell[axis])
+		}
+		name := identifier(strings.Join(values, "_"))
+		for k := 2; taken[strings.ToLower(name)]; k++ {
+			name = identifier(strings.Join(values, "_")) + "_" + strconv.Itoa(k)
+		}
+		taken[strings.ToLower(name)] = true
+		m.Say(name, variables)
+	}
+	return new(outline.Mapping).Say("matrix", m)
 }
 
-func (c *composer) container(name string, in *plan.Container) *outline.Mapping {
+func (c *composer) container(in *plan.Container) *outline.Mapping {
 	options := in.Options
 	if in.User != "" {
 		options = strings.TrimSpace(options + " --user " + in.User)
 	}
-	if len(in.Entrypoint)+len(in.Command) > 0 {
-		c.lose(in.Source, "the entrypoint and command of image %s", in.Image)
+	if len(in.Entrypoint) > 0 {
+		options = strings.TrimSpace(options + " --entrypoint " + strconv.Quote(in.Entrypoint[0]))
 	}
-	return new(outline.Mapping).Set("container", name).Say("image", in.Image).Set("env", in.Env).Set("ports", in.Ports).Set("volumes", in.Volumes).Set("options", options)
+	if len(in.Entrypoint) > 1 || len(in.Command) > 0 {
+		c.lose(in.Source, "the command of image %s", in.Image)
+	}
+	return new(outline.Mapping).Say("image", guarded(in.Image)).Set("env", in.Env).Set("ports", all(in.Ports, guarded)).Set("volumes", all(in.Volumes, guarded)).Set("options", guarded(options))
 }
 
-func (c *composer) step(s *outline.Step) *outline.Mapping {
-	m := new(outline.Mapping)
-	inputs := new(outline.Mapping)
-	task := func(name string) { m.Say("task", name).Set("displayName", s.Name).Set("inputs", inputs) }
+// installers are the tasks that make a tool available, and what they call its
+// version.
+var installers = map[string][2]string{
+	"node": {"UseNode@1", "version"}, "go": {"GoTool@0", "version"}, "python": {"UsePythonVersion@0", "versionSpec"}, "java": {"JavaToolInstaller@0", "versionSpec"},
+}
+
+func (c *composer) step(s *outline.Step, retry int) []*outline.Mapping {
+	var out []*outline.Mapping
+	add := func(fill func(m *outline.Mapping)) {
+		m := new(outline.Mapping)
+		fill(m)
+		m.Set("displayName", guarded(s.Name))
+		if s.If != nil {
+			m.Set("condition", c.condition(s.If))
+		}
+		if len(s.Script) > 0 && retry > 0 {
+			m.Say("retryCountOnTaskFailure", retry)
+		}
+		m.Set("env", c.variables(s.Env)).Set("continueOnError", s.AllowFailure)
+		if minutes := int(s.Timeout / time.Minute); minutes > 0 {
+			m.Say("timeoutInMinutes", minutes)
+		}
+		out = append(out, m)
+	}
+	task := func(name string, inputs *outline.Mapping) {
+		add(func(m *outline.Mapping) { m.Say("task", name).Set("inputs", inputs) })
+	}
 	switch {
 	case s.Checkout != nil:
-		m.Say("checkout", "self").Say("fetchDepth", s.Checkout.Depth)
-		if s.Checkout.Submodules {
-			m.Say("submodules", "recursive")
-		}
+		add(func(m *outline.Mapping) {
+			m.Say("checkout", "self").Say("fetchDepth", s.Checkout.Depth).Set("submodules", s.Checkout.Submodules)
+		})
 	case s.Cache != nil:
-		key := func(t outline.Text) string {
-			var parts []string
-			for _, p := range t {
-				if kind, name, _ := strings.Cut(p.Ref, " "); kind == "hash" {
-					parts = append(parts, strings.Fields(name)...)
-				} else if text := strings.Trim(c.text(outline.Text{p}, s.Source), "-"); text != "" {
-					parts = append(parts, `"`+text+`"`)
-				}
+		for _, p := range s.Cache.Paths { // one directory each
+			inputs := new(outline.Mapping).Say("key", c.key(s.Cache.Key)).Say("path", c.local(p))
+			var keys []string
+			for _, f := range s.Cache.Fallback {
+				keys = append(keys, c.key(f))
 			}
-			return strings.Join(parts, " | ")
+			task("Cache@2", inputs.Set("restoreKeys", strings.Join(keys, "\n")))
 		}
-		var fallback []string
-		for _, f := range s.Cache.Fallback {
-			fallback = append(fallback, key(f))
-		}
-		if len(s.Cache.Paths) > 1 {
-			c.lose(s.Source, "all but the first directory of a cache: %s", strings.Join(s.Cache.Paths[1:], ", "))
-		}
-		inputs.Say("key", key(s.Cache.Key)).Set("restoreKeys", strings.Join(fallback, "\n"))
-		if len(s.Cache.Paths) > 0 {
-			inputs.Say("path", strings.Replace(s.Cache.Paths[0], "~/", "$(HOME)/", 1))
-		}
-		task("Cache@2")
 	case s.Upload != nil:
-		paths := s.Upload.Paths
-		if len(paths) > 1 {
-			c.lose(s.Source, "all but the first path of an artifact: %s", strings.Join(paths[1:], ", "))
+		if s.Upload.Days > 0 {
+			c.lose(s.Source, "that an artifact is kept for %d days", s.Upload.Days)
 		}
-		if len(paths) > 0 {
-			m.Say("publish", strings.TrimSuffix(strings.TrimSuffix(paths[0], "/**"), "/")).Say("artifact", c.text(s.Upload.Name, s.Source)).Set("displayName", s.Name)
+		if len(s.Upload.Paths) == 1 && !strings.ContainsAny(s.Upload.Paths[0], "*?[{!") {
+			add(func(m *outline.Mapping) {
+				m.Say("publish", guarded(s.Upload.Paths[0])).Say("artifact", c.text(s.Upload.Name))
+			})
+			break
 		}
+		dir := "$(Build.ArtifactStagingDirectory)/" + c.text(s.Upload.Name)
+		task("CopyFiles@2", new(outline.Mapping).Say("Contents", guarded(strings.Join(s.Upload.Paths, "\n"))).Say("TargetFolder", dir))
+		add(func(m *outline.Mapping) { m.Say("publish", dir).Say("artifact", c.text(s.Upload.Name)) })
 	case s.Download != nil:
-		dir := "$(Build.SourcesDirectory)"
-		if below := c.text(s.Download.Dir, s.Source); below != "" && below != "." {
-			dir += "/" + below
+		inputs := new(outline.Mapping).Set("artifact", c.text(s.Download.Name))
+		task("DownloadPipelineArtifact@2", inputs.Say("path", c.within(s.Download.Dir)))
+	case s.Setup != nil && installers[s.Setup.Tool][0] != "":
+		how := installers[s.Setup.Tool]
+		inputs := new(outline.Mapping).Set(how[1], c.text(s.Setup.Version))
+		if s.Setup.Tool == "java" {
+			inputs.Say("jdkArchitectureOption", "x64").Say("jdkSourceOption", "PreInstalled")
 		}
-		inputs.Set("artifact", c.text(s.Download.Name, s.Source)).Say("path", dir)
-		task("DownloadPipelineArtifact@2")
-	case s.Tests != nil:
-		inputs.Say("testResultsFormat", "JUnit").Say("testResultsFiles", strings.Join(s.Tests.Paths, "\n"))
-		task("PublishTestResults@2")
-		if s.If == nil {
-			m.Say("condition", "succeededOrFailed()")
-		}
+		task(how[0], inputs)
 	case s.Setup != nil:
-		version := c.text(s.Setup.Version, s.Source)
-		switch s.Setup.Tool {
-		case "go":
-			inputs.Set("version", version)
-			task("GoTool@0")
-		case "node":
-			inputs.Set("version", version)
-			task("UseNode@1")
-		case "python":
-			inputs.Set("versionSpec", version)
-			task("UsePythonVersion@0")
-		default:
-			c.lose(s.Source, "the set-up of %s", s.Setup.Tool)
-			return m
-		}
+		c.lose(s.Source, "that %s is made available", s.Setup.Tool)
+	case s.Tests != nil:
+		task("PublishTestResults@2", new(outline.Mapping).Say("testResultsFiles", guarded(strings.Join(s.Tests.Paths, "\n"))))
 	default:
-		key := "bash"
-		switch s.Shell {
-		case "", "bash":
-		case "pwsh", "powershell":
-			key = s.Shell
-		case "sh":
-			key = "script"
-		default:
-			c.lose(s.Source, "the shell %s", s.Shell)
-		}
-		m.Say(key, c.text(s.Script, s.Source)).Set("displayName", s.Name).Set("workingDirectory", c.text(s.Dir, s.Source))
+		add(func(m *outline.Mapping) {
+			key, script := "bash", c.text(s.Script)
+			switch s.Shell {
+			case "pwsh", "powershell":
+				key = "pwsh"
+			case "", "bash", "sh": // elsewhere a script ends with the first command that fails
+				if strings.Contains(strings.TrimSpace(script), "\n") {
+					script = "set -e\n" + script
+				}
+			case "python":
+				key, script = "script", "python3 - <<'PYTHON'\n"+script+"\nPYTHON"
+			default:
+				c.lose(s.Source, "the shell %s", s.Shell)
+			}
+			m.Say(key, script).Set("workingDirectory", c.text(s.Dir))
+		})
 	}
-	if s.If != nil {
-		m.Set("condition", c.condition(s.If, s.Source, false))
-	}
-	m.Set("continueOnError", s.AllowFailure)
-	if minutes := int(s.Timeout / time.Minute); minutes > 0 {
-		m.Say("timeoutInMinutes", minutes)
-	}
-	return m.Set("env", c.env(s))
+	return out
 }
 
-// condition says a condition in Azure's functions; "" for what always held.
-func (c *composer) condition(cond *outline.Cond, at plan.Source, inside bool) string {
+// local is a path in the sources, for tasks whose paths begin elsewhere.
+func (c *composer) local(p string) string {
+	p = guarded(p)
+	if strings.HasPrefix(p, "$(") || strings.HasPrefix(p, "/") || strings.HasPrefix(p, "~") {
+		return p
+	}
+	return strings.TrimSuffix("$(Build.SourcesDirectory)/"+strings.TrimPrefix(p, "./"), "/.")
+}
+
+// within is a directory of the sources.
+func (c *composer) within(t outline.Text) string {
+	if plain, ok := t.Plain(); ok {
+		return c.local(cmp.Or(plain, "."))
+	}
+	if dir := c.text(t); strings.HasPrefix(dir, "$(") {
+		return dir
+	}
+	return "$(Build.SourcesDirectory)/" + c.text(t)
+}
+
+// key is that of a cache: texts in quotes, and the files whose digests it
+// holds as they are.
+func (c *composer) key(t outline.Text) string {
+	var list []string
+	for _, p := range t {
+		kind, name, _ := strings.Cut(p.Ref, " ")
+		switch {
+		case p.Ref == "":
+			if text := strings.Trim(p.Literal, "-_| "); text != "" {
+				list = append(list, `"`+guarded(text)+`"`)
+			}
+		case kind == "hash":
+			list = append(list, guarded(strings.Join(strings.Fields(name), ",")))
+		default:
+			list = append(list, `"`+c.text(outline.Text{p})+`"`)
+		}
+	}
+	return strings.Join(list, " | ")
+}
+
+// condition is what stands after condition:.
+func (c *composer) condition(cond *outline.Cond) string {
+	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 	side := func(t outline.Text) string {
 		if plain, ok := t.Plain(); ok {
-			return "'" + strings.ReplaceAll(plain, "'", "''") + "'"
+			return quote(plain)
+		}
+		one := func(ref string) string {
+			kind, name, _ := strings.Cut(ref, " ")
+			if kind == "input" {
+				return "'" + c.input(name) + "'"
+			}
+			return "variables[" + quote(named(kind, name)) + "]"
 		}
 		if len(t) == 1 {
-			switch kind, name, _ := strings.Cut(t[0].Ref, " "); kind {
-			case "env", "matrix":
-				return "variables['" + name + "']"
-			case "input":
-				return "'${{ parameters." + identifier(name) + " }}'"
-			case "run":
-				return "variables['" + runWords[name] + "']"
+			return one(t[0].Ref)
+		}
+		var args []string
+		format := ""
+		for _, p := range t {
+			if p.Ref == "" {
+				format += strings.NewReplacer("{", "{{", "}", "}}").Replace(p.Literal)
+				continue
 			}
+			format += fmt.Sprintf("{%d}", len(args))
+			args = append(args, one(p.Ref))
 		}
-		c.lose(at, "a part of a condition")
-		return "''"
-	}
-	list := func(name string) string {
-		parts := make([]string, len(cond.Args))
-		for i := range cond.Args {
-			parts[i] = c.condition(&cond.Args[i], at, true)
-		}
-		return name + "(" + strings.Join(parts, ", ") + ")"
-	}
-	// Azure does not add by itself that all before went well.
-	guarded := func(text string) string {
-		if inside {
-			return text
-		}
-		return "and(succeeded(), " + text + ")"
-	}
-	value := func(t outline.Text) outline.Text {
-		if plain, ok := t.Plain(); ok {
-			return outline.Text{{Literal: cmp.Or(map[string]string{"pull_request": "PullRequest", "schedule": "Schedule", "workflow_dispatch": "Manual"}[plain], plain)}}
-		}
-		return t
+		return "format(" + quote(format) + ", " + strings.Join(args, ", ") + ")"
 	}
 	switch cond.Op {
 	case "and", "or", "not":
-		if !states(cond) {
-			return guarded(list(cond.Op))
+		parts := make([]string, len(cond.Args))
+		for i := range cond.Args {
+			parts[i] = c.condition(&cond.Args[i])
 		}
-		return list(cond.Op)
-	case "==", "!=":
-		left, right := cond.Left, cond.Right
-		if len(left) == 1 && left[0].Ref == "run event" {
-			right = value(right)
+		if len(parts) == 1 && cond.Op != "not" {
+			return parts[0]
 		}
-		return guarded(map[string]string{"==": "eq", "!=": "ne"}[cond.Op] + "(" + side(left) + ", " + side(right) + ")")
+		return cond.Op + "(" + strings.Join(parts, ", ") + ")"
+	case "==":
+		return "eq(" + side(cond.Left) + ", " + side(cond.Right) + ")"
+	case "!=":
+		return "ne(" + side(cond.Left) + ", " + side(cond.Right) + ")"
 	case "matches":
+		// There are no regular expressions here: what begins a text, or is in it.
 		plain, _ := cond.Right.Plain()
 		word := strings.ReplaceAll(strings.Trim(plain, "^$"), `\`, "")
 		name := "contains"
 		if strings.HasPrefix(plain, "^") {
 			name = "startsWith"
 		}
-		return guarded(name + "(" + side(cond.Left) + ", '" + strings.ReplaceAll(word, "'", "''") + "')")
+		return name + "(" + side(cond.Left) + ", " + quote(word) + ")"
 	}
-	return map[string]string{"success": "succeeded()", "failure": "failed()", "always": "always()", "cancelled": "canceled()"}[cond.Op]
-}
-
-// states reports whether a condition says what the jobs or steps before it
-// must have come to.
-func states(c *outline.Cond) bool {
-	switch c.Op {
-	case "success", "failure", "always", "cancelled":
-		return true
-	}
-	return slices.ContainsFunc(c.Args, func(a outline.Cond) bool { return states(&a) })
+	return map[string]string{"success": "succeeded", "failure": "failed", "always": "always", "cancelled": "canceled"}[cond.Op] + "()"
 }

@@ -3,8 +3,10 @@ package azure
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -181,6 +183,65 @@ func TestMustParse(t *testing.T) {
 // repository: what it includes is not there.
 func absent(p plan.Problem) bool {
 	return p.Rule == ruleMissing || p.Rule == ruleUnreachable || strings.Contains(p.Message, "leads out of its repository")
+}
+
+// Every key that the service's schema allows in a part of a pipeline is in our
+// table.
+func TestSchema(t *testing.T) {
+	t.Parallel()
+	body, err := os.ReadFile(filepath.Join(peers(t, "azure"), "service-schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema struct {
+		Definitions map[string]alternative `json:"definitions"`
+	}
+	if err := json.Unmarshal(body, &schema); err != nil {
+		t.Fatal(err)
+	}
+	at := func(path ...string) shape {
+		s := grammar()
+		for _, key := range path {
+			if s = s.keys[key]; s.list != nil && len(s.keys) == 0 {
+				s = *s.list
+			}
+		}
+		return s
+	}
+	deploy := []string{"jobs", "strategy"}
+	for name, path := range map[string][]string{
+		"pipelineAnyBase": {}, "stage": {"stages"}, "job": {"jobs"}, "step": {"steps"}, "pool": {"pool"}, "resources": {"resources"}, "trigger": {"trigger"}, "pr": {"pr"},
+		"schedule": {"schedules"}, "variable": {"variables"}, "containerResource": {"resources", "containers"}, "repositoryResource": {"resources", "repositories"},
+		"pipelineResource": {"resources", "pipelines"}, "packageResource": {"resources", "packages"}, "webhookResource": {"resources", "webhooks"}, "buildResource": {"resources", "builds"},
+		"jobStrategy": deploy, "deploymentEnvironment": {"jobs", "environment"}, "runOnceDeploymentStrategy": append(deploy, "runOnce"), "rollingDeploymentStrategy": append(deploy, "rolling"),
+		"canaryDeploymentStrategy": append(deploy, "canary"), "jobContainer": {"container"}, "stepTarget": {"steps", "target"}, "jobWorkspace": {"workspace"}, "explicitResources": {"uses"},
+	} {
+		have := at(path...)
+		for _, key := range schema.Definitions[name].keys() {
+			switch key {
+			case "template", "parameters", "extends", "phases", "queue", "server": // gone, or rewritten, when the table is asked
+				continue
+			}
+			if _, ok := have.keys[key]; !ok && have.open == nil {
+				t.Errorf("%s has the key %s, which the table lacks", name, key)
+			}
+		}
+	}
+}
+
+// alternative is a part of a JSON schema.
+type alternative struct {
+	Properties map[string]json.RawMessage `json:"properties"`
+	AnyOf      []alternative              `json:"anyOf"`
+	OneOf      []alternative              `json:"oneOf"`
+}
+
+func (a alternative) keys() []string {
+	list := slices.Sorted(maps.Keys(a.Properties))
+	for _, other := range slices.Concat(a.AnyOf, a.OneOf) {
+		list = append(list, other.keys()...)
+	}
+	return list
 }
 
 func TestCorpus(t *testing.T) {

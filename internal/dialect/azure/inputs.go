@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/fairlead-dev/fairlead/internal/dialect/azure/expression"
 	"github.com/fairlead-dev/fairlead/internal/dialect/azure/template"
@@ -147,6 +148,25 @@ func typed(in plan.Input, text string) (any, error) {
 		return nil, fmt.Errorf("must be YAML or JSON, not %.60q", text)
 	}
 	return expression.ToJSON(template.ValueOf(root)), nil
+}
+
+// remembering looks for a program on PATH until it was found once: programs do
+// not go away.
+func remembering(look func(string, []string) (string, error)) func(string, []string) (string, error) {
+	var found sync.Map
+	return func(program string, dirs []string) (string, error) {
+		if len(dirs) > 0 {
+			return look(program, dirs)
+		}
+		if file, ok := found.Load(program); ok {
+			return file.(string), nil
+		}
+		file, err := look(program, nil)
+		if err == nil {
+			found.Store(program, file)
+		}
+		return file, err
+	}
 }
 
 // lookPath finds a program in the given directories, or on PATH.

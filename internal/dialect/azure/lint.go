@@ -26,10 +26,15 @@ func (d *Dialect) Lint(ctx context.Context, tree fs.FS) ([]plan.Problem, error) 
 
 // unused are the parameters of a pipeline that nothing in it names.
 func unused(p *plan.Pipeline) []plan.Problem {
-	if len(p.Texts) == 0 || strings.Contains(p.Texts[0].Body, "convertToJson(parameters)") || strings.Contains(p.Texts[0].Body, "in parameters }}") {
+	if len(p.Texts) == 0 {
 		return nil
 	}
 	lower := strings.ToLower(p.Texts[0].Body)
+	for _, all := range []string{"parameters }", "parameters}", "parameters)", "parameters["} { // names the parameters are found by there, nobody knows
+		if strings.Contains(strings.ReplaceAll(lower, "parameters['", ""), all) {
+			return nil
+		}
+	}
 	var problems []plan.Problem
 	for _, in := range p.Inputs {
 		name := strings.ToLower(in.Name)

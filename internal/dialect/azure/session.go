@@ -183,7 +183,7 @@ func (r *resolving) standIn(act *plan.Act, c task.Call) error {
 		return nil
 	}
 	for name, value := range c.Inputs {
-		c.Env["INPUT_"+strings.ToUpper(notInName.ReplaceAllString(name, "_"))] = value
+		c.Env["INPUT_"+variableName(name)] = value
 	}
 	c.Ref, c.Inputs = shells["bash"], map[string]string{"script": script, "targetType": "inline"}
 	if err := r.d.tasks.Resolve(c, act); err != nil {

@@ -143,17 +143,19 @@ func (v *variables) get(name string) (string, *variable) {
 	return x.value, x
 }
 
-// object is the context of the name variables.
+// object is the context of the name variables: each is computed when it is
+// asked for.
 func (v *variables) object() *expression.Object {
-	o := &expression.Object{}
-	for _, name := range slices.Sorted(maps.Keys(v.list)) {
-		if v.busy[name] {
-			continue
+	return &expression.Object{Look: func(name string) (any, bool) {
+		if v.busy[strings.ToLower(name)] {
+			return nil, false
 		}
 		value, x := v.get(name)
-		o.Set(x.name, v.macros(value))
-	}
-	return o
+		if x == nil {
+			return nil, false
+		}
+		return v.macros(value), true
+	}}
 }
 
 // Limits of macros.
@@ -204,11 +206,14 @@ func (v *variables) replace(text string, depth int, within []string) string {
 	return b.String()
 }
 
-var notInName = regexp.MustCompile(`[ .]`)
-
 // variableName is the name of a variable in an environment.
 func variableName(name string) string {
-	return strings.ToUpper(notInName.ReplaceAllString(name, "_"))
+	return strings.ToUpper(strings.Map(func(r rune) rune {
+		if r == ' ' || r == '.' {
+			return '_'
+		}
+		return r
+	}, name))
 }
 
 // environment is the environment of a step: all variables that are no
@@ -292,6 +297,16 @@ func predefined(s *plan.Scope) map[string]string {
 		}
 		if cell, ok := parts["cell"].(string); ok {
 			m["System.JobName"] = cell
+		}
+	}
+	if s.Job != nil {
+		for name, service := range s.Job.Place.Services {
+			for _, port := range service.Ports {
+				if outside, inside, ok := strings.Cut(port, ":"); ok {
+					inside, _, _ = strings.Cut(inside, "/")
+					m["Agent.Services."+name+".Ports."+inside] = outside
+				}
+			}
 		}
 	}
 	m["Agent.JobStatus"] = jobStatus(s)

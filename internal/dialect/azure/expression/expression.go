@@ -134,9 +134,9 @@ func (n *node) check(s *Scope) error {
 			case !ok:
 				bad = &Error{Message: fmt.Sprintf("Unrecognized function: '%s'", n.text), Offset: n.at, Hint: nearFunction(n.text, s)}
 			case len(n.args) < f.Min:
-				bad = &Error{Message: fmt.Sprintf("%s takes at least %s, and is given %d", n.text, count(f.Min), len(n.args)), Offset: n.at}
+				bad = &Error{Message: fmt.Sprintf("Too few parameters supplied: '%s' takes at least %s, and is given %d", n.text, count(f.Min), len(n.args)), Offset: n.at}
 			case f.Max >= 0 && len(n.args) > f.Max:
-				bad = &Error{Message: fmt.Sprintf("%s takes at most %s, and is given %d", n.text, count(f.Max), len(n.args)), Offset: n.at}
+				bad = &Error{Message: fmt.Sprintf("Too many parameters supplied: '%s' takes at most %s, and is given %d", n.text, count(f.Max), len(n.args)), Offset: n.at}
 			}
 		}
 		return bad != nil
@@ -256,4 +256,40 @@ func lookUp(from, key any) (any, error) {
 		return from.Items[int(i)], nil
 	}
 	return nil, nil
+}
+
+// Part is an expression taken apart, for those who say it in another language.
+// One of Call, Path and Literal says what it is; a Literal may be nil.
+type Part struct {
+	Call string   // of a function, with Args; lower case
+	Path []string // a named value, lower case, and constant keys into it
+	Args []Part
+
+	Literal any
+	// Opaque says that it is none of these.
+	Opaque bool
+}
+
+// Parts takes the expression apart.
+func (e *Expr) Parts() Part { return e.root.part() }
+
+func (n *node) part() Part {
+	switch n.kind {
+	case literal:
+		return Part{Literal: n.value}
+	case name:
+		return Part{Path: []string{strings.ToLower(n.text)}}
+	case call:
+		p := Part{Call: strings.ToLower(n.text)}
+		for _, a := range n.args {
+			p.Args = append(p.Args, a.part())
+		}
+		return p
+	case index:
+		from := n.args[0].part()
+		if key, ok := n.args[1].value.(string); ok && n.args[1].kind == literal && from.Path != nil {
+			return Part{Path: append(from.Path, key)}
+		}
+	}
+	return Part{Opaque: true}
 }

@@ -57,7 +57,7 @@ func TestErrors(t *testing.T) {
 		"": "expected", "3 + 4": "Unexpected symbol: '+'", "replace h(a)": "Unexpected symbol: 'h'", "a-b": "Unexpected symbol: 'a-b'", "parameters.param-minus": "'param-minus'",
 		"0.9.o.9": "'0.9.o.9'", "'open": "Unexpected symbol", "eq(1": "Unexpected end", "eq(1,)": "Unexpected symbol: ')'", "a b": "'b'", "nothing": "Unrecognized named-value: 'nothing'",
 		"nothing()": "Unrecognized function: 'nothing'", "eq(1)": "at least 2", "eq(1, 2, 3)": "at most 2", "parameters.nope": "no parameter nope", "or(true, nothing)": "Unrecognized named-value",
-		"gt(1, 'x')": "compared", "format('{1}', 1)": "asks for argument", "format('{0', 1)": "not closed", "substring('abc', 9)": "3 characters", "*": "Unexpected symbol: '*'",
+		"gt(1, 'x')": "Unable to convert from String to Number. Value: 'x'", "format('{1}', 1)": "asks for argument", "format('{0', 1)": "not closed", "substring('abc', 9)": "3 characters", "*": "Unexpected symbol: '*'",
 		"boom()": "boom", "contains(parameters.o, 1)": "a text is wanted", "1 == 1": "'=='", strings.Repeat("not(", 60) + "1" + strings.Repeat(")", 60): "more than 50 deep",
 		"1.2.3.4.5": "Unexpected symbol", "variables[": "Unexpected end",
 	} {

@@ -34,7 +34,7 @@ func ParseText(text string) (*Text, error) {
 		begin := at + i + len("${{")
 		n := closing(text[begin:])
 		if n < 0 {
-			return nil, &Error{Message: "The expression is not closed", Hint: "write }} at its end", Offset: begin}
+			return nil, &Error{Message: "The expression is not closed", Hint: "write }} at its end; a quote in it may be open", Offset: begin}
 		}
 		x, err := Parse(text[begin : begin+n])
 		if err != nil {

@@ -28,6 +28,8 @@ type Object struct {
 	// Missing tells why there is no such key; nil gives nothing for one that
 	// is not there.
 	Missing func(key string) error
+	// Look finds what was not set; such keys are not listed.
+	Look func(key string) (any, bool)
 
 	keys   []string
 	values map[string]any // by lower-case key
@@ -61,6 +63,9 @@ func (o *Object) Get(key string) (any, bool) {
 		return nil, false
 	}
 	v, ok := o.values[strings.ToLower(key)]
+	if !ok && o.Look != nil {
+		return o.Look(key)
+	}
 	return v, ok
 }
 
@@ -79,7 +84,7 @@ func (o *Object) Len() int { return len(o.Keys()) }
 func (o *Object) Clone() *Object {
 	c := &Object{}
 	if o != nil {
-		c.At, c.Missing = o.At, o.Missing
+		c.At, c.Missing, c.Look = o.At, o.Missing, o.Look
 	}
 	for _, k := range o.Keys() {
 		v, _ := o.Get(k)
@@ -137,6 +142,25 @@ func KindName(v any) string {
 		return "a list"
 	}
 	return "a mapping"
+}
+
+// typeName is a value's type in the words of the service's messages.
+func typeName(v any) string {
+	switch v.(type) {
+	case nil:
+		return "Null"
+	case bool:
+		return "Boolean"
+	case float64:
+		return "Number"
+	case string:
+		return "String"
+	case Version:
+		return "Version"
+	case *Array, *filtered:
+		return "Array"
+	}
+	return "Object"
 }
 
 // Truthy is a value as a condition: false, nothing, zero and the empty string
@@ -286,7 +310,7 @@ func Equal(left, right any) bool {
 // the left one.
 func compare(left, right any) (int, error) {
 	cannot := func() (int, error) {
-		return 0, errorf("%s cannot be compared with %s", KindName(left), KindName(right))
+		return 0, errorf("Unable to convert from %s to %s. Value: '%.80s'", typeName(right), typeName(left), String(right))
 	}
 	switch l := left.(type) {
 	case bool:

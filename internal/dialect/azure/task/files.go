@@ -338,6 +338,9 @@ func downloadArtifact(ctx context.Context, c *call) error {
 	name := c.input("artifact")
 	given := c.input("path") != ""
 	base := c.pathBelow(c.Work, c.input("path"))
+	if !given && c.task.Name == "DownloadBuildArtifacts" {
+		base = c.Staging
+	}
 	if err := c.allowed(base); err != nil {
 		return err
 	}

@@ -368,8 +368,11 @@ func (x *Expander) given(list []Parameter) *expression.Object {
 		value := p.Default
 		if value == nil {
 			value = &Node{Source: p.Source, Null: true} // whoever starts it is asked
-			if p.Type == "string" && len(p.Values) > 0 {
+			switch {
+			case len(p.Values) > 0:
 				value = &Node{Source: p.Source, Text: p.Values[0]}
+			case p.Type == "number":
+				value = &Node{Source: p.Source, Text: "0"}
 			}
 		}
 		o.Set(p.Name, x.convert(p, value, &frame{file: value.Source.File, parameters: o, variables: x.Variables.Clone()}))
@@ -496,7 +499,7 @@ func (x *Expander) whole(n *Node, c *frame) *Node {
 // among checks that a value is one of those that the parameter allows.
 func (x *Expander) among(p Parameter, n *Node, v any) any {
 	if len(p.Values) > 0 && !slices.ContainsFunc(p.Values, func(s string) bool { return expression.Equal(v, s) }) {
-		x.report(n.Source, "parameters", fmt.Sprintf("the parameter '%s' must be one of %s, not %s", Clip(p.Name), Clip(strings.Join(p.Values, ", ")), Clip(n.Text)), "")
+		x.report(n.Source, "parameters", fmt.Sprintf("The '%s' parameter value '%s' is not an allowed value", Clip(p.Name), Clip(n.Text)), "allowed are "+Clip(strings.Join(p.Values, ", ")))
 	}
 	return v
 }

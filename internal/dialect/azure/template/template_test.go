@@ -125,7 +125,7 @@ func TestProblems(t *testing.T) {
 		"missing parameter":     {"steps:\n- template: typed.yml", "A value for the 'n' parameter must be provided", 2},
 		"unexpected parameter":  {"steps:\n- template: typed.yml\n  parameters:\n    n: 1\n    m: 2", "Unexpected parameter 'm'", 5},
 		"mapping for a list":    {"steps:\n- template: typed.yml\n  parameters:\n    n: 1\n    l: {a: 1}", "A mapping was not expected", 5},
-		"not among":             {"steps:\n- template: typed.yml\n  parameters:\n    n: 1\n    c: z", "one of a, b", 5},
+		"not among":             {"steps:\n- template: typed.yml\n  parameters:\n    n: 1\n    c: z", "value 'z' is not an allowed value", 5},
 		"round and round":       {"steps:\n- template: self.yml", "more than 100 templates", 2},
 		"round in a default":    {"steps:\n- template: def.yml", "more than 100 templates", 5},
 		"wrong kind":            {"steps:\n- template: jobs.yml", "Unexpected value 'jobs'", 1},
