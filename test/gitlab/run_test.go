@@ -348,6 +348,28 @@ job:
 	}
 }
 
+func TestSections(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, map[string]string{file: `
+job:
+  script:
+    - printf 'section_start:1718000000:build[collapsed=true]\r\033[0KBuilding it\n'
+    - echo inside; printf '10%%\r100%%\n'
+    - printf 'section_end:1718000000:build\r\033[0K\n'
+    - echo outside
+`})
+	e := p.run()
+	want := []string{"##[group]Building it\n", "inside\n100%\n", "##[endgroup]\n", "outside\n"}
+	log := e.log("job")
+	for _, text := range want {
+		i := strings.Index(log, text)
+		if i < 0 {
+			t.Fatalf("no %q in\n%s", text, e.log("job"))
+		}
+		log = log[i:]
+	}
+}
+
 func TestSubmodules(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, map[string]string{file: `
