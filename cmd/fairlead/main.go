@@ -24,6 +24,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/blob/disk"
 	"github.com/fairlead-dev/fairlead/internal/cache"
 	"github.com/fairlead-dev/fairlead/internal/cli"
+	"github.com/fairlead-dev/fairlead/internal/depot"
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/dialect/github"
 	"github.com/fairlead-dev/fairlead/internal/dialect/github/builtin"
@@ -185,7 +186,7 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 		Outputs:  outputs,
 		Slots:    &workspace.Slots{Dir: filepath.Join(o.caches, "workspaces")},
 		Data:     o.data, Idle: here.Idle, Version: version(),
-		Actions: w.Actions, Grace: cancelledGrace,
+		Actions: w.Actions, Grace: cancelledGrace, Inherit: depot.New(blobs, filepath.Join(o.data, "index")).Inherit,
 	}
 	o.shut = slices.Concat([]func() error{here.Close, actions.Close, trees.Close, steps.Close}, o.shut)
 	return o, nil

@@ -59,6 +59,9 @@ type Launcher struct {
 	Actions map[string]string
 	// Grace is how long steps may go on in a cancelled run.
 	Grace time.Duration
+	// Inherit gives a run what the jobs of another have left, which it goes on
+	// from; nil when jobs leave each other nothing.
+	Inherit func(ctx context.Context, run, from string) error
 
 	mu      sync.Mutex
 	engines map[string]*engine.Engine // by dialect

@@ -149,7 +149,12 @@ func TestProject(t *testing.T) {
 		t.Errorf("flaky was tried %d times", n)
 	}
 
-	// A person lets the deployment go on, with what the others have left.
+	// A person lets the deployment go on, with what the others have left, in a
+	// run that goes on from this one and in one of its own.
+	next := p.rerun(e, launch.Again{Again: record.Again{Play: []string{"deploy"}}})
+	if next.Jobs["deploy"].Verdict != plan.Success || !strings.Contains(next.log("deploy"), "built "+sha) || next.log("build") != "" {
+		t.Errorf("deploy ended in %s and printed\n%s", next.results(), next.log("deploy"))
+	}
 	again := p.run(given, func(o *launch.Order) { o.Play = []string{"deploy"} })
 	p.want(again, plan.Success, "build=success deploy=success flaky=success lint=failure notes=success summary=success unit: [api]=success unit: [ui]=success")
 	if !strings.Contains(again.log("deploy"), "built "+sha) || !strings.Contains(again.log("deploy"), "to https://app.example as production") {
