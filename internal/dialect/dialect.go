@@ -138,6 +138,14 @@ type Listener interface {
 	Close() (plan.Effects, error)
 }
 
+// Pinner is a Listener to whom something matters that a terminal would not
+// show: of a line that a carriage return begins anew, only the last state is
+// given to Line, and in front of it those that Pins is true for, each with its
+// carriage return.
+type Pinner interface {
+	Pins(state []byte) bool
+}
+
 // MaxLine is the length of the longest line that a Listener is given.
 const MaxLine = 1 << 20
 

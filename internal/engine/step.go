@@ -376,6 +376,9 @@ func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, a *asked
 	}
 	out := &sink{thread: t, key: s.Key, listener: listener}
 	split := logs.NewSplitter(out.line)
+	if p, ok := listener.(dialect.Pinner); ok {
+		split.Pin = p.Pins
+	}
 	writer := stamped{out, split}
 	if act.Program == nil {
 		w.beside = t.enter()

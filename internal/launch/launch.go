@@ -66,6 +66,9 @@ type Launcher struct {
 	Places int
 	// Hands take jobs to other machines; nil: all are done here.
 	Hands engine.Hands
+	// Inherit gives a run what the jobs of another have left, which it goes on
+	// from; nil when jobs leave each other nothing.
+	Inherit func(ctx context.Context, run, from string) error
 
 	mu      sync.Mutex
 	engines map[string]*engine.Engine // by dialect

@@ -475,6 +475,7 @@ func TestRunner(t *testing.T) {
 	}
 	s.desk.Launcher.Secrets = s.desk.ofEnvironment
 	s.desk.Cache, s.desk.Outputs, s.desk.Actions = new(cache.Cache), blobs, map[string]string{"a/b": "/c"}
+	s.desk.Inherit = func(context.Context, string, string) error { return nil }
 	stop := make(chan struct{})
 	made := reflect.ValueOf(s.desk.runner(stop)).Elem()
 	ours := reflect.ValueOf(s.desk.Launcher).Elem()

@@ -309,6 +309,11 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 		}
 		defer func() { _ = lease.Release() }()
 	}
+	if l.Inherit != nil && s.prior != nil && s.prior.ID != s.id {
+		if err := l.Inherit(ctx, s.id, s.prior.ID); err != nil {
+			return res, fmt.Errorf("take over the artifacts of run %s: %w", s.prior.ID, err)
+		}
+	}
 	masker := new(secret.Masker)
 	masker.Add(slices.Collect(maps.Values(s.secrets))...)
 	c := &plan.Context{

@@ -7,8 +7,13 @@ import "bytes"
 // progress bar only the last state remains. A line longer than [MaxLine]
 // comes in pieces of at most that size.
 type Splitter struct {
+	// Pin, unless it is nil, says of a state that a bare \r ends that it stays
+	// part of the line, with the \r: it was not written for people's eyes.
+	Pin func(state []byte) bool
+
 	fn      func(line []byte) error
 	partial []byte // the line so far, at most MaxLine bytes
+	pinned  int    // so many of them stay when the line begins anew
 	cr      bool   // a \r came last: an end of line if \n follows, else a new beginning
 	cut     bool   // a piece of this line has been given on
 }
@@ -30,7 +35,7 @@ func (s *Splitter) Write(p []byte) (int, error) {
 		}
 		line := p[:i]
 		p = p[i+1:]
-		if len(line) > MaxLine || len(s.partial) > 0 || s.cr || s.cut {
+		if len(line) > MaxLine || len(s.partial) > 0 || s.cr || s.cut || !plain && s.Pin != nil {
 			if err := s.end(line); err != nil {
 				return size - len(p), err
 			}
@@ -55,16 +60,32 @@ func (s *Splitter) end(rest []byte) error {
 	if err == nil && (len(s.partial) > 0 || !s.cut) {
 		err = s.fn(s.partial)
 	}
-	s.partial, s.cr, s.cut = s.partial[:0], false, false
+	s.partial, s.pinned, s.cr, s.cut = s.partial[:0], 0, false, false
 	return err
+}
+
+// anew lets the line begin anew.
+func (s *Splitter) anew() {
+	if s.Pin != nil && len(s.partial) < MaxLine && s.Pin(s.partial[s.pinned:]) {
+		s.partial = append(s.partial, '\r')
+		s.pinned = len(s.partial)
+	}
+	s.partial = s.partial[:s.pinned]
 }
 
 // keep adds to the line so far. p has no \n.
 func (s *Splitter) keep(p []byte) error {
 	body := bytes.TrimRight(p, "\r")
 	if len(body) > 0 {
-		if i := bytes.LastIndexByte(body, '\r'); i >= 0 || s.cr {
-			s.partial, body = s.partial[:0], body[i+1:]
+		if s.cr {
+			s.anew()
+		}
+		for i := bytes.IndexByte(body, '\r'); i >= 0; i = bytes.IndexByte(body, '\r') {
+			if s.Pin != nil {
+				s.partial = append(s.partial, body[:min(i, MaxLine-len(s.partial))]...)
+			}
+			s.anew()
+			body = body[i+1:]
 		}
 		s.cr = false
 	}
@@ -76,7 +97,7 @@ func (s *Splitter) keep(p []byte) error {
 		if err := s.fn(s.partial); err != nil {
 			return err
 		}
-		s.partial, s.cut = s.partial[:0], true
+		s.partial, s.pinned, s.cut = s.partial[:0], 0, true
 	}
 	s.partial = append(s.partial, body...)
 	return nil
@@ -95,6 +116,6 @@ func (s *Splitter) Close() error {
 	if len(s.partial) > 0 {
 		err = s.fn(s.partial)
 	}
-	s.partial, s.cr, s.cut = s.partial[:0], false, false
+	s.partial, s.pinned, s.cr, s.cut = s.partial[:0], 0, false, false
 	return err
 }

@@ -27,6 +27,41 @@ func split(t testing.TB, text string, n int) []string {
 	return got
 }
 
+func TestPinnedStates(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", MaxLine)
+	for text, want := range map[string][]string{
+		"#a\rtitle\n":               {"#a\rtitle"},
+		"#a\r10%\r20%\n":            {"#a\r20%"},
+		"10%\r#a\r20%\rb\r\n":       {"#a\rb"},
+		"#a\r#b\rtitle\nx\ry\n":     {"#a\r#b\rtitle", "y"},
+		"#a\r\r\n":                  {"#a"},
+		"#a\r":                      {"#a"},
+		"#" + long + "\rb\n":        {"b"},
+		"#a\r" + long + "\r" + "\n": {"#a\r" + long[3:], "xxx"},
+	} {
+		for _, n := range []int{1, 2, 3, 7, 4096, 1 << 30} {
+			if n < 4096 && len(text) > 1000 {
+				continue
+			}
+			got := []string{}
+			s := NewSplitter(func(line []byte) error { got = append(got, string(line)); return nil })
+			s.Pin = func(state []byte) bool { return bytes.HasPrefix(state, []byte("#")) }
+			for p := range slices.Chunk([]byte(text), n) {
+				if _, err := s.Write(p); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%.40q in pieces of %d: %.80q, want %.80q", text, n, got, want)
+			}
+		}
+	}
+}
+
 func TestSplitter(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", MaxLine)

@@ -78,16 +78,17 @@ func newPlace(t testing.TB, files map[string]string) *place {
 	must(err)
 	steps, err := cache.Open(cache.Options{Dir: filepath.Join(top, "cache", "steps"), Blobs: outputs})
 	must(err)
+	kept := depot.New(blobs, filepath.Join(data, "index"))
 	t.Cleanup(func() {
 		if err := errors.Join(steps.Close(), p.store.Close()); err != nil {
 			t.Error(err)
 		}
 	})
 	p.launcher = &launch.Launcher{
-		Dialects: []dialect.Dialect{gitlab.New(gitlab.Config{Runtime: gitlab.Runtime{Depot: depot.New(blobs, filepath.Join(data, "index"))}})},
+		Dialects: []dialect.Dialect{gitlab.New(gitlab.Config{Runtime: gitlab.Runtime{Depot: kept}})},
 		Executor: here, Store: p.store, Cache: steps, Outputs: outputs,
 		Slots: &workspace.Slots{Dir: filepath.Join(top, "cache", "workspaces")},
-		Data:  data, Idle: here.Idle, Version: "test", Grace: 10 * time.Second,
+		Data:  data, Idle: here.Idle, Version: "test", Grace: 10 * time.Second, Inherit: kept.Inherit,
 	}
 	return p
 }

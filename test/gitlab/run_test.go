@@ -149,7 +149,12 @@ func TestProject(t *testing.T) {
 		t.Errorf("flaky was tried %d times", n)
 	}
 
-	// A person lets the deployment go on, with what the others have left.
+	// A person lets the deployment go on, with what the others have left, in a
+	// run that goes on from this one and in one of its own.
+	next := p.rerun(e, launch.Again{Again: record.Again{Play: []string{"deploy"}}})
+	if next.Jobs["deploy"].Verdict != plan.Success || !strings.Contains(next.log("deploy"), "built "+sha) || next.log("build") != "" {
+		t.Errorf("deploy ended in %s and printed\n%s", next.results(), next.log("deploy"))
+	}
 	again := p.run(given, func(o *launch.Order) { o.Play = []string{"deploy"} })
 	p.want(again, plan.Success, "build=success deploy=success flaky=success lint=failure notes=success summary=success unit: [api]=success unit: [ui]=success")
 	if !strings.Contains(again.log("deploy"), "built "+sha) || !strings.Contains(again.log("deploy"), "to https://app.example as production") {
@@ -345,6 +350,28 @@ job:
 		if !strings.Contains(e.log("job"), want) {
 			t.Errorf("not printed: %s\n%s", want, e.log("job"))
 		}
+	}
+}
+
+func TestSections(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, map[string]string{file: `
+job:
+  script:
+    - printf 'section_start:1718000000:build[collapsed=true]\r\033[0KBuilding it\n'
+    - echo inside; printf '10%%\r100%%\n'
+    - printf 'section_end:1718000000:build\r\033[0K\n'
+    - echo outside
+`})
+	e := p.run()
+	want := []string{"##[group]Building it\n", "inside\n100%\n", "##[endgroup]\n", "outside\n"}
+	log := e.log("job")
+	for _, text := range want {
+		i := strings.Index(log, text)
+		if i < 0 {
+			t.Fatalf("no %q in\n%s", text, e.log("job"))
+		}
+		log = log[i:]
 	}
 }
 

@@ -45,6 +45,11 @@ var (
 // Env implements [dialect.Listener].
 func (*listener) Env() map[string]string { return nil }
 
+// Pins implements [dialect.Pinner]: a marker is erased as soon as it is printed.
+func (*listener) Pins(state []byte) bool {
+	return bytes.Contains(state, []byte("section_")) && marker.Match(state)
+}
+
 // Line implements [dialect.Listener].
 func (l *listener) Line(line []byte) (shown []byte, said *plan.Effects) {
 	l.cover.line(line)
