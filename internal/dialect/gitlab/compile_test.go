@@ -486,14 +486,14 @@ func (c *clones) Fetch(_ context.Context, project, ref string) (string, string, 
 func TestLock(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	write(t, dir, map[string]string{"group/ci/a.yml": "a: {script: x}\n", "mirror/b.yml": "b: {script: x}\n"})
+	write(t, dir, map[string]string{"group/ci/a.yml": "include: 'more/*.yml'\na: {script: x}\n", "group/ci/more/c.yml": "c: {script: x}\n", "mirror/b.yml": "b: {script: x}\n"})
 	fetch := &clones{dir: dir}
 	get := func(_ context.Context, url string) ([]byte, error) { return []byte("r: {script: x}\n"), nil }
 	d := New(Config{Fetch: fetch, Get: get})
 	tree := treeOf(Files, "include:\n  - {project: group/ci, ref: v1, file: a.yml}\n  - {project: other/ci, file: b.yml}\n  - https://host.example/r.yml\nj: {script: x}\n",
 		"fairlead.yaml", "gitlab: {mirrors: [{project: other/ci, at: mirror}]}\n")
 	kept, problems, err := d.LockIncludes(t.Context(), tree, push())
-	if err != nil || len(problems) > 0 || len(kept) != 4 {
+	if err != nil || len(problems) > 0 || len(kept) != 5 {
 		t.Fatalf("%d files, %v, %v", len(kept), problems, err)
 	}
 	if want := "[group/ci@v1 mirror@HEAD]"; fmt.Sprint(fetch.asked) != want {
@@ -504,7 +504,7 @@ func TestLock(t *testing.T) {
 	}
 	offline := New(Config{})
 	pipelines, problems, err := offline.Compile(t.Context(), tree, push())
-	if err != nil || len(problems) > 0 || names(&pipelines[0]) != "a b r j" {
+	if err != nil || len(problems) > 0 || names(&pipelines[0]) != "c a b r j" {
 		t.Fatalf("offline: %s %v %v", names(&pipelines[0]), problems, err)
 	}
 	again, _, err := d.LockIncludes(t.Context(), tree, push())

@@ -248,6 +248,16 @@ func (k keptFiles) whole() bool {
 	return true
 }
 
+// List implements [document.Lister].
+func (k keptFiles) List() (names []string) {
+	for _, e := range k.lock.Includes {
+		if e.Kind == k.kind && e.From == k.from {
+			names = append(names, e.Path)
+		}
+	}
+	return names
+}
+
 // Open implements [fs.FS].
 func (k keptFiles) Open(name string) (fs.File, error) {
 	e := k.lock.find(k.kind, k.from, name)

@@ -211,6 +211,9 @@ func source(event string) string {
 // noCommit is the name of the commit before the first.
 const noCommit = "0000000000000000000000000000000000000000"
 
+// defaultHost is the server of projects that do not say theirs.
+const defaultHost = "gitlab.com"
+
 // predefined are the variables that are known before a pipeline is made. A nil
 // change gives those that hang on nothing.
 func predefined(c *plan.Change, file string) []variable {
@@ -223,9 +226,9 @@ func predefined(c *plan.Change, file string) []variable {
 	if c == nil {
 		return list
 	}
-	server, err := url.Parse(cmp.Or(c.Server, "https://gitlab.com"))
+	server, err := url.Parse(cmp.Or(c.Server, "https://"+defaultHost))
 	if err != nil || server.Host == "" {
-		server = &url.URL{Scheme: "https", Host: "gitlab.com"}
+		server = &url.URL{Scheme: "https", Host: defaultHost}
 	}
 	page := server.Scheme + "://" + server.Host
 	set("CI_SERVER_URL", page)
@@ -250,7 +253,7 @@ func predefined(c *plan.Change, file string) []variable {
 	set("CI_SERVER_REVISION", "fairlead")
 	set("CI_API_V4_URL", page+"/api/v4")
 	set("CI_API_GRAPHQL_URL", page+"/api/graphql")
-	set("CI_TEMPLATE_REGISTRY_HOST", "registry.gitlab.com")
+	set("CI_TEMPLATE_REGISTRY_HOST", "registry."+defaultHost)
 
 	namespace, name := "", c.Repository
 	if i := strings.LastIndexByte(c.Repository, '/'); i >= 0 {

@@ -352,11 +352,26 @@ func (l *loading) local(o Origin, n, given *Node, depth int) (trees []*Node) {
 	return trees
 }
 
+// Lister is a tree that has files and no directories.
+type Lister interface {
+	// List names the files, slash paths.
+	List() []string
+}
+
 // globFiles are the YAML files of a tree that a pattern of an include matches.
 func globFiles(tree fs.FS, pattern string) (files []string, err error) {
 	form, err := includeGlob(pattern)
 	if err != nil {
 		return nil, err
+	}
+	if l, ok := tree.(Lister); ok {
+		for _, name := range l.List() {
+			if form.MatchString(name) {
+				files = append(files, name)
+			}
+		}
+		slices.Sort(files)
+		return files, nil
 	}
 	dir := path.Dir(pattern[:strings.IndexByte(pattern, '*')] + "x")
 	if !fs.ValidPath(dir) {
