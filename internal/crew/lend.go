@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -25,36 +26,68 @@ import (
 // without naming it.
 const tokenName = "GITHUB_TOKEN"
 
-// secretsOf are the secrets that a job names. Of a job that asks for all of them at once,
-// nobody can say which it means.
+var (
+	secretWord  = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*`)
+	secretNamed = regexp.MustCompile(`(?i)\bsecrets\s*(?:\.\s*|\[\s*['"])([a-z_][a-z0-9_]*)`)
+	// secretAny names none: toJSON(secrets), secrets.*, secrets[matrix.name].
+	secretAny = regexp.MustCompile(`(?i)\bsecrets\s*(?:[),}]|\.\s*\*|\[\s*[^'"\s\\])`)
+)
+
+// secretsOf are the secrets that a job names, in whatever language: by their name alone, or
+// as secrets.NAME or secrets['NAME'], where upper and lower case are the same. Of a job
+// that asks for all of them at once, nobody can say which it means.
 func secretsOf(j *plan.Job, secrets map[string]string) map[string]string {
-	data, err := json.Marshal(j)
-	if err != nil || len(secrets) == 0 {
+	if len(secrets) == 0 {
 		return nil
 	}
-	text := strings.ToLower(string(data))
-	all := false
-	for rest := text; !all; {
-		i := strings.Index(rest, "secrets")
-		if i < 0 {
-			break
-		}
-		rest = rest[i+len("secrets"):]
-		// secrets.NAME names one; secrets['NAME'] too, but secrets[matrix.name] may
-		// be any, as may toJSON(secrets).
-		switch after := strings.TrimLeft(rest, " "); {
-		case strings.HasPrefix(after, "['"):
-		case after != "" && strings.Contains(")[,}", after[:1]), strings.HasPrefix(after, ".*"):
-			all = true
-		}
-	}
+	text := textsOf(j)
 	given := map[string]string{}
+	words := map[string]bool{}
+	for _, w := range secretWord.FindAllString(text, -1) {
+		words[w] = true
+	}
+	for _, m := range secretNamed.FindAllStringSubmatch(text, -1) {
+		words[strings.ToUpper(m[1])] = true
+	}
+	all := secretAny.MatchString(text)
 	for name, value := range secrets {
-		if all || name == tokenName || strings.Contains(text, strings.ToLower(name)) {
+		if all || name == tokenName || words[name] || words[strings.ToUpper(name)] {
 			given[name] = value
 		}
 	}
 	return given
+}
+
+// textsOf are all texts in a job, a line each.
+func textsOf(j *plan.Job) string {
+	data, err := json.Marshal(j)
+	var tree any
+	if err == nil {
+		err = json.Unmarshal(data, &tree)
+	}
+	if err != nil {
+		return "secrets.*" // it may name any: what cannot be written is not given away anyhow
+	}
+	var text strings.Builder
+	var walk func(any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case string:
+			text.WriteString(v)
+			text.WriteByte('\n')
+		case []any:
+			for _, x := range v {
+				walk(x)
+			}
+		case map[string]any:
+			for name, x := range v {
+				walk(name)
+				walk(x)
+			}
+		}
+	}
+	walk(tree)
+	return text.String()
 }
 
 // GitTrees are the checkouts that runs were started in.
