@@ -47,6 +47,7 @@ type Hands struct {
 	given   map[string]*given // by Ref.id
 	queue   []*given          // that nobody has, the next one first
 	wake    chan struct{}     // closed, and made anew, when polls have to look again
+	over    chan struct{}     // closed when Serve has ended: nobody waits for anything any more
 }
 
 // HandsOptions are what Hands are made of.
@@ -207,7 +208,7 @@ func (t *given) ref() Ref { return Ref{t.run, t.job, t.doc.Attempt} }
 // NewHands makes the hands of a server, and reads which workers there were.
 func NewHands(ctx context.Context, o HandsOptions) (*Hands, error) {
 	o.Lease = cmp.Or(o.Lease, DefaultLease)
-	h := &Hands{HandsOptions: o, workers: map[string]*hand{}, given: map[string]*given{}, wake: make(chan struct{})}
+	h := &Hands{HandsOptions: o, workers: map[string]*hand{}, given: map[string]*given{}, wake: make(chan struct{}), over: make(chan struct{})}
 	known, err := readHands(ctx, o.Store)
 	if err != nil {
 		return nil, err
@@ -235,8 +236,10 @@ func (h *Hands) poke() {
 	h.wake = make(chan struct{})
 }
 
-// Serve looks for workers that are not heard of any more, until ctx ends.
+// Serve looks for workers that are not heard of any more, until ctx ends. Then polls are
+// answered at once. It is called once.
 func (h *Hands) Serve(ctx context.Context) {
+	defer close(h.over)
 	tick := time.NewTicker(h.Lease / 12)
 	defer tick.Stop()
 	for {
