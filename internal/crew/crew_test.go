@@ -36,7 +36,7 @@ func TestJobElsewhere(t *testing.T) {
 		seen := func(t *Task) { given = append(given, t) }
 		one := sc.hire("one", &doing{steps: 2, each: time.Second, seen: seen}, nil, "ubuntu-*", "x64")
 		two := sc.hire("two", &doing{steps: 1, each: time.Second}, nil, "gpu", "ubuntu-*")
-		time.Sleep(time.Second)
+		settle(time.Second)
 		for _, tt := range []struct {
 			labels []string
 			want   bool
@@ -94,7 +94,7 @@ func TestLostWorker(t *testing.T) {
 		var ref Ref
 		first := sc.hire("first", &doing{steps: 3, each: time.Second, hold: make(chan struct{}), seen: func(t *Task) { ref = t.Ref }}, nil)
 		done := sc.asked(t.Context(), "1", "build")
-		time.Sleep(10 * time.Second)
+		settle(10 * time.Second)
 		old := first.session
 		first.die()
 		second := sc.hire("second", &doing{steps: 3, each: time.Second}, nil)
@@ -132,7 +132,7 @@ func TestWorkerStartedAnew(t *testing.T) {
 		sc.start()
 		first := sc.hire("one", &doing{steps: 3, each: time.Second, hold: make(chan struct{})}, nil)
 		done := sc.asked(t.Context(), "1", "build")
-		time.Sleep(10 * time.Second)
+		settle(10 * time.Second)
 		first.die()
 		<-first.gone
 		before := time.Now()
@@ -164,9 +164,9 @@ func TestServerStartedAnew(t *testing.T) {
 				sc.start()
 				w := sc.hire("one", &doing{steps: 5, each: 3 * time.Second}, nil)
 				done := sc.asked(t.Context(), "1", "build")
-				time.Sleep(7 * time.Second)
+				settle(7 * time.Second)
 				sc.kill()
-				time.Sleep(down)
+				settle(down)
 				sc.start()
 				if v := <-done; v != plan.Success {
 					t.Errorf("ended in %s", v)
@@ -197,9 +197,9 @@ func TestCutLine(t *testing.T) {
 				sc.start()
 				w := sc.hire("one", &doing{steps: 20, each: 10 * time.Second}, nil)
 				done := sc.asked(t.Context(), "1", "build")
-				time.Sleep(15 * time.Second)
+				settle(15 * time.Second)
 				w.wire.set(true)
-				time.Sleep(long)
+				settle(long)
 				w.wire.set(false)
 				if v := <-done; v != plan.Success {
 					t.Errorf("ended in %s", v)
@@ -227,7 +227,7 @@ func TestStop(t *testing.T) {
 		soft, stop := context.WithCancelCause(t.Context())
 		under, waiting := sc.asked(soft, "1", "build"), sc.asked(soft, "1", "third")
 		other := sc.asked(soft, "1", "second")
-		time.Sleep(5 * time.Second)
+		settle(5 * time.Second)
 		before := time.Now()
 		stop(engine.Cancel("cancelled by ada"))
 		for _, done := range []<-chan plan.Verdict{under, waiting, other} {
@@ -255,17 +255,17 @@ func TestPauseAndDrain(t *testing.T) {
 	bubble(t, func(t *testing.T, sc *scene) {
 		h := sc.start()
 		w := sc.hire("one", &doing{steps: 1, each: 20 * time.Second}, nil)
-		time.Sleep(time.Second)
+		settle(time.Second)
 		set := func(state string) {
 			t.Helper()
 			if err := h.SetWorker(t.Context(), launch.By{Name: "ada", Via: "session"}, "one", state); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Second)
+			settle(time.Second)
 		}
 		set("paused")
 		done := sc.asked(t.Context(), "1", "build", "gpu")
-		time.Sleep(2 * time.Minute)
+		settle(2 * time.Minute)
 		if d := h.Demand(); len(d) != 1 || d[0].Jobs != 1 || d[0].Fit != 1 || d[0].Free != 2 || d[0].Oldest < time.Minute || !slices.Equal(d[0].Labels, []string{"gpu"}) {
 			t.Errorf("demand %+v", d)
 		}
@@ -312,11 +312,11 @@ func TestToldTwice(t *testing.T) {
 		sc.start()
 		one := sc.hire("one", &doing{steps: 1, each: time.Hour}, nil)
 		done := sc.asked(t.Context(), "1", "build")
-		time.Sleep(5 * time.Second)
+		settle(5 * time.Second)
 		two := sc.hire("two", &doing{steps: 1, each: time.Second}, nil)
 		before := time.Now()
 		one.drain()
-		time.Sleep(time.Second)
+		settle(time.Second)
 		close(one.abort)
 		if v := <-done; v != plan.Success || time.Since(before) > 10*time.Second {
 			t.Errorf("ended in %s after %s", v, time.Since(before))
@@ -342,10 +342,10 @@ func TestUnlucky(t *testing.T) {
 		sc.only = true
 		for i := range maxLosses {
 			w := sc.hire(fmt.Sprint("w", i), &doing{steps: 1, each: time.Hour}, nil)
-			time.Sleep(5 * time.Second)
+			settle(5 * time.Second)
 			w.die()
 			<-w.gone
-			time.Sleep(2 * DefaultLease)
+			settle(2 * DefaultLease)
 			if i == 0 {
 				break // without --jobs 0 it is the server's again
 			}
@@ -360,10 +360,10 @@ func TestUnlucky(t *testing.T) {
 		done := sc.asked(t.Context(), "1", "build")
 		for i := range maxLosses {
 			w := sc.hire(fmt.Sprint("w", i), &doing{steps: 1, each: time.Hour}, nil)
-			time.Sleep(5 * time.Second)
+			settle(5 * time.Second)
 			w.die()
 			<-w.gone
-			time.Sleep(2 * DefaultLease)
+			settle(2 * DefaultLease)
 		}
 		if v := <-done; v != plan.Fault {
 			t.Errorf("ended in %s", v)
@@ -436,7 +436,7 @@ func TestStrangers(t *testing.T) {
 		var ref Ref
 		one := sc.hire("one", &doing{steps: 1, each: time.Hour, seen: func(t *Task) { ref = t.Ref }}, nil)
 		done := sc.asked(ctx, "1", "build")
-		time.Sleep(5 * time.Second)
+		settle(5 * time.Second)
 		join := func(token, name string) (Joined, error) {
 			return h.Join(ctx, token, Joining{Name: name, Labels: []string{"*"}, Places: 1, Protocol: Protocol})
 		}
