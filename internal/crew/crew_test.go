@@ -371,6 +371,34 @@ func TestUnlucky(t *testing.T) {
 	})
 }
 
+// TestWorkspaceIsThere: a job that goes on from a step is for the worker alone that has its
+// workspace.
+func TestWorkspaceIsThere(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, sc *scene) {
+		h := sc.start()
+		var from string
+		one := sc.hire("one", &doing{steps: 1, each: time.Second}, nil)
+		two := sc.hire("two", &doing{steps: 1, each: time.Second, seen: func(t *Task) { from = t.Assignment.From }}, nil)
+		settle(time.Second)
+		a := assignmentOf("2", "build")
+		a.PriorRun, a.From, a.Prior = "1", "3", &record.JobRun{ID: "build", Started: record.JobStarted{Place: engine.PlaceOf("two")}}
+		if e, err := h.Do(t.Context(), t.Context(), a); err != nil || e.Verdict != plan.Success || from != "3" {
+			t.Errorf("ended in %s, from %q (%v)", e.Verdict, from, err)
+		}
+		if err := two.leave(); err != nil {
+			t.Error(err)
+		}
+		a.Run, a.Context.RunID = "3", "3"
+		if _, err := h.Do(t.Context(), t.Context(), a); err == nil || !strings.Contains(err.Error(), "worker two") {
+			t.Errorf("its worker has left: %v", err)
+		}
+		if err := one.leave(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestArtifactsTravel from worker to server to another worker.
 func TestArtifactsTravel(t *testing.T) {
 	t.Parallel()
@@ -412,6 +440,12 @@ func TestArtifactsTravel(t *testing.T) {
 		}
 		if v := <-sc.asked(t.Context(), "1", "b", "use"); v != plan.Success || got != "text/plain what was made" {
 			t.Errorf("ended in %s, and had %q", v, got)
+		}
+		settle(time.Second)
+		for _, w := range []*hired{one, two} {
+			if a, err := w.Artifacts.Artifacts(t.Context(), "1"); err != nil || len(a) > 0 {
+				t.Errorf("worker %s keeps %+v (%v)", w.name, a, err)
+			}
 		}
 		if a, err := sc.depot.Artifact("1", "made"); err != nil || a == nil || a.Job != "a" {
 			t.Errorf("the server has %+v (%v)", a, err)

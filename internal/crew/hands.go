@@ -81,6 +81,7 @@ type HandsStore interface {
 type Artifacts interface {
 	Artifacts(ctx context.Context, run string) ([]depot.Artifact, error)
 	Adopt(ctx context.Context, a depot.Artifact) error
+	RemoveArtifact(a *depot.Artifact) error
 }
 
 // Trees are what runs were started for.

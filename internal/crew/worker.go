@@ -35,6 +35,10 @@ type Worker struct {
 	Blobs   *Lent  // where its jobs keep the bytes of artifacts
 	// Artifacts are where its jobs save and find them.
 	Artifacts Artifacts
+	// Keeper is who keeps the bytes of Blobs, and Room how many of them are kept when
+	// nobody needs them any more; nil: nobody clears anything away.
+	Keeper blob.Keeper
+	Room   int64
 	// Log is told of failures that are tried again, Tell of what goes on; nil:
 	// nobody is.
 	Log  func(doing string, err error)
@@ -43,10 +47,11 @@ type Worker struct {
 	session string
 	lease   time.Duration
 
-	mu    sync.Mutex
-	under map[string]*errand // by Ref.id
-	free  chan struct{}      // the poll under way is not true any more
-	begun sync.WaitGroup
+	mu     sync.Mutex
+	under  map[string]*errand // by Ref.id
+	free   chan struct{}      // the poll under way is not true any more
+	begun  sync.WaitGroup
+	tidied time.Time // when room was last made
 }
 
 // Doer does jobs.
@@ -88,6 +93,8 @@ const (
 	// partWithin is how long a worker that is told to end at once goes on to tell
 	// the server of it.
 	partWithin = 10 * time.Second
+	// tidyEvery is how often room is made for further bytes.
+	tidyEvery = time.Hour
 )
 
 // lostError is why a job ended of which the server is to be told that it is
@@ -464,6 +471,7 @@ func (w *Worker) do(e *errand, x *Errand) {
 	if ended.Settled != nil {
 		ended.Settled()
 	}
+	w.complain("clear away what "+e.String()+" left", w.clear(e))
 	w.tell("%s ended: %s", e.Ref, ended.Verdict)
 }
 
@@ -500,6 +508,38 @@ func (w *Worker) work(e *errand, x *Errand) (engine.Ended, error) {
 		}
 	}
 	return ended, nil
+}
+
+// clear removes what the server has by now: the names of the run's artifacts, unless
+// another job of it is here, and the bytes that were not used for longest.
+func (w *Worker) clear(e *errand) error {
+	w.mu.Lock()
+	alone, late := e.said, time.Since(w.tidied) >= tidyEvery
+	needed := map[blob.Digest]bool{}
+	for _, other := range w.under {
+		if other != e {
+			alone = alone && other.Run != e.Run
+			other.spool.needed(needed)
+		}
+	}
+	if late {
+		w.tidied = time.Now()
+	}
+	w.mu.Unlock()
+	ctx := context.WithoutCancel(e.hard)
+	var errs []error
+	if alone {
+		list, err := w.Artifacts.Artifacts(ctx, e.Run)
+		errs = append(errs, err)
+		for i := range list {
+			errs = append(errs, w.Artifacts.RemoveArtifact(&list[i]))
+		}
+	}
+	if late && w.Keeper != nil {
+		_, err := w.Keeper.Collect(ctx, func(d blob.Digest) bool { return needed[d] }, w.Room)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // forget takes a job from the books.

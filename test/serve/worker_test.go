@@ -118,6 +118,17 @@ jobs:
       - run: cat made.txt
 `})
 	s.Commit("labels")
+	bad := filepath.Join(s.Outside, "bad-token")
+	forged := "flw_" + strings.Repeat("x", 59)
+	if err := os.WriteFile(bad, []byte(forged), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"--token-file", bad}, {}} {
+		out := s.Run(append([]string{"worker", "--server", s.url, "--name", "x", "--data", filepath.Join(s.Outside, "x")}, args...)...)
+		if out.Exit == 0 || strings.Contains(out.All(), forged) || !strings.Contains(out.Stderr, "token") {
+			t.Errorf("a worker without a token: %s", out)
+		}
+	}
 	w := s.hire("gpu1", "--labels", "gpu", "--jobs", "1")
 	if status, body := s.push("1", nothing, s.Git("rev-parse", "HEAD"), hookSecret); status != http.StatusAccepted {
 		t.Fatalf("%d %s", status, body)
