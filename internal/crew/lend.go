@@ -142,23 +142,41 @@ type Lent struct {
 	blob.Store
 
 	mu   sync.Mutex
-	from map[blob.Digest]func(ctx context.Context) (io.ReadCloser, error)
+	lent map[Ref]*lending
 }
 
-// tell says where a blob can be had that is not here.
-func (l *Lent) tell(d blob.Digest, from func(ctx context.Context) (io.ReadCloser, error)) {
+// lending is what a job was told of.
+type lending struct {
+	digests map[blob.Digest]bool
+	open    func(ctx context.Context, d blob.Digest) (io.ReadCloser, error)
+}
+
+// tell says which blobs a job may have that are not here, until it is forgotten.
+func (l *Lent) tell(ref Ref, x *lending) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.from == nil {
-		l.from = map[blob.Digest]func(ctx context.Context) (io.ReadCloser, error){}
+	if l.lent == nil {
+		l.lent = map[Ref]*lending{}
 	}
-	l.from[d] = from
+	l.lent[ref] = x
 }
 
-func (l *Lent) source(d blob.Digest) func(ctx context.Context) (io.ReadCloser, error) {
+func (l *Lent) forget(ref Ref) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.from[d]
+	delete(l.lent, ref)
+}
+
+// source is where a blob can be had; nil for nowhere.
+func (l *Lent) source(d blob.Digest) *lending {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, x := range l.lent {
+		if x.digests[d] {
+			return x
+		}
+	}
+	return nil
 }
 
 // Open implements [blob.Store]. What comes from the server is proved, and kept.
@@ -168,7 +186,7 @@ func (l *Lent) Open(ctx context.Context, d blob.Digest) (io.ReadCloser, error) {
 	if from == nil || !errors.Is(err, blob.ErrNotFound) {
 		return r, err
 	}
-	body, err := from(ctx)
+	body, err := from.open(ctx, d)
 	if err != nil {
 		return nil, fmt.Errorf("ask the server for %s: %w", d, err)
 	}

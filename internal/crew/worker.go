@@ -477,12 +477,15 @@ func (w *Worker) do(e *errand, x *Errand) {
 
 // work does a job, and says what it has saved.
 func (w *Worker) work(e *errand, x *Errand) (engine.Ended, error) {
-	had := map[int64]bool{}
+	had, lent := map[int64]bool{}, map[blob.Digest]bool{}
 	for _, a := range x.Artifacts {
-		had[a.ID] = true
-		w.Blobs.tell(a.Digest, func(ctx context.Context) (io.ReadCloser, error) {
-			return w.Master.Blob(ctx, w.session, e.Ref, a.Digest)
-		})
+		had[a.ID], lent[a.Digest] = true, true
+	}
+	w.Blobs.tell(e.Ref, &lending{lent, func(ctx context.Context, d blob.Digest) (io.ReadCloser, error) {
+		return w.Master.Blob(ctx, w.session, e.Ref, d)
+	}})
+	defer w.Blobs.forget(e.Ref)
+	for _, a := range x.Artifacts {
 		if err := w.Artifacts.Adopt(e.soft, a); err != nil {
 			return engine.Ended{}, err
 		}
