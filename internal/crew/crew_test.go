@@ -305,6 +305,34 @@ func TestPauseAndDrain(t *testing.T) {
 	})
 }
 
+// TestFullDisk: a worker that cannot keep what its job says gives it up, and another one
+// does it.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, sc *scene) {
+		sc.start()
+		one := sc.hire("one", &doing{steps: 3, each: time.Second, seen: func(t *Task) {
+			s := t.Record.(*spool)
+			time.AfterFunc(1500*time.Millisecond, func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.err = errors.New("no space left on device")
+			})
+		}}, nil, "a")
+		done := sc.asked(t.Context(), "1", "build", "a")
+		settle(10 * time.Second)
+		if len(one.under) != 0 {
+			t.Errorf("it still has %v", one.under)
+		}
+		if err := one.leave(); err != nil {
+			t.Error(err)
+		}
+		if v := <-done; v != "nobody" {
+			t.Errorf("ended in %s", v)
+		}
+	})
+}
+
 // TestToldTwice: a worker that is told to end at once gives its jobs back at once.
 func TestToldTwice(t *testing.T) {
 	t.Parallel()

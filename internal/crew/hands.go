@@ -105,8 +105,10 @@ const (
 	forgetAfter = 24 * time.Hour
 	// seenEvery is how often it is written down that a worker lives.
 	seenEvery = time.Minute
-	// keepAssignment is how long it is remembered at which attempt a job was.
-	keepAssignment = 7 * 24 * time.Hour
+	// keepSettled is how long it is remembered at which attempt a job was that has ended,
+	// keepAssignment how long a job may be without a word.
+	keepSettled    = 24 * time.Hour
+	keepAssignment = 30 * 24 * time.Hour
 	// maxGap is how many lines may be missing in a log, after a disk has lost some.
 	maxGap = 1_000_000
 	// MaxBlob is the size of the largest artifact that is taken from a worker.
@@ -323,6 +325,9 @@ func (h *Hands) write(ctx context.Context, t *given, doc assignmentDoc, events .
 		return nil, err
 	}
 	r := record.Register{Kind: assignmentKind, ID: Ref{Run: t.run, Job: t.job}.id(), Version: t.version, Body: body, Expires: time.Now().Add(keepAssignment)}
+	if doc.State == assignmentSettled {
+		r.Expires = time.Now().Add(keepSettled)
+	}
 	written, err := h.Store.Change(ctx, []record.Register{r}, events...)
 	if err != nil {
 		return nil, err

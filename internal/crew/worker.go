@@ -77,6 +77,8 @@ type errand struct {
 	stop    context.CancelCauseFunc // of soft: steps that want to run even then, do
 	hard    context.Context
 	kill    context.CancelCauseFunc
+	telling context.Context // while there is any use in telling the server of it
+	hush    context.CancelFunc
 	told    Told
 	renewed time.Time
 	over    chan struct{} // closed when the server has all of it, or does not want it, or nobody asks any more
@@ -142,7 +144,7 @@ func (w *Worker) Run(ctx context.Context, abort <-chan struct{}) error {
 		}
 		e := w.errand(hard, s)
 		w.begun.Go(func() {
-			w.deliver(hard, e)
+			w.deliver(e)
 			w.forget(e)
 		})
 	}
@@ -313,7 +315,7 @@ func (w *Worker) heed(hard context.Context, sent time.Time, a *Polled) {
 	e.renewed = sent
 	w.mu.Unlock()
 	w.tell("%s begins", a.Errand.Ref)
-	w.begun.Go(func() { w.deliver(hard, e) })
+	w.begun.Go(func() { w.deliver(e) })
 	w.begun.Go(func() { w.do(e, a.Errand) })
 }
 
@@ -376,6 +378,7 @@ func spoolName(r Ref) string {
 // errand takes a job into the books.
 func (w *Worker) errand(hard context.Context, s *spool) *errand {
 	e := &errand{Ref: s.ref, spool: s, renewed: time.Now(), over: make(chan struct{})}
+	e.telling, e.hush = context.WithCancel(hard)
 	e.hard, e.kill = context.WithCancelCause(hard)
 	e.soft, e.stop = context.WithCancelCause(e.hard)
 	w.mu.Lock()
@@ -386,8 +389,9 @@ func (w *Worker) errand(hard context.Context, s *spool) *errand {
 
 // deliver says what a job has to say, until the server has all of it or does not
 // want it.
-func (w *Worker) deliver(ctx context.Context, e *errand) {
+func (w *Worker) deliver(e *errand) {
 	defer close(e.over)
+	ctx := e.telling
 	var at int64
 	for n := 0; ctx.Err() == nil; {
 		said, next, needs, more, err := e.spool.batch(at, sayAtOnce)
@@ -466,7 +470,11 @@ func (w *Worker) do(e *errand, x *Errand) {
 	if lost, ok := errors.AsType[*lostError](context.Cause(e.hard)); ok {
 		end = ending{Lost: lost.why}
 	}
-	w.complain("do "+e.String(), errors.Join(err, e.spool.end(end)))
+	unsaid := e.spool.end(end)
+	if unsaid != nil {
+		e.hush() // its end cannot be told: the server finds out when the lease ends
+	}
+	w.complain("do "+e.String(), errors.Join(err, unsaid))
 	<-e.over
 	if ended.Settled != nil {
 		ended.Settled()
@@ -548,6 +556,7 @@ func (w *Worker) clear(e *errand) error {
 // forget takes a job from the books.
 func (w *Worker) forget(e *errand) {
 	e.kill(nil)
+	e.hush()
 	w.mu.Lock()
 	if w.under[e.id()] == e {
 		delete(w.under, e.id())
