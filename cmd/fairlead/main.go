@@ -106,7 +106,8 @@ type opened struct {
 	data, caches string
 	record       theRecord
 	blobs        blob.Store
-	lent         *crew.Lent // blobs, and those of a server that this machine works for
+	keeper       blob.Keeper // of blobs
+	lent         *crew.Lent  // blobs, and those of a server that this machine works for
 	depot        *depot.Depot
 	launcher     *launch.Launcher
 	shut         []func() error // in order
@@ -164,7 +165,7 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 	if err != nil {
 		return nil, err
 	}
-	o.blobs, o.lent = blobs, &crew.Lent{Store: blobs}
+	o.blobs, o.keeper, o.lent = blobs, blobs, &crew.Lent{Store: blobs}
 	index := filepath.Join(o.data, "index")
 	o.depot = depot.New(o.lent, index)
 	outputs, err := disk.OpenRelaxed(filepath.Join(o.caches, "steps", "blobs"))

@@ -32,6 +32,9 @@ func (o *opened) hands(ctx context.Context, w cli.Wiring, s cli.Serving, log *sl
 	})
 }
 
+// workerRoom is how many bytes of artifacts and caches a worker keeps at least.
+const workerRoom = 20 << 30
+
 // work does jobs for a server, until ctx ends.
 func work(ctx context.Context, w cli.Wiring, k cli.Working) (err error) {
 	for _, l := range k.Labels {
@@ -78,7 +81,7 @@ func work(ctx context.Context, w cli.Wiring, k cli.Working) (err error) {
 		Joining: crew.Joining{
 			Name: k.Name, Labels: labels, Places: cmp.Or(k.Jobs, runtime.NumCPU()), Version: version(), Protocol: crew.Protocol,
 		},
-		Dir: filepath.Join(o.data, "worker"), Blobs: o.lent, Artifacts: o.depot,
+		Dir: filepath.Join(o.data, "worker"), Blobs: o.lent, Artifacts: o.depot, Keeper: o.keeper, Room: workerRoom,
 		Log: func(doing string, err error) { log.Warn(doing, "error", err) }, Tell: k.Tell,
 	}
 	return worker.Run(ctx, k.Abort)

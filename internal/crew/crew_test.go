@@ -36,7 +36,7 @@ func TestJobElsewhere(t *testing.T) {
 		seen := func(t *Task) { given = append(given, t) }
 		one := sc.hire("one", &doing{steps: 2, each: time.Second, seen: seen}, nil, "ubuntu-*", "x64")
 		two := sc.hire("two", &doing{steps: 1, each: time.Second}, nil, "gpu", "ubuntu-*")
-		time.Sleep(time.Second)
+		settle(time.Second)
 		for _, tt := range []struct {
 			labels []string
 			want   bool
@@ -94,7 +94,7 @@ func TestLostWorker(t *testing.T) {
 		var ref Ref
 		first := sc.hire("first", &doing{steps: 3, each: time.Second, hold: make(chan struct{}), seen: func(t *Task) { ref = t.Ref }}, nil)
 		done := sc.asked(t.Context(), "1", "build")
-		time.Sleep(10 * time.Second)
+		settle(10 * time.Second)
 		old := first.session
 		first.die()
 		second := sc.hire("second", &doing{steps: 3, each: time.Second}, nil)
@@ -132,7 +132,7 @@ func TestWorkerStartedAnew(t *testing.T) {
 		sc.start()
 		first := sc.hire("one", &doing{steps: 3, each: time.Second, hold: make(chan struct{})}, nil)
 		done := sc.asked(t.Context(), "1", "build")
-		time.Sleep(10 * time.Second)
+		settle(10 * time.Second)
 		first.die()
 		<-first.gone
 		before := time.Now()
@@ -164,9 +164,9 @@ func TestServerStartedAnew(t *testing.T) {
 				sc.start()
 				w := sc.hire("one", &doing{steps: 5, each: 3 * time.Second}, nil)
 				done := sc.asked(t.Context(), "1", "build")
-				time.Sleep(7 * time.Second)
+				settle(7 * time.Second)
 				sc.kill()
-				time.Sleep(down)
+				settle(down)
 				sc.start()
 				if v := <-done; v != plan.Success {
 					t.Errorf("ended in %s", v)
@@ -197,9 +197,9 @@ func TestCutLine(t *testing.T) {
 				sc.start()
 				w := sc.hire("one", &doing{steps: 20, each: 10 * time.Second}, nil)
 				done := sc.asked(t.Context(), "1", "build")
-				time.Sleep(15 * time.Second)
+				settle(15 * time.Second)
 				w.wire.set(true)
-				time.Sleep(long)
+				settle(long)
 				w.wire.set(false)
 				if v := <-done; v != plan.Success {
 					t.Errorf("ended in %s", v)
@@ -227,7 +227,7 @@ func TestStop(t *testing.T) {
 		soft, stop := context.WithCancelCause(t.Context())
 		under, waiting := sc.asked(soft, "1", "build"), sc.asked(soft, "1", "third")
 		other := sc.asked(soft, "1", "second")
-		time.Sleep(5 * time.Second)
+		settle(5 * time.Second)
 		before := time.Now()
 		stop(engine.Cancel("cancelled by ada"))
 		for _, done := range []<-chan plan.Verdict{under, waiting, other} {
@@ -255,17 +255,17 @@ func TestPauseAndDrain(t *testing.T) {
 	bubble(t, func(t *testing.T, sc *scene) {
 		h := sc.start()
 		w := sc.hire("one", &doing{steps: 1, each: 20 * time.Second}, nil)
-		time.Sleep(time.Second)
+		settle(time.Second)
 		set := func(state string) {
 			t.Helper()
 			if err := h.SetWorker(t.Context(), launch.By{Name: "ada", Via: "session"}, "one", state); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Second)
+			settle(time.Second)
 		}
 		set("paused")
 		done := sc.asked(t.Context(), "1", "build", "gpu")
-		time.Sleep(2 * time.Minute)
+		settle(2 * time.Minute)
 		if d := h.Demand(); len(d) != 1 || d[0].Jobs != 1 || d[0].Fit != 1 || d[0].Free != 2 || d[0].Oldest < time.Minute || !slices.Equal(d[0].Labels, []string{"gpu"}) {
 			t.Errorf("demand %+v", d)
 		}
@@ -305,6 +305,34 @@ func TestPauseAndDrain(t *testing.T) {
 	})
 }
 
+// TestFullDisk: a worker that cannot keep what its job says gives it up, and another one
+// does it.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, sc *scene) {
+		sc.start()
+		one := sc.hire("one", &doing{steps: 3, each: time.Second, seen: func(t *Task) {
+			s := t.Record.(*spool)
+			time.AfterFunc(1500*time.Millisecond, func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.err = errors.New("no space left on device")
+			})
+		}}, nil, "a")
+		done := sc.asked(t.Context(), "1", "build", "a")
+		settle(10 * time.Second)
+		if len(one.under) != 0 {
+			t.Errorf("it still has %v", one.under)
+		}
+		if err := one.leave(); err != nil {
+			t.Error(err)
+		}
+		if v := <-done; v != "nobody" {
+			t.Errorf("ended in %s", v)
+		}
+	})
+}
+
 // TestToldTwice: a worker that is told to end at once gives its jobs back at once.
 func TestToldTwice(t *testing.T) {
 	t.Parallel()
@@ -312,11 +340,11 @@ func TestToldTwice(t *testing.T) {
 		sc.start()
 		one := sc.hire("one", &doing{steps: 1, each: time.Hour}, nil)
 		done := sc.asked(t.Context(), "1", "build")
-		time.Sleep(5 * time.Second)
+		settle(5 * time.Second)
 		two := sc.hire("two", &doing{steps: 1, each: time.Second}, nil)
 		before := time.Now()
 		one.drain()
-		time.Sleep(time.Second)
+		settle(time.Second)
 		close(one.abort)
 		if v := <-done; v != plan.Success || time.Since(before) > 10*time.Second {
 			t.Errorf("ended in %s after %s", v, time.Since(before))
@@ -333,40 +361,66 @@ func TestToldTwice(t *testing.T) {
 	})
 }
 
-// TestUnlucky: a job that loses worker after worker is not given to another one.
-func TestUnlucky(t *testing.T) {
+// TestLastWorker: a job whose last worker is lost is the server's, unless that does none.
+func TestLastWorker(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, sc *scene) {
 		sc.start()
+		w := sc.hire("one", &doing{steps: 1, each: time.Hour}, nil)
+		settle(time.Second)
 		done := sc.asked(t.Context(), "1", "build")
-		sc.only = true
-		for i := range maxLosses {
-			w := sc.hire(fmt.Sprint("w", i), &doing{steps: 1, each: time.Hour}, nil)
-			time.Sleep(5 * time.Second)
-			w.die()
-			<-w.gone
-			time.Sleep(2 * DefaultLease)
-			if i == 0 {
-				break // without --jobs 0 it is the server's again
-			}
-		}
+		settle(5 * time.Second)
+		w.die()
 		if v := <-done; v != "nobody" {
 			t.Errorf("ended in %s", v)
 		}
 	})
+}
+
+// TestUnlucky: a job that loses worker after worker is not given to another one.
+func TestUnlucky(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T, sc *scene) {
 		sc.only = true
 		sc.start()
 		done := sc.asked(t.Context(), "1", "build")
 		for i := range maxLosses {
 			w := sc.hire(fmt.Sprint("w", i), &doing{steps: 1, each: time.Hour}, nil)
-			time.Sleep(5 * time.Second)
+			settle(5 * time.Second)
 			w.die()
 			<-w.gone
-			time.Sleep(2 * DefaultLease)
+			settle(2 * DefaultLease)
 		}
 		if v := <-done; v != plan.Fault {
 			t.Errorf("ended in %s", v)
+		}
+	})
+}
+
+// TestWorkspaceIsThere: a job that goes on from a step is for the worker alone that has its
+// workspace.
+func TestWorkspaceIsThere(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, sc *scene) {
+		h := sc.start()
+		var from string
+		one := sc.hire("one", &doing{steps: 1, each: time.Second}, nil)
+		two := sc.hire("two", &doing{steps: 1, each: time.Second, seen: func(t *Task) { from = t.Assignment.From }}, nil)
+		settle(time.Second)
+		a := assignmentOf("2", "build")
+		a.PriorRun, a.From, a.Prior = "1", "3", &record.JobRun{ID: "build", Started: record.JobStarted{Place: engine.PlaceOf("two")}}
+		if e, err := h.Do(t.Context(), t.Context(), a); err != nil || e.Verdict != plan.Success || from != "3" {
+			t.Errorf("ended in %s, from %q (%v)", e.Verdict, from, err)
+		}
+		if err := two.leave(); err != nil {
+			t.Error(err)
+		}
+		a.Run, a.Context.RunID = "3", "3"
+		if _, err := h.Do(t.Context(), t.Context(), a); err == nil || !strings.Contains(err.Error(), "worker two") {
+			t.Errorf("its worker has left: %v", err)
+		}
+		if err := one.leave(); err != nil {
+			t.Error(err)
 		}
 	})
 }
@@ -376,8 +430,9 @@ func TestArtifactsTravel(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, sc *scene) {
 		sc.start()
-		one := sc.hire("one", nil2(), nil, "make")
-		one.Doer = &doing{sc: sc, steps: 1, save: func(t *Task) error {
+		making, using := &doing{steps: 1}, &doing{steps: 1}
+		one, two := sc.hire("one", making, nil, "make"), sc.hire("two", using, nil, "use")
+		making.save = func(t *Task) error {
 			d, n, err := one.Blobs.Put(context.Background(), strings.NewReader("what was made"))
 			if err != nil {
 				return err
@@ -388,10 +443,9 @@ func TestArtifactsTravel(t *testing.T) {
 			}
 			_, err = t.Record.Append(context.Background(), record.Event{Run: t.Run, Job: t.Job, Body: &record.ArtifactSaved{Artifact: plan.Artifact{Name: "made", Digest: string(d), Size: n}}})
 			return err
-		}}
+		}
 		var got string
-		two := sc.hire("two", nil2(), nil, "use")
-		two.Doer = &doing{sc: sc, steps: 1, save: func(t *Task) error {
+		using.save = func(t *Task) error {
 			a, err := two.Artifacts.(*depot.Depot).Artifact(t.Run, "made")
 			if err != nil || a == nil {
 				return fmt.Errorf("there is no artifact: %w", err)
@@ -404,14 +458,18 @@ func TestArtifactsTravel(t *testing.T) {
 			b, err := io.ReadAll(r)
 			got = a.Type + " " + string(b)
 			return err
-		}}
-		for job, label := range map[string]string{"a": "make"} {
-			if v := <-sc.asked(t.Context(), "1", job, label); v != plan.Success {
-				t.Errorf("job %s ended in %s", job, v)
-			}
+		}
+		if v := <-sc.asked(t.Context(), "1", "a", "make"); v != plan.Success {
+			t.Errorf("ended in %s", v)
 		}
 		if v := <-sc.asked(t.Context(), "1", "b", "use"); v != plan.Success || got != "text/plain what was made" {
 			t.Errorf("ended in %s, and had %q", v, got)
+		}
+		settle(time.Second)
+		for _, w := range []*hired{one, two} {
+			if a, err := w.Artifacts.Artifacts(t.Context(), "1"); err != nil || len(a) > 0 {
+				t.Errorf("worker %s keeps %+v (%v)", w.name, a, err)
+			}
 		}
 		if a, err := sc.depot.Artifact("1", "made"); err != nil || a == nil || a.Job != "a" {
 			t.Errorf("the server has %+v (%v)", a, err)
@@ -424,9 +482,6 @@ func TestArtifactsTravel(t *testing.T) {
 	})
 }
 
-// nil2 is a doer that is replaced before its worker is given anything.
-func nil2() *doing { return &doing{steps: 1} }
-
 // TestStrangers may do nothing with what is not theirs.
 func TestStrangers(t *testing.T) {
 	t.Parallel()
@@ -436,7 +491,7 @@ func TestStrangers(t *testing.T) {
 		var ref Ref
 		one := sc.hire("one", &doing{steps: 1, each: time.Hour, seen: func(t *Task) { ref = t.Ref }}, nil)
 		done := sc.asked(ctx, "1", "build")
-		time.Sleep(5 * time.Second)
+		settle(5 * time.Second)
 		join := func(token, name string) (Joined, error) {
 			return h.Join(ctx, token, Joining{Name: name, Labels: []string{"*"}, Places: 1, Protocol: Protocol})
 		}
@@ -511,8 +566,8 @@ func TestStrangers(t *testing.T) {
 		}
 		close(one.abort)
 		<-one.gone
-		if v := <-done; v != "nobody" && v != plan.Cancelled {
-			_ = v // worker two has it in its queue; the server ends first
+		if v := <-done; v != "nobody" { // worker two, who could take it, never asks
+			t.Errorf("ended in %s", v)
 		}
 	})
 }

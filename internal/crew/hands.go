@@ -47,6 +47,7 @@ type Hands struct {
 	given   map[string]*given // by Ref.id
 	queue   []*given          // that nobody has, the next one first
 	wake    chan struct{}     // closed, and made anew, when polls have to look again
+	over    chan struct{}     // closed when Serve has ended: nobody waits for anything any more
 }
 
 // HandsOptions are what Hands are made of.
@@ -80,6 +81,7 @@ type HandsStore interface {
 type Artifacts interface {
 	Artifacts(ctx context.Context, run string) ([]depot.Artifact, error)
 	Adopt(ctx context.Context, a depot.Artifact) error
+	RemoveArtifact(a *depot.Artifact) error
 }
 
 // Trees are what runs were started for.
@@ -103,8 +105,10 @@ const (
 	forgetAfter = 24 * time.Hour
 	// seenEvery is how often it is written down that a worker lives.
 	seenEvery = time.Minute
-	// keepAssignment is how long it is remembered at which attempt a job was.
-	keepAssignment = 7 * 24 * time.Hour
+	// keepSettled is how long it is remembered at which attempt a job was that has ended,
+	// keepAssignment how long a job may be without a word.
+	keepSettled    = 24 * time.Hour
+	keepAssignment = 30 * 24 * time.Hour
 	// maxGap is how many lines may be missing in a log, after a disk has lost some.
 	maxGap = 1_000_000
 	// MaxBlob is the size of the largest artifact that is taken from a worker.
@@ -207,7 +211,7 @@ func (t *given) ref() Ref { return Ref{t.run, t.job, t.doc.Attempt} }
 // NewHands makes the hands of a server, and reads which workers there were.
 func NewHands(ctx context.Context, o HandsOptions) (*Hands, error) {
 	o.Lease = cmp.Or(o.Lease, DefaultLease)
-	h := &Hands{HandsOptions: o, workers: map[string]*hand{}, given: map[string]*given{}, wake: make(chan struct{})}
+	h := &Hands{HandsOptions: o, workers: map[string]*hand{}, given: map[string]*given{}, wake: make(chan struct{}), over: make(chan struct{})}
 	known, err := readHands(ctx, o.Store)
 	if err != nil {
 		return nil, err
@@ -235,8 +239,10 @@ func (h *Hands) poke() {
 	h.wake = make(chan struct{})
 }
 
-// Serve looks for workers that are not heard of any more, until ctx ends.
+// Serve looks for workers that are not heard of any more, until ctx ends. Then polls are
+// answered at once. It is called once.
 func (h *Hands) Serve(ctx context.Context) {
+	defer close(h.over)
 	tick := time.NewTicker(h.Lease / 12)
 	defer tick.Stop()
 	for {
@@ -319,6 +325,9 @@ func (h *Hands) write(ctx context.Context, t *given, doc assignmentDoc, events .
 		return nil, err
 	}
 	r := record.Register{Kind: assignmentKind, ID: Ref{Run: t.run, Job: t.job}.id(), Version: t.version, Body: body, Expires: time.Now().Add(keepAssignment)}
+	if doc.State == assignmentSettled {
+		r.Expires = time.Now().Add(keepSettled)
+	}
 	written, err := h.Store.Change(ctx, []record.Register{r}, events...)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -25,36 +26,68 @@ import (
 // without naming it.
 const tokenName = "GITHUB_TOKEN"
 
-// secretsOf are the secrets that a job names. Of a job that asks for all of them at once,
-// nobody can say which it means.
+var (
+	secretWord  = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*`)
+	secretNamed = regexp.MustCompile(`(?i)\bsecrets\s*(?:\.\s*|\[\s*['"])([a-z_][a-z0-9_]*)`)
+	// secretAny names none: toJSON(secrets), secrets.*, secrets[matrix.name].
+	secretAny = regexp.MustCompile(`(?i)\bsecrets\s*(?:[),}]|\.\s*\*|\[\s*[^'"\s\\])`)
+)
+
+// secretsOf are the secrets that a job names, in whatever language: by their name alone, or
+// as secrets.NAME or secrets['NAME'], where upper and lower case are the same. Of a job
+// that asks for all of them at once, nobody can say which it means.
 func secretsOf(j *plan.Job, secrets map[string]string) map[string]string {
-	data, err := json.Marshal(j)
-	if err != nil || len(secrets) == 0 {
+	if len(secrets) == 0 {
 		return nil
 	}
-	text := strings.ToLower(string(data))
-	all := false
-	for rest := text; !all; {
-		i := strings.Index(rest, "secrets")
-		if i < 0 {
-			break
-		}
-		rest = rest[i+len("secrets"):]
-		// secrets.NAME names one; secrets['NAME'] too, but secrets[matrix.name] may
-		// be any, as may toJSON(secrets).
-		switch after := strings.TrimLeft(rest, " "); {
-		case strings.HasPrefix(after, "['"):
-		case after != "" && strings.Contains(")[,}", after[:1]), strings.HasPrefix(after, ".*"):
-			all = true
-		}
-	}
+	text := textsOf(j)
 	given := map[string]string{}
+	words := map[string]bool{}
+	for _, w := range secretWord.FindAllString(text, -1) {
+		words[w] = true
+	}
+	for _, m := range secretNamed.FindAllStringSubmatch(text, -1) {
+		words[strings.ToUpper(m[1])] = true
+	}
+	all := secretAny.MatchString(text)
 	for name, value := range secrets {
-		if all || name == tokenName || strings.Contains(text, strings.ToLower(name)) {
+		if all || name == tokenName || words[name] || words[strings.ToUpper(name)] {
 			given[name] = value
 		}
 	}
 	return given
+}
+
+// textsOf are all texts in a job, a line each.
+func textsOf(j *plan.Job) string {
+	data, err := json.Marshal(j)
+	var tree any
+	if err == nil {
+		err = json.Unmarshal(data, &tree)
+	}
+	if err != nil {
+		return "secrets.*" // it may name any: what cannot be written is not given away anyhow
+	}
+	var text strings.Builder
+	var walk func(any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case string:
+			text.WriteString(v)
+			text.WriteByte('\n')
+		case []any:
+			for _, x := range v {
+				walk(x)
+			}
+		case map[string]any:
+			for name, x := range v {
+				walk(name)
+				walk(x)
+			}
+		}
+	}
+	walk(tree)
+	return text.String()
 }
 
 // GitTrees are the checkouts that runs were started in.
@@ -109,23 +142,41 @@ type Lent struct {
 	blob.Store
 
 	mu   sync.Mutex
-	from map[blob.Digest]func(ctx context.Context) (io.ReadCloser, error)
+	lent map[Ref]*lending
 }
 
-// tell says where a blob can be had that is not here.
-func (l *Lent) tell(d blob.Digest, from func(ctx context.Context) (io.ReadCloser, error)) {
+// lending is what a job was told of.
+type lending struct {
+	digests map[blob.Digest]bool
+	open    func(ctx context.Context, d blob.Digest) (io.ReadCloser, error)
+}
+
+// tell says which blobs a job may have that are not here, until it is forgotten.
+func (l *Lent) tell(ref Ref, x *lending) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.from == nil {
-		l.from = map[blob.Digest]func(ctx context.Context) (io.ReadCloser, error){}
+	if l.lent == nil {
+		l.lent = map[Ref]*lending{}
 	}
-	l.from[d] = from
+	l.lent[ref] = x
 }
 
-func (l *Lent) source(d blob.Digest) func(ctx context.Context) (io.ReadCloser, error) {
+func (l *Lent) forget(ref Ref) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.from[d]
+	delete(l.lent, ref)
+}
+
+// source is where a blob can be had; nil for nowhere.
+func (l *Lent) source(d blob.Digest) *lending {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, x := range l.lent {
+		if x.digests[d] {
+			return x
+		}
+	}
+	return nil
 }
 
 // Open implements [blob.Store]. What comes from the server is proved, and kept.
@@ -135,7 +186,7 @@ func (l *Lent) Open(ctx context.Context, d blob.Digest) (io.ReadCloser, error) {
 	if from == nil || !errors.Is(err, blob.ErrNotFound) {
 		return r, err
 	}
-	body, err := from(ctx)
+	body, err := from.open(ctx, d)
 	if err != nil {
 		return nil, fmt.Errorf("ask the server for %s: %w", d, err)
 	}

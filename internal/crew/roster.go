@@ -339,6 +339,8 @@ func (h *Hands) Poll(ctx context.Context, token string, p Polling) (Polled, erro
 			return a, nil
 		case <-wait.C:
 			return a, nil
+		case <-h.over:
+			return a, nil
 		case <-again:
 		}
 	}

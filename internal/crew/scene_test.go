@@ -635,3 +635,9 @@ func bubble(t *testing.T, test func(t *testing.T, sc *scene)) {
 		test(t, sc)
 	})
 }
+
+// settle lets time pass, and then all that happens at once happen.
+func settle(long time.Duration) {
+	time.Sleep(long)
+	synctest.Wait()
+}

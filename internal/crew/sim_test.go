@@ -19,7 +19,7 @@ import (
 // FAIRLEAD_SEED=n runs that one alone, FAIRLEAD_LONG=1 many more.
 func TestSimulation(t *testing.T) {
 	t.Parallel()
-	from, n := uint64(1), uint64(60)
+	from, n := uint64(1), uint64(40)
 	if os.Getenv("FAIRLEAD_LONG") != "" {
 		n = 5000
 	}

@@ -201,6 +201,17 @@ func (s *spool) need(digests ...blob.Digest) {
 	}
 }
 
+// needed adds the blobs that the server must have.
+func (s *spool) needed(all map[blob.Digest]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, digests := range s.needs {
+		for _, d := range digests {
+			all[d] = true
+		}
+	}
+}
+
 // digestsOf are the artifacts that events speak of.
 func digestsOf(events []record.Event) (digests []blob.Digest) {
 	for _, e := range events {

@@ -35,6 +35,10 @@ type Worker struct {
 	Blobs   *Lent  // where its jobs keep the bytes of artifacts
 	// Artifacts are where its jobs save and find them.
 	Artifacts Artifacts
+	// Keeper is who keeps the bytes of Blobs, and Room how many of them are kept when
+	// nobody needs them any more; nil: nobody clears anything away.
+	Keeper blob.Keeper
+	Room   int64
 	// Log is told of failures that are tried again, Tell of what goes on; nil:
 	// nobody is.
 	Log  func(doing string, err error)
@@ -43,10 +47,11 @@ type Worker struct {
 	session string
 	lease   time.Duration
 
-	mu    sync.Mutex
-	under map[string]*errand // by Ref.id
-	free  chan struct{}      // the poll under way is not true any more
-	begun sync.WaitGroup
+	mu     sync.Mutex
+	under  map[string]*errand // by Ref.id
+	free   chan struct{}      // the poll under way is not true any more
+	begun  sync.WaitGroup
+	tidied time.Time // when room was last made
 }
 
 // Doer does jobs.
@@ -72,6 +77,8 @@ type errand struct {
 	stop    context.CancelCauseFunc // of soft: steps that want to run even then, do
 	hard    context.Context
 	kill    context.CancelCauseFunc
+	telling context.Context // while there is any use in telling the server of it
+	hush    context.CancelFunc
 	told    Told
 	renewed time.Time
 	over    chan struct{} // closed when the server has all of it, or does not want it, or nobody asks any more
@@ -88,6 +95,8 @@ const (
 	// partWithin is how long a worker that is told to end at once goes on to tell
 	// the server of it.
 	partWithin = 10 * time.Second
+	// tidyEvery is how often room is made for further bytes.
+	tidyEvery = time.Hour
 )
 
 // lostError is why a job ended of which the server is to be told that it is
@@ -135,7 +144,7 @@ func (w *Worker) Run(ctx context.Context, abort <-chan struct{}) error {
 		}
 		e := w.errand(hard, s)
 		w.begun.Go(func() {
-			w.deliver(hard, e)
+			w.deliver(e)
 			w.forget(e)
 		})
 	}
@@ -306,7 +315,7 @@ func (w *Worker) heed(hard context.Context, sent time.Time, a *Polled) {
 	e.renewed = sent
 	w.mu.Unlock()
 	w.tell("%s begins", a.Errand.Ref)
-	w.begun.Go(func() { w.deliver(hard, e) })
+	w.begun.Go(func() { w.deliver(e) })
 	w.begun.Go(func() { w.do(e, a.Errand) })
 }
 
@@ -369,6 +378,7 @@ func spoolName(r Ref) string {
 // errand takes a job into the books.
 func (w *Worker) errand(hard context.Context, s *spool) *errand {
 	e := &errand{Ref: s.ref, spool: s, renewed: time.Now(), over: make(chan struct{})}
+	e.telling, e.hush = context.WithCancel(hard)
 	e.hard, e.kill = context.WithCancelCause(hard)
 	e.soft, e.stop = context.WithCancelCause(e.hard)
 	w.mu.Lock()
@@ -379,8 +389,9 @@ func (w *Worker) errand(hard context.Context, s *spool) *errand {
 
 // deliver says what a job has to say, until the server has all of it or does not
 // want it.
-func (w *Worker) deliver(ctx context.Context, e *errand) {
+func (w *Worker) deliver(e *errand) {
 	defer close(e.over)
+	ctx := e.telling
 	var at int64
 	for n := 0; ctx.Err() == nil; {
 		said, next, needs, more, err := e.spool.batch(at, sayAtOnce)
@@ -459,22 +470,30 @@ func (w *Worker) do(e *errand, x *Errand) {
 	if lost, ok := errors.AsType[*lostError](context.Cause(e.hard)); ok {
 		end = ending{Lost: lost.why}
 	}
-	w.complain("do "+e.String(), errors.Join(err, e.spool.end(end)))
+	unsaid := e.spool.end(end)
+	if unsaid != nil {
+		e.hush() // its end cannot be told: the server finds out when the lease ends
+	}
+	w.complain("do "+e.String(), errors.Join(err, unsaid))
 	<-e.over
 	if ended.Settled != nil {
 		ended.Settled()
 	}
+	w.complain("clear away what "+e.String()+" left", w.clear(e))
 	w.tell("%s ended: %s", e.Ref, ended.Verdict)
 }
 
 // work does a job, and says what it has saved.
 func (w *Worker) work(e *errand, x *Errand) (engine.Ended, error) {
-	had := map[int64]bool{}
+	had, lent := map[int64]bool{}, map[blob.Digest]bool{}
 	for _, a := range x.Artifacts {
-		had[a.ID] = true
-		w.Blobs.tell(a.Digest, func(ctx context.Context) (io.ReadCloser, error) {
-			return w.Master.Blob(ctx, w.session, e.Ref, a.Digest)
-		})
+		had[a.ID], lent[a.Digest] = true, true
+	}
+	w.Blobs.tell(e.Ref, &lending{lent, func(ctx context.Context, d blob.Digest) (io.ReadCloser, error) {
+		return w.Master.Blob(ctx, w.session, e.Ref, d)
+	}})
+	defer w.Blobs.forget(e.Ref)
+	for _, a := range x.Artifacts {
 		if err := w.Artifacts.Adopt(e.soft, a); err != nil {
 			return engine.Ended{}, err
 		}
@@ -502,9 +521,42 @@ func (w *Worker) work(e *errand, x *Errand) (engine.Ended, error) {
 	return ended, nil
 }
 
+// clear removes what the server has by now: the names of the run's artifacts, unless
+// another job of it is here, and the bytes that were not used for longest.
+func (w *Worker) clear(e *errand) error {
+	w.mu.Lock()
+	alone, late := e.said, time.Since(w.tidied) >= tidyEvery
+	needed := map[blob.Digest]bool{}
+	for _, other := range w.under {
+		if other != e {
+			alone = alone && other.Run != e.Run
+			other.spool.needed(needed)
+		}
+	}
+	if late {
+		w.tidied = time.Now()
+	}
+	w.mu.Unlock()
+	ctx := context.WithoutCancel(e.hard)
+	var errs []error
+	if alone {
+		list, err := w.Artifacts.Artifacts(ctx, e.Run)
+		errs = append(errs, err)
+		for i := range list {
+			errs = append(errs, w.Artifacts.RemoveArtifact(&list[i]))
+		}
+	}
+	if late && w.Keeper != nil {
+		_, err := w.Keeper.Collect(ctx, func(d blob.Digest) bool { return needed[d] }, w.Room)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
 // forget takes a job from the books.
 func (w *Worker) forget(e *errand) {
 	e.kill(nil)
+	e.hush()
 	w.mu.Lock()
 	if w.under[e.id()] == e {
 		delete(w.under, e.id())

@@ -24,6 +24,9 @@ const (
 	maxDepth = 16
 	// maxAdmitted bounds jobs that run at once when all of them sleep.
 	maxAdmitted = 256
+	// maxLook is how many jobs that wait for a place here do not hide those behind
+	// them from other machines.
+	maxLook = 1000
 	// admitEvery is how often the machine's load is looked at while jobs
 	// wait for a place.
 	admitEvery = 20 * time.Millisecond
@@ -371,7 +374,7 @@ func (o *owner) admit() {
 		case o.req.Parallel == 0 && o.fitsHands(n):
 			n.away = true // it takes no place of this machine
 			o.start(n)
-		case budget <= 0 && o.Hands != nil:
+		case budget <= 0 && o.Hands != nil && len(later) < maxLook:
 			later = append(later, n) // others may be for a hand
 		case budget <= 0:
 			o.queue = slices.Concat(later, []*node{n}, o.queue)

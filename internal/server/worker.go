@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -204,26 +203,20 @@ func (s *Server) workBundle(w http.ResponseWriter, r *request) error {
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 		return unreadable(err)
 	}
-	out := &begun{Writer: s.patient(w)}
-	w.Header().Set("Content-Type", "application/octet-stream")
-	err = s.Crew.Bundle(r.Context(), r.Who.Name, r.Header.Get(sessionHeader), ref, in.Have, out)
-	if err != nil && out.yes {
-		s.Log.ErrorContext(r.Context(), "bundle failed", "request", r.ID, "error", err)
-		panic(http.ErrAbortHandler)
+	session := r.Header.Get(sessionHeader)
+	if _, err := s.Crew.Missing(r.Context(), r.Who.Name, session, ref, nil); err != nil {
+		return refusal(err) // as the bundle would be
 	}
-	if err != nil {
-		return fmt.Errorf("bring a commit to worker %s: %w", r.Who.Name, refusal(err))
+	// Making one of a large repository takes longer than anybody waits for an answer: it
+	// begins here.
+	w.Header().Set("Content-Type", "application/octet-stream")
+	out := s.patient(w)
+	if err := out.flush(); err != nil {
+		return err
+	}
+	if err := s.Crew.Bundle(r.Context(), r.Who.Name, session, ref, in.Have, out); err != nil {
+		s.Log.ErrorContext(r.Context(), "bundle failed", "request", r.ID, "worker", r.Who.Name, "error", err)
+		panic(http.ErrAbortHandler) // the worker must see that it is not whole
 	}
 	return nil
-}
-
-// begun is a writer that knows whether something was written.
-type begun struct {
-	io.Writer
-	yes bool
-}
-
-func (b *begun) Write(p []byte) (int, error) {
-	b.yes = true
-	return b.Writer.Write(p)
 }

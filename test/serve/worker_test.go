@@ -91,6 +91,27 @@ func TestWorker(t *testing.T) {
 	s.keepsNone(s.Data)
 }
 
+// TestStoppedServer: a server that is told to end lets a worker's job end, too.
+func TestStoppedServer(t *testing.T) {
+	t.Parallel()
+	s := newTeam(t, "--jobs", "0", "--stop", "1m")
+	w := s.hire("w1")
+	if status, body := s.push("1", nothing, s.Git("rev-parse", "HEAD"), hookSecret); status != http.StatusAccepted {
+		t.Fatalf("%d %s", status, body)
+	}
+	s.AwaitFile("held")
+	s.srv.Signal(syscall.SIGTERM)
+	s.release()
+	if out := s.srv.Wait(); out.Exit != 0 {
+		t.Error(out)
+	}
+	if runs := s.must("runs", "--all"); !strings.Contains(runs, "ok") {
+		t.Errorf("the run did not end:\n%s", runs)
+	}
+	s.serve()
+	s.drained(w)
+}
+
 // TestLabels: a server gives a worker what fits it, and does the rest itself.
 func TestLabels(t *testing.T) {
 	t.Parallel()
@@ -118,6 +139,17 @@ jobs:
       - run: cat made.txt
 `})
 	s.Commit("labels")
+	bad := filepath.Join(s.Outside, "bad-token")
+	forged := "flw_" + strings.Repeat("x", 59)
+	if err := os.WriteFile(bad, []byte(forged), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"--token-file", bad}, {}} {
+		out := s.Run(append([]string{"worker", "--server", s.url, "--name", "x", "--data", filepath.Join(s.Outside, "x")}, args...)...)
+		if out.Exit == 0 || strings.Contains(out.All(), forged) || !strings.Contains(out.Stderr, "token") {
+			t.Errorf("a worker without a token: %s", out)
+		}
+	}
 	w := s.hire("gpu1", "--labels", "gpu", "--jobs", "1")
 	if status, body := s.push("1", nothing, s.Git("rev-parse", "HEAD"), hookSecret); status != http.StatusAccepted {
 		t.Fatalf("%d %s", status, body)
