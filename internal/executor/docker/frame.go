@@ -45,14 +45,15 @@ const headerSize = 10 // kind, more, id, length
 type beginning struct {
 	Dirs  plan.Dirs
 	Grace time.Duration
-	// Owner is the user and group that all files in the directories belong to
-	// in the end; root in the container sees to that.
+	// Owner is the user and group, by their numbers outside, that all files in
+	// the directories belong to in the end; root in the container sees to that.
 	Owner [2]int
 }
 
 // ready says that a room inside is open, and who lives there; or why it is not.
 type ready struct {
-	User    [2]int
+	User    [2]int // that the agent runs as
+	Owner   [2]int // beginning.Owner, by its numbers inside
 	Problem problem
 }
 

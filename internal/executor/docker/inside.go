@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,9 +63,11 @@ func serve(socket string, open func(grace time.Duration) executor.Executor) erro
 		return errors.Join(errors.New("that is no beginning"), err)
 	}
 	r := ready{User: [2]int{os.Getuid(), os.Getgid()}}
-	a.gives = r.User[0] == 0 && b.Owner[0] != 0
-	a.begun = b
-	a.room, err = open(b.Grace).Open(ctx, executor.Spec{Dirs: b.Dirs})
+	r.Owner, err = insideNumbers(b.Owner)
+	a.dirs, a.owner, a.gives = jobDirs(b.Dirs), r.Owner, r.User[0] == 0 && r.Owner[0] != 0
+	if err == nil {
+		a.room, err = open(b.Grace).Open(ctx, executor.Spec{Dirs: b.Dirs})
+	}
 	r.Problem = problemOf(err)
 	if err := errors.Join(err, a.line.tell(kindReady, 0, r)); err != nil {
 		return err
@@ -108,8 +111,9 @@ func serve(socket string, open func(grace time.Duration) executor.Executor) erro
 type agent struct {
 	line  *line
 	room  executor.Room
-	begun beginning
-	gives bool // what root here has made belongs to somebody else in the end
+	dirs  []string
+	owner [2]int // of all in dirs, in the end
+	gives bool   // what root here has made has to be given to the owner
 	wait  sync.WaitGroup
 
 	mu   sync.Mutex
@@ -166,20 +170,19 @@ func (a *agent) give(o *record.Observation) error {
 	if !a.gives {
 		return nil
 	}
-	to := a.begun.Owner
 	if o == nil || o.Mechanism == "" || o.LeftOver > 0 {
-		for _, dir := range jobDirs(a.begun.Dirs) {
-			if err := give(to, dir); err != nil {
+		for _, dir := range a.dirs {
+			if err := give(a.owner, dir); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
 	for _, out := range o.Outputs {
-		if out.Kind == record.Nothing || !below(out.Path, jobDirs(a.begun.Dirs)) {
+		if out.Kind == record.Nothing || !below(out.Path, a.dirs) {
 			continue
 		}
-		if err := os.Lchown(out.Path, to[0], to[1]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Lchown(out.Path, a.owner[0], a.owner[1]); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -245,6 +248,31 @@ func problemOf(err error) problem {
 		p.Is = causePermission
 	}
 	return p
+}
+
+// insideNumbers are a user and group outside by their numbers in here. They
+// are others where the engine is itself run by an ordinary user.
+func insideNumbers(owner [2]int) (in [2]int, err error) {
+	for i, file := range [...]string{"/proc/self/uid_map", "/proc/self/gid_map"} {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return in, err
+		}
+		known := false
+		for line := range strings.Lines(string(data)) {
+			var inside, outside, count int
+			if _, err := fmt.Sscan(line, &inside, &outside, &count); err != nil {
+				return in, fmt.Errorf("read %s: %w", file, err)
+			}
+			if n := owner[i] - outside; n >= 0 && n < count {
+				in[i], known = inside+n, true
+			}
+		}
+		if !known && i == 0 {
+			return in, fmt.Errorf("user %d of this machine does not exist in the engine's containers, and could not be given their files; does another user run the engine?", owner[i])
+		}
+	}
+	return in, nil
 }
 
 // giveVerb asks the agent's program for nothing but this: to give all that is

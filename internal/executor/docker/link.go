@@ -26,26 +26,25 @@ type link struct {
 	err  error // why nothing more will come
 }
 
-// greet opens the room inside and begins to listen. It returns the user and
-// group that the agent runs as.
-func greet(conn net.Conn, b beginning) (*link, [2]int, error) {
+// greet opens the room inside and begins to listen.
+func greet(conn net.Conn, b beginning) (*link, ready, error) {
 	l := &link{line: newLine(conn), gone: make(chan struct{}), over: make(chan error, 1), runs: map[uint32]*outer{}}
 	if err := l.line.tell(kindBegin, 0, &b); err != nil {
-		return nil, [2]int{}, err
+		return nil, ready{}, err
 	}
 	k, _, body, err := l.line.receive()
 	if err != nil {
-		return nil, [2]int{}, err
+		return nil, ready{}, err
 	}
 	var r ready
 	if err := understand(body, &r); err != nil {
-		return nil, [2]int{}, err
+		return nil, ready{}, err
 	}
 	if k != kindReady || r.Problem.Text != "" {
-		return nil, [2]int{}, errors.Join(errors.New("the agent cannot"), r.Problem.error())
+		return nil, ready{}, errors.Join(errors.New("the agent cannot"), r.Problem.error())
 	}
 	go l.listen()
-	return l, r.User, nil
+	return l, r, nil
 }
 
 func (l *link) listen() {
