@@ -258,21 +258,31 @@ func insideNumbers(owner [2]int) (in [2]int, err error) {
 		if err != nil {
 			return in, err
 		}
-		known := false
-		for line := range strings.Lines(string(data)) {
-			var inside, outside, count int
-			if _, err := fmt.Sscan(line, &inside, &outside, &count); err != nil {
-				return in, fmt.Errorf("read %s: %w", file, err)
-			}
-			if n := owner[i] - outside; n >= 0 && n < count {
-				in[i], known = inside+n, true
-			}
+		n, known, err := insideNumber(owner[i], string(data))
+		if err != nil {
+			return in, fmt.Errorf("read %s: %w", file, err)
 		}
 		if !known && i == 0 {
 			return in, fmt.Errorf("user %d of this machine does not exist in the engine's containers, and could not be given their files; does another user run the engine?", owner[i])
 		}
+		in[i] = n // a group that is not known is root's
 	}
 	return in, nil
+}
+
+// insideNumber looks up a number of outside in a map of the kernel's: lines of
+// the first number inside, the first outside, and how many there are.
+func insideNumber(outside int, table string) (n int, known bool, err error) {
+	for line := range strings.Lines(table) {
+		var in, out, count int
+		if _, err := fmt.Sscan(line, &in, &out, &count); err != nil {
+			return 0, false, err
+		}
+		if i := outside - out; i >= 0 && i < count {
+			return in + i, true, nil
+		}
+	}
+	return 0, false, nil
 }
 
 // giveVerb asks the agent's program for nothing but this: to give all that is
