@@ -66,7 +66,7 @@ var guests = map[string]map[string]string{
 	"modernc.org/sqlite":                   {"store/sqlite": "SQLite without cgo: the binary stays one static file"},
 	"golang.org/x/sys":                     {"workspace": "reflinks, locks, stat without garbage", "executor/host": "process groups, cgroups, subreapers", "store/sqlite": "file locks", "logs": "file locks", "blob/disk": "reflinks and times of files", "trace": "seccomp, ptrace, reading other processes", "cache": "stat without garbage, directories kept open"},
 	"golang.org/x/term":                    {"cli": "terminal size", "executor/docker": "a shell in a container"},
-	"github.com/moby/moby/client":          {"executor/docker": "the engine's own client: negotiates versions, hijacks connections"},
+	"github.com/moby/moby/client":          {"executor/docker": "the engine's own client: negotiates versions, hijacks connections", "executor/docker/dockertest": "the same, for tests", "test/containers": "looks at what is left (tests only)"},
 	"github.com/moby/moby/api":             {"executor/docker": "the words of the engine's interface"},
 	"github.com/containerd/errdefs":        {"executor/docker": "tells the engine's errors apart"},
 	"github.com/opencontainers/image-spec": {"executor/docker": "platforms of images"},

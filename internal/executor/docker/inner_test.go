@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -111,7 +112,7 @@ func (pipeLine) Close() error { return nil }
 func FuzzLine(f *testing.F) {
 	var b bytes.Buffer
 	l := newLine(pipeLine{&b, &b})
-	_ = l.tell(kindDone, 7, &outcome{Exit: 3, Observation: &record.Observation{Inputs: []record.Input{{Path: "/x"}}}})
+	_ = l.answer(kindDone, 7, &outcome{Exit: 3, Seen: seenOf(&record.Observation{Inputs: []record.Input{{Path: "/x"}}}, []string{"/"})})
 	_ = l.send(kindOutput, 7, bytes.Repeat([]byte("x"), 3*maxFrame))
 	f.Add(b.Bytes()[:2000])
 	f.Add([]byte("\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00"))
@@ -124,11 +125,12 @@ func FuzzLine(f *testing.F) {
 			}
 			switch k {
 			case kindDone:
-				_ = understand(body, &outcome{})
+				var o outcome
+				if answered(body, &o) == nil {
+					table{{"/here", "/there"}, {"", "/volume"}}.translate(o.Seen.observation(), []string{"/here"})
+				}
 			case kindReady:
-				_ = understand(body, &ready{})
-			case kindRun:
-				_ = understand(body, &order{})
+				_ = answered(body, &ready{})
 			}
 		}
 	})
@@ -159,6 +161,33 @@ func TestLine(t *testing.T) {
 	}
 }
 
+// What was seen is the same at the other end, whatever files are called.
+func TestSeen(t *testing.T) {
+	t.Parallel()
+	state := record.FileState{Kind: record.Regular, Perm: 0o644, Size: 3, MTime: 5, Digest: [32]byte{1, 2, 3}}
+	o := &record.Observation{
+		Mechanism: "seccomp", Barred: []record.Bar{{Kind: record.BarNetwork, Detail: "x"}}, Argv: []byte("a\x00\xff"), Calls: 7,
+		Inputs:   []record.Input{{Path: "/w/a\xff", Use: record.UseContent, FileState: state, Own: true}, {Path: "/w/b", Use: record.UseAbsent}},
+		Outputs:  []record.Output{{Path: "/w/c\xfe", FileState: state, Made: true}},
+		Programs: []string{"/bin/\xfd"},
+	}
+	body, err := json.Marshal(&outcome{Seen: seenOf(o, []string{"/w"})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back outcome
+	if err := answered(body, &back); err != nil {
+		t.Fatal(err)
+	}
+	if got := back.Seen.observation(); !reflect.DeepEqual(got, o) {
+		t.Errorf("%+v\nwant %+v", got, o)
+	}
+	o.Inputs = append(o.Inputs, record.Input{Path: "/usr/lib/x", Use: record.UseContent})
+	if n := len(seenOf(o, []string{"/w"}).Inputs); n != 2 {
+		t.Errorf("%d inputs are told of", n)
+	}
+}
+
 // An agent that does not keep to the rules is not listened to any more.
 func TestHostileAgent(t *testing.T) {
 	t.Parallel()
@@ -180,7 +209,7 @@ func TestHostileAgent(t *testing.T) {
 			go func() {
 				l := newLine(theirs)
 				_, _, _, _ = l.receive() // the beginning
-				_ = l.tell(kindReady, 0, ready{})
+				_ = l.answer(kindReady, 0, ready{})
 				if k, _, _, _ := l.receive(); k == kindRun {
 					go io.Copy(io.Discard, theirs)
 					say(l)

@@ -59,7 +59,7 @@ func serve(socket string, open func(grace time.Duration) executor.Executor) erro
 		return err
 	}
 	var b beginning
-	if err := understand(body, &b); err != nil || k != kindBegin {
+	if err := asked(body, &b); err != nil || k != kindBegin {
 		return errors.Join(errors.New("that is no beginning"), err)
 	}
 	r := ready{User: [2]int{os.Getuid(), os.Getgid()}}
@@ -69,7 +69,7 @@ func serve(socket string, open func(grace time.Duration) executor.Executor) erro
 		a.room, err = open(b.Grace).Open(ctx, executor.Spec{Dirs: b.Dirs})
 	}
 	r.Problem = problemOf(err)
-	if err := errors.Join(err, a.line.tell(kindReady, 0, r)); err != nil {
+	if err := errors.Join(err, a.line.answer(kindReady, 0, r)); err != nil {
 		return err
 	}
 	for {
@@ -85,7 +85,7 @@ func serve(socket string, open func(grace time.Duration) executor.Executor) erro
 		switch k {
 		case kindRun:
 			var o order
-			if err := understand(body, &o); err != nil {
+			if err := asked(body, &o); err != nil {
 				return err
 			}
 			a.run(ctx, id, &o)
@@ -100,7 +100,7 @@ func serve(socket string, open func(grace time.Duration) executor.Executor) erro
 			}
 		case kindEnd:
 			err := errors.Join(a.room.Close(), a.give(nil))
-			if err := a.line.tell(kindGone, 0, problemOf(err)); err != nil {
+			if err := a.line.answer(kindGone, 0, problemOf(err)); err != nil {
 				return err
 			}
 		}
@@ -156,10 +156,13 @@ func (a *agent) run(ctx context.Context, id uint32, o *order) {
 		a.mu.Unlock()
 		out := outcome{
 			Exit: res.Exit, Signal: res.Signal, Stopped: res.Stopped, LeftOver: res.LeftOver, OOM: res.OOM,
-			Observation: res.Observation, Problem: problemOf(err),
+			Problem: problemOf(err),
+		}
+		if res.Observation != nil {
+			out.Seen = seenOf(res.Observation, o.Watch.Mounted)
 		}
 		// If that cannot be said the other side is not there any more.
-		_ = a.line.tell(kindDone, id, &out)
+		_ = a.line.answer(kindDone, id, &out)
 	})
 }
 

@@ -29,7 +29,7 @@ type link struct {
 // greet opens the room inside and begins to listen.
 func greet(conn net.Conn, b beginning) (*link, ready, error) {
 	l := &link{line: newLine(conn), gone: make(chan struct{}), over: make(chan error, 1), runs: map[uint32]*outer{}}
-	if err := l.line.tell(kindBegin, 0, &b); err != nil {
+	if err := l.line.ask(kindBegin, 0, &b); err != nil {
 		return nil, ready{}, err
 	}
 	k, _, body, err := l.line.receive()
@@ -37,7 +37,7 @@ func greet(conn net.Conn, b beginning) (*link, ready, error) {
 		return nil, ready{}, err
 	}
 	var r ready
-	if err := understand(body, &r); err != nil {
+	if err := answered(body, &r); err != nil {
 		return nil, ready{}, err
 	}
 	if k != kindReady || r.Problem.Text != "" {
@@ -78,11 +78,11 @@ func (l *link) hear() error {
 			}
 		case k == kindDone && r != nil:
 			var o outcome
-			err := understand(body, &o)
+			err := answered(body, &o)
 			r.end(o, err)
 		case k == kindGone:
 			var p problem
-			if err := understand(body, &p); err != nil {
+			if err := answered(body, &p); err != nil {
 				return err
 			}
 			select {
@@ -111,7 +111,7 @@ func (l *link) run(ctx context.Context, o *order, out io.Writer) (executor.Resul
 		delete(l.runs, id)
 		l.mu.Unlock()
 	}()
-	if err := l.line.tell(kindRun, id, o); err != nil {
+	if err := l.line.ask(kindRun, id, o); err != nil {
 		return executor.Result{}, fmt.Errorf("%w: %w", errLost, err)
 	}
 	// If it cannot be said that the command is to end, it has ended.
@@ -139,7 +139,7 @@ func (l *link) run(ctx context.Context, o *order, out io.Writer) (executor.Resul
 	}
 	res := executor.Result{
 		Exit: r.outcome.Exit, Signal: r.outcome.Signal, Stopped: r.outcome.Stopped, LeftOver: r.outcome.LeftOver,
-		OOM: r.outcome.OOM, Observation: r.outcome.Observation,
+		OOM: r.outcome.OOM, Observation: r.outcome.Seen.observation(),
 	}
 	switch {
 	case werr != nil:
