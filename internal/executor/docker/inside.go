@@ -66,7 +66,9 @@ func serve(socket string, open func(grace time.Duration) executor.Executor) erro
 	r.Owner, err = insideNumbers(b.Owner)
 	a.dirs, a.owner, a.gives = jobDirs(b.Dirs), r.Owner, r.User[0] == 0 && r.Owner[0] != 0
 	if err == nil {
-		a.room, err = open(b.Grace).Open(ctx, executor.Spec{Dirs: b.Dirs})
+		x := open(b.Grace)
+		a.prefix = x.Name() + ": run: "
+		a.room, err = x.Open(ctx, executor.Spec{Dirs: b.Dirs})
 	}
 	r.Problem = problemOf(err)
 	if err := errors.Join(err, a.line.answer(kindReady, 0, r)); err != nil {
@@ -109,12 +111,13 @@ func serve(socket string, open func(grace time.Duration) executor.Executor) erro
 
 // agent runs commands for the other side.
 type agent struct {
-	line  *line
-	room  executor.Room
-	dirs  []string
-	owner [2]int // of all in dirs, in the end
-	gives bool   // what root here has made has to be given to the owner
-	wait  sync.WaitGroup
+	line   *line
+	room   executor.Room
+	prefix string // of the errors of its commands
+	dirs   []string
+	owner  [2]int // of all in dirs, in the end
+	gives  bool   // what root here has made has to be given to the owner
+	wait   sync.WaitGroup
 
 	mu   sync.Mutex
 	runs map[uint32]*inner
@@ -158,6 +161,7 @@ func (a *agent) run(ctx context.Context, id uint32, o *order) {
 			Exit: res.Exit, Signal: res.Signal, Stopped: res.Stopped, LeftOver: res.LeftOver, OOM: res.OOM,
 			Problem: problemOf(err),
 		}
+		out.Problem.Text = strings.TrimPrefix(out.Problem.Text, a.prefix)
 		if res.Observation != nil {
 			out.Seen = seenOf(res.Observation, o.Watch.Mounted)
 		}
