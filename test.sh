@@ -61,7 +61,7 @@ engine() {
     dockerd=$!
     trap 'kill "$dockerd"; wait "$dockerd" || true; rm -rf "$lair"' EXIT
     for _ in $(seq 100); do
-      grep -q 'API listen on' "$lair/log" && export DOCKER_HOST="unix://$lair/socket" && return
+      grep -q 'API listen on' "$lair/log" && export DOCKER_HOST="unix://$lair/socket" FAIRLEAD_TEST_ENGINE=own && return
       kill -0 "$dockerd" 2>/dev/null || break
       sleep 0.2
     done

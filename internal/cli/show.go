@@ -285,6 +285,8 @@ func showMaterials(r *record.Run, title, put func(string), st style) {
 				line += st.dim("  local " + shown(m.Local))
 			case m.Commit != "":
 				line += st.dim("  " + shown(m.Commit))
+			case m.Digest != "":
+				line += st.dim("  " + shown(m.Digest))
 			}
 			if !slices.Contains(lines, line) {
 				lines = append(lines, line)

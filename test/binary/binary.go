@@ -79,6 +79,7 @@ func build(dir string) (string, error) {
 	file := filepath.Join(dir, "fairlead")
 	c := exec.Command("go", "build", "-o", file, "./cmd/fairlead")
 	c.Dir = root
+	c.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is released: it has to run in any container
 	if out, err := c.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build fairlead: %w\n%s", err, out)
 	}

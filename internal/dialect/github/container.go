@@ -99,9 +99,9 @@ func (r *resolving) contain(act *plan.Act, d dockerAction, p phase) error {
 	if err != nil {
 		return err
 	}
-	if entrypoint != "" {
-		c.Entrypoint = []string{entrypoint}
-	}
+	// GitHub takes it for one word; other runners split it, and actions that
+	// are written for them say "sh -c".
+	c.Entrypoint = plan.Words(entrypoint)
 	act.Command = &plan.Command{
 		Env: env, Dir: insideWorkspace, Container: c,
 		Script: r.step.Use.Ref + withText(d.inputs), Volatile: volatile,

@@ -20,7 +20,7 @@ runs: {using: docker, image: "docker://alpine:3", args: [hello, "${{ inputs.who 
 `,
 		"built/action.yml", `name: b
 description: d
-runs: {using: docker, image: sub/Dockerfile, pre-entrypoint: /pre.sh, entrypoint: /main.sh, post-entrypoint: /post.sh}
+runs: {using: docker, image: sub/Dockerfile, pre-entrypoint: /pre.sh, entrypoint: /main.sh, post-entrypoint: /post.sh -x}
 `,
 		"built/sub/Dockerfile", "FROM x\n")
 	volumes := "volume /work:/github/workspace\nvolume /temp/_github_home:/github/home\nvolume /temp/_github_workflow:/github/workflow\n"
@@ -35,7 +35,7 @@ runs: {using: docker, image: sub/Dockerfile, pre-entrypoint: /pre.sh, entrypoint
 ` + volumes + "GITHUB_WORKSPACE=/github/workspace\nHOME=/github/home\nINPUT_WHO=me\nOWN=of me\nOWN2=mine\n"},
 		{`{uses: octo/tools/built@v1}`, `container build sub/Dockerfile: entrypoint ["/pre.sh"]`},
 		{`{uses: octo/tools/built@v1}`, `container build sub/Dockerfile: entrypoint ["/main.sh"]`},
-		{`{uses: octo/tools/built@v1}`, `container build sub/Dockerfile: entrypoint ["/post.sh"]`},
+		{`{uses: octo/tools/built@v1}`, `container build sub/Dockerfile: entrypoint ["/post.sh" "-x"]`},
 	} {
 		d := New(Config{Actions: map[string]string{"octo/tools": remote}})
 		ps, _, err := d.Compile(t.Context(), tree(ciFile, "on: push\njobs: {a: {runs-on: x, steps: ["+tc.step+"]}}\n"), push())

@@ -52,7 +52,7 @@ type box struct {
 	quiet   chan struct{}
 	stream  client.HijackedResponse
 	dir     string // of the socket
-	user    [2]int // that it runs as
+	ready   ready  // who lives there
 	altered string
 }
 
@@ -73,6 +73,9 @@ func (r *room) prepare(c *plan.Container, set *settings, img *image, what string
 	// The directories are the daemon's user's business: labels of SELinux
 	// would have to be changed on each of their files.
 	set.host.SecurityOpt = append(set.host.SecurityOpt, "label=disable")
+	if set.host.UsernsMode == "" {
+		set.host.UsernsMode = "host" // users are who they are outside, as far as that goes
+	}
 	r.x.opts.Limits.apply(&set.host)
 	opts := client.ContainerCreateOptions{Config: &set.config, HostConfig: &set.host, Name: containerName(r.spec.Run, r.spec.Job, what)}
 	if set.platform != "" {
@@ -240,7 +243,7 @@ func (r *room) start(ctx context.Context, c *plan.Container, what string, bare b
 	if err != nil {
 		return nil, err
 	}
-	b.link, b.user, err = greet(conn, beginning{Dirs: r.spec.Dirs, Grace: r.x.opts.Grace, Owner: r.owner()})
+	b.link, b.ready, err = greet(conn, beginning{Dirs: r.spec.Dirs, Grace: r.x.opts.Grace, Owner: [2]int{os.Getuid(), os.Getgid()}})
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("open a room in the container of %s: %w%s", img.name, err, b.said.told())
@@ -339,7 +342,7 @@ func (b *box) give(ctx context.Context, to [2]int) error {
 
 // foreign reports whether the container's user is neither root nor ours, and
 // so can neither write our files, nor we his.
-func (b *box) foreign() bool { return b.user[0] != 0 && b.user[0] != b.room.owner()[0] }
+func (b *box) foreign() bool { return b.ready.User[0] != 0 && b.ready.User[0] != b.ready.Owner[0] }
 
 // lend opens the job's directories to a foreign user.
 func (b *box) lend() error {
@@ -354,7 +357,7 @@ func (b *box) lend() error {
 			return unlock(path, d)
 		})
 		if err != nil {
-			return fmt.Errorf("lend the job's directories to user %d of the container: %w", b.user[0], err)
+			return fmt.Errorf("lend the job's directories to user %d of the container: %w", b.ready.User[0], err)
 		}
 	}
 	return nil
@@ -378,21 +381,12 @@ func unlock(path string, d interface{ Info() (fs.FileInfo, error) }) error {
 	return nil
 }
 
-// owner is who the files of a job belong to in the end, as a container sees
-// users: of a rootless daemon's, root is whoever runs the daemon.
-func (r *room) owner() [2]int {
-	if r.d.rootless {
-		return [2]int{}
-	}
-	return [2]int{os.Getuid(), os.Getgid()}
-}
-
 // reclaim makes all files in the job's directories ours again.
 func (b *box) reclaim(ctx context.Context) error {
 	if !b.foreign() {
 		return nil // the agent has done it, or they always were
 	}
-	if err := b.give(ctx, b.room.owner()); err != nil {
+	if err := b.give(ctx, b.ready.Owner); err != nil {
 		return fmt.Errorf("take back the job's directories: %w", err)
 	}
 	return nil

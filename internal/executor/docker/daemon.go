@@ -9,11 +9,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/moby/moby/api/types/system"
 	"github.com/moby/moby/client"
 )
 
@@ -27,9 +25,8 @@ const answerTime = 10 * time.Second
 // daemon is an engine that answers.
 type daemon struct {
 	*client.Client
-	at       string // its address
-	info     system.Info
-	rootless bool // what is root in its containers is its own user out here
+	at string // its address
+	os string // what its containers run
 }
 
 // address is where a daemon may be, and who says so.
@@ -145,7 +142,7 @@ func connect(ctx context.Context, a address, getenv func(string) string) (*daemo
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	info, err := c.Info(ctx, client.InfoOptions{})
+	ping, err := c.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true})
 	if err != nil {
 		c.Close()
 		if os.IsPermission(err) || strings.Contains(err.Error(), "permission denied") {
@@ -157,9 +154,7 @@ func connect(ctx context.Context, a address, getenv func(string) string) (*daemo
 		c.Close()
 		return nil, fmt.Errorf("it speaks version %s of the interface, and at least %s is needed (Docker 20.10)", v, oldest)
 	}
-	d := &daemon{Client: c, at: a.host, info: info.Info}
-	d.rootless = slices.ContainsFunc(d.info.SecurityOptions, func(o string) bool { return strings.HasPrefix(o, "name=rootless") })
-	return d, nil
+	return &daemon{Client: c, at: a.host, os: ping.OSType}, nil
 }
 
 // older compares versions like 1.41.

@@ -43,6 +43,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -215,8 +216,8 @@ func (x *Executor) Fits(place *plan.Place) *plan.Problem {
 	if err != nil {
 		return lacks(err, "install Docker or Podman and start it, or name its socket in DOCKER_HOST")
 	}
-	if d.info.OSType != "linux" {
-		return lacks(fmt.Errorf("the engine at %s runs containers of %s only", d.at, d.info.OSType), "switch it to Linux containers")
+	if d.os != "linux" {
+		return lacks(fmt.Errorf("the engine at %s runs containers of %s only", d.at, d.os), "switch it to Linux containers")
 	}
 	if place.Container != nil {
 		if _, err := x.agent(); err != nil {
@@ -278,12 +279,13 @@ func (x *Executor) Class(place *plan.Place) executor.Class {
 		return unique
 	}
 	cores := 1
-	for cores < d.info.NCPU {
+	for cores < runtime.NumCPU() {
 		cores *= 2
 	}
-	kernel, _, _ := strings.Cut(d.info.KernelVersion, ".")
+	release, _ := os.ReadFile("/proc/sys/kernel/osrelease") // elsewhere it is the engine's own affair
+	kernel, _, _ := strings.Cut(string(release), ".")
 	return executor.Class{
-		Name:    fmt.Sprintf("docker %s/%s %s, up to %d cores, image %s, run %x", d.info.OSType, d.info.Architecture, kernel, cores, img.id, sha256.Sum256(how)),
+		Name:    fmt.Sprintf("docker %s %s, up to %d cores, image %s, run %x", img.arch, kernel, cores, img.id, sha256.Sum256(how)),
 		Environ: slices.Concat(img.env, set.config.Env),
 	}
 }

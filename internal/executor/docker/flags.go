@@ -73,11 +73,17 @@ func settle(c *plan.Container) (*settings, *plan.Problem) {
 		case !strings.HasPrefix(word, "-"):
 			return nil, wrong("options hold flags of `docker create` only", "%q in the options is no flag", word)
 		case !strings.HasPrefix(word, "--"):
-			long, ok := short[word[1:2]]
-			if !ok {
+			if name = ""; len(word) > 1 {
+				name = short[word[1:2]]
+			}
+			if name == "" {
 				return nil, wrong(known, "the option %s is not known", word)
 			}
-			name, value, given = long, strings.TrimPrefix(word[2:], "="), len(word) > 2
+			rest := word[2:]
+			value, given = strings.TrimPrefix(rest, "="), rest != ""
+			if flags[name].on != nil && given && rest[0] != '=' { // -it
+				words, given = append([]string{"-" + rest}, words...), false
+			}
 		}
 		f, ok := flags[name]
 		if !ok {
@@ -118,7 +124,7 @@ const known = "Fairlead knows the flags of `docker create` that make sense for a
 // short are the flags with one letter.
 var short = map[string]string{
 	"e": "env", "h": "hostname", "l": "label", "m": "memory", "p": "publish", "P": "publish-all", "u": "user", "v": "volume", "w": "workdir", "c": "cpu-shares",
-	"t": "tty", "i": "interactive",
+	"t": "tty", "i": "interactive", "d": "detach",
 }
 
 // flags are those that are known, by name.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/gob"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +13,6 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/plan"
-	"github.com/fairlead-dev/fairlead/internal/record"
 )
 
 // kind says what a message means.
@@ -45,14 +45,15 @@ const headerSize = 10 // kind, more, id, length
 type beginning struct {
 	Dirs  plan.Dirs
 	Grace time.Duration
-	// Owner is the user and group that all files in the directories belong to
-	// in the end; root in the container sees to that.
+	// Owner is the user and group, by their numbers outside, that all files in
+	// the directories belong to in the end; root in the container sees to that.
 	Owner [2]int
 }
 
 // ready says that a room inside is open, and who lives there; or why it is not.
 type ready struct {
-	User    [2]int
+	User    [2]int // that the agent runs as
+	Owner   [2]int // beginning.Owner, by its numbers inside
 	Problem problem
 }
 
@@ -63,17 +64,20 @@ type order struct {
 }
 
 // sight is trace.Spec without what cannot be sent.
-type sight struct{ Inside, Ignored []string }
+type sight struct {
+	Inside, Ignored []string
+	Mounted         []string // directories that are not the container's own: of others nothing need be told
+}
 
 // outcome is executor.Result, or why there is none.
 type outcome struct {
-	Exit        int
-	Signal      string
-	Stopped     bool
-	LeftOver    int
-	OOM         bool
-	Observation *record.Observation
-	Problem     problem
+	Exit     int
+	Signal   string
+	Stopped  bool
+	LeftOver int
+	OOM      bool
+	Seen     *seen
+	Problem  problem
 }
 
 // problem is an error on its way through the line.
@@ -130,16 +134,31 @@ func (l *line) send(k kind, id uint32, body []byte) error {
 	}
 }
 
-// tell sends a message that is a value.
-func (l *line) tell(k kind, id uint32, v any) error {
+// ask sends a message from outside, which is a value. It is written as Go
+// writes it, as it may hold any bytes in any text.
+func (l *line) ask(k kind, id uint32, v any) error {
 	var b bytes.Buffer
 	if err := gob.NewEncoder(&b).Encode(v); err != nil {
 		return fmt.Errorf("write a message: %w", err)
 	}
-	if b.Len() > maxMessage {
+	return l.sendWhole(k, id, b.Bytes())
+}
+
+// answer sends a message from inside, which is a value. It is written as JSON:
+// who reads it does not trust it, and Go's own way is not made for that.
+func (l *line) answer(k kind, id uint32, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write a message: %w", err)
+	}
+	return l.sendWhole(k, id, b)
+}
+
+func (l *line) sendWhole(k kind, id uint32, body []byte) error {
+	if len(body) > maxMessage {
 		return errTooLong
 	}
-	return l.send(k, id, b.Bytes())
+	return l.send(k, id, body)
 }
 
 var errTooLong = errors.New("the message is too long")
@@ -177,15 +196,17 @@ func (l *line) receive() (k kind, id uint32, body []byte, err error) {
 	}
 }
 
-// understand reads a message that is a value. What comes from inside a
-// container is not trusted to be one.
-func understand(body []byte, v any) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("read a message: %v", r)
-		}
-	}()
+// asked reads a message from outside.
+func asked(body []byte, v any) error {
 	if err := gob.NewDecoder(bytes.NewReader(body)).Decode(v); err != nil {
+		return fmt.Errorf("read a message: %w", err)
+	}
+	return nil
+}
+
+// answered reads a message from inside.
+func answered(body []byte, v any) error {
+	if err := json.Unmarshal(body, v); err != nil {
 		return fmt.Errorf("read a message: %w", err)
 	}
 	return nil

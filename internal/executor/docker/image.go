@@ -23,6 +23,7 @@ type image struct {
 	name       string // as the user wrote it; for people
 	id         string // sha256:…, which names its bytes and those of all its layers
 	digest     string // name@sha256:… in its registry, "" when it came from none
+	arch       string
 	env        []string
 	entrypoint []string
 	command    []string
@@ -42,7 +43,7 @@ func (d *daemon) inspect(ctx context.Context, name string) (*image, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &image{name: name, id: r.ID}
+	i := &image{name: name, id: r.ID, arch: r.Os + "/" + r.Architecture}
 	if len(r.RepoDigests) > 0 {
 		i.digest = r.RepoDigests[0]
 	}

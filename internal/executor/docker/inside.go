@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -58,15 +59,19 @@ func serve(socket string, open func(grace time.Duration) executor.Executor) erro
 		return err
 	}
 	var b beginning
-	if err := understand(body, &b); err != nil || k != kindBegin {
+	if err := asked(body, &b); err != nil || k != kindBegin {
 		return errors.Join(errors.New("that is no beginning"), err)
 	}
 	r := ready{User: [2]int{os.Getuid(), os.Getgid()}}
-	a.gives = r.User[0] == 0 && b.Owner[0] != 0
-	a.begun = b
-	a.room, err = open(b.Grace).Open(ctx, executor.Spec{Dirs: b.Dirs})
+	r.Owner, err = insideNumbers(b.Owner)
+	a.dirs, a.owner, a.gives = jobDirs(b.Dirs), r.Owner, r.User[0] == 0 && r.Owner[0] != 0
+	if err == nil {
+		x := open(b.Grace)
+		a.prefix = x.Name() + ": run: "
+		a.room, err = x.Open(ctx, executor.Spec{Dirs: b.Dirs})
+	}
 	r.Problem = problemOf(err)
-	if err := errors.Join(err, a.line.tell(kindReady, 0, r)); err != nil {
+	if err := errors.Join(err, a.line.answer(kindReady, 0, r)); err != nil {
 		return err
 	}
 	for {
@@ -82,7 +87,7 @@ func serve(socket string, open func(grace time.Duration) executor.Executor) erro
 		switch k {
 		case kindRun:
 			var o order
-			if err := understand(body, &o); err != nil {
+			if err := asked(body, &o); err != nil {
 				return err
 			}
 			a.run(ctx, id, &o)
@@ -97,7 +102,7 @@ func serve(socket string, open func(grace time.Duration) executor.Executor) erro
 			}
 		case kindEnd:
 			err := errors.Join(a.room.Close(), a.give(nil))
-			if err := a.line.tell(kindGone, 0, problemOf(err)); err != nil {
+			if err := a.line.answer(kindGone, 0, problemOf(err)); err != nil {
 				return err
 			}
 		}
@@ -106,11 +111,13 @@ func serve(socket string, open func(grace time.Duration) executor.Executor) erro
 
 // agent runs commands for the other side.
 type agent struct {
-	line  *line
-	room  executor.Room
-	begun beginning
-	gives bool // what root here has made belongs to somebody else in the end
-	wait  sync.WaitGroup
+	line   *line
+	room   executor.Room
+	prefix string // of the errors of its commands
+	dirs   []string
+	owner  [2]int // of all in dirs, in the end
+	gives  bool   // what root here has made has to be given to the owner
+	wait   sync.WaitGroup
 
 	mu   sync.Mutex
 	runs map[uint32]*inner
@@ -152,10 +159,14 @@ func (a *agent) run(ctx context.Context, id uint32, o *order) {
 		a.mu.Unlock()
 		out := outcome{
 			Exit: res.Exit, Signal: res.Signal, Stopped: res.Stopped, LeftOver: res.LeftOver, OOM: res.OOM,
-			Observation: res.Observation, Problem: problemOf(err),
+			Problem: problemOf(err),
+		}
+		out.Problem.Text = strings.TrimPrefix(out.Problem.Text, a.prefix)
+		if res.Observation != nil {
+			out.Seen = seenOf(res.Observation, o.Watch.Mounted)
 		}
 		// If that cannot be said the other side is not there any more.
-		_ = a.line.tell(kindDone, id, &out)
+		_ = a.line.answer(kindDone, id, &out)
 	})
 }
 
@@ -166,20 +177,19 @@ func (a *agent) give(o *record.Observation) error {
 	if !a.gives {
 		return nil
 	}
-	to := a.begun.Owner
 	if o == nil || o.Mechanism == "" || o.LeftOver > 0 {
-		for _, dir := range jobDirs(a.begun.Dirs) {
-			if err := give(to, dir); err != nil {
+		for _, dir := range a.dirs {
+			if err := give(a.owner, dir); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
 	for _, out := range o.Outputs {
-		if out.Kind == record.Nothing || !below(out.Path, jobDirs(a.begun.Dirs)) {
+		if out.Kind == record.Nothing || !below(out.Path, a.dirs) {
 			continue
 		}
-		if err := os.Lchown(out.Path, to[0], to[1]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Lchown(out.Path, a.owner[0], a.owner[1]); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -245,6 +255,41 @@ func problemOf(err error) problem {
 		p.Is = causePermission
 	}
 	return p
+}
+
+// insideNumbers are a user and group outside by their numbers in here. They
+// are others where the engine is itself run by an ordinary user.
+func insideNumbers(owner [2]int) (in [2]int, err error) {
+	for i, file := range [...]string{"/proc/self/uid_map", "/proc/self/gid_map"} {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return in, err
+		}
+		n, known, err := insideNumber(owner[i], string(data))
+		if err != nil {
+			return in, fmt.Errorf("read %s: %w", file, err)
+		}
+		if !known && i == 0 {
+			return in, fmt.Errorf("user %d of this machine does not exist in the engine's containers, and could not be given their files; does another user run the engine?", owner[i])
+		}
+		in[i] = n // a group that is not known is root's
+	}
+	return in, nil
+}
+
+// insideNumber looks up a number of outside in a map of the kernel's: lines of
+// the first number inside, the first outside, and how many there are.
+func insideNumber(outside int, table string) (n int, known bool, err error) {
+	for line := range strings.Lines(table) {
+		var in, out, count int
+		if _, err := fmt.Sscan(line, &in, &out, &count); err != nil {
+			return 0, false, err
+		}
+		if i := outside - out; i >= 0 && i < count {
+			return in + i, true, nil
+		}
+	}
+	return 0, false, nil
 }
 
 // giveVerb asks the agent's program for nothing but this: to give all that is

@@ -26,26 +26,25 @@ type link struct {
 	err  error // why nothing more will come
 }
 
-// greet opens the room inside and begins to listen. It returns the user and
-// group that the agent runs as.
-func greet(conn net.Conn, b beginning) (*link, [2]int, error) {
+// greet opens the room inside and begins to listen.
+func greet(conn net.Conn, b beginning) (*link, ready, error) {
 	l := &link{line: newLine(conn), gone: make(chan struct{}), over: make(chan error, 1), runs: map[uint32]*outer{}}
-	if err := l.line.tell(kindBegin, 0, &b); err != nil {
-		return nil, [2]int{}, err
+	if err := l.line.ask(kindBegin, 0, &b); err != nil {
+		return nil, ready{}, err
 	}
 	k, _, body, err := l.line.receive()
 	if err != nil {
-		return nil, [2]int{}, err
+		return nil, ready{}, err
 	}
 	var r ready
-	if err := understand(body, &r); err != nil {
-		return nil, [2]int{}, err
+	if err := answered(body, &r); err != nil {
+		return nil, ready{}, err
 	}
 	if k != kindReady || r.Problem.Text != "" {
-		return nil, [2]int{}, errors.Join(errors.New("the agent cannot"), r.Problem.error())
+		return nil, ready{}, errors.Join(errors.New("the agent cannot"), r.Problem.error())
 	}
 	go l.listen()
-	return l, r.User, nil
+	return l, r, nil
 }
 
 func (l *link) listen() {
@@ -79,11 +78,11 @@ func (l *link) hear() error {
 			}
 		case k == kindDone && r != nil:
 			var o outcome
-			err := understand(body, &o)
+			err := answered(body, &o)
 			r.end(o, err)
 		case k == kindGone:
 			var p problem
-			if err := understand(body, &p); err != nil {
+			if err := answered(body, &p); err != nil {
 				return err
 			}
 			select {
@@ -112,7 +111,7 @@ func (l *link) run(ctx context.Context, o *order, out io.Writer) (executor.Resul
 		delete(l.runs, id)
 		l.mu.Unlock()
 	}()
-	if err := l.line.tell(kindRun, id, o); err != nil {
+	if err := l.line.ask(kindRun, id, o); err != nil {
 		return executor.Result{}, fmt.Errorf("%w: %w", errLost, err)
 	}
 	// If it cannot be said that the command is to end, it has ended.
@@ -140,7 +139,7 @@ func (l *link) run(ctx context.Context, o *order, out io.Writer) (executor.Resul
 	}
 	res := executor.Result{
 		Exit: r.outcome.Exit, Signal: r.outcome.Signal, Stopped: r.outcome.Stopped, LeftOver: r.outcome.LeftOver,
-		OOM: r.outcome.OOM, Observation: r.outcome.Observation,
+		OOM: r.outcome.OOM, Observation: r.outcome.Seen.observation(),
 	}
 	switch {
 	case werr != nil:

@@ -10,6 +10,68 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/trace"
 )
 
+// seen is a record.Observation on its way through the line: paths are bytes,
+// since names of files are.
+type seen struct {
+	record.Observation
+	Inputs   []seenInput
+	Outputs  []seenOutput
+	Programs [][]byte
+}
+
+type seenInput struct {
+	record.Input
+	Path   []byte
+	Digest []byte
+}
+
+type seenOutput struct {
+	record.Output
+	Path   []byte
+	Digest []byte
+}
+
+// seenOf is what is to be told of an observation inside: what was used of the
+// directories that are mounted there, and all that was changed.
+func seenOf(o *record.Observation, mounted []string) *seen {
+	s := &seen{Observation: *o}
+	for i := range o.Inputs {
+		if in := o.Inputs[i]; below(in.Path, mounted) {
+			s.Inputs = append(s.Inputs, seenInput{in, []byte(in.Path), o.Inputs[i].Digest[:]})
+		}
+	}
+	for i := range o.Outputs {
+		s.Outputs = append(s.Outputs, seenOutput{o.Outputs[i], []byte(o.Outputs[i].Path), o.Outputs[i].Digest[:]})
+	}
+	for _, p := range o.Programs {
+		s.Programs = append(s.Programs, []byte(p))
+	}
+	return s
+}
+
+// observation is the same after the line; nil when nothing was seen.
+func (s *seen) observation() *record.Observation {
+	if s == nil {
+		return nil
+	}
+	o := s.Observation
+	o.Inputs, o.Outputs, o.Programs = make([]record.Input, len(s.Inputs)), make([]record.Output, len(s.Outputs)), nil
+	for i, in := range s.Inputs {
+		o.Inputs[i] = in.Input
+		o.Inputs[i].Path = string(in.Path)
+		copy(o.Inputs[i].Digest[:], in.Digest)
+	}
+	for i, out := range s.Outputs {
+		o.Outputs[i] = out.Output
+		o.Outputs[i].Path = string(out.Path)
+		copy(o.Outputs[i].Digest[:], out.Digest)
+	}
+	for _, p := range s.Programs {
+		o.Programs = append(o.Programs, string(p))
+	}
+	return &o
+}
+
 // table says what of a container's files lies outside of it: which directory
 // of this machine a directory inside is. What is not in the table is the
 // image's, which the class of the place names, or the container's own.
@@ -61,6 +123,7 @@ func below(p string, dirs []string) bool {
 func (t table) sight(s *trace.Spec) *sight {
 	in := &sight{Ignored: slices.Clone(s.Ignored)}
 	for _, v := range t {
+		in.Mounted = append(in.Mounted, v.target)
 		if v.source != "" && below(v.source, s.Inside) {
 			in.Inside = append(in.Inside, v.target)
 		}

@@ -226,7 +226,7 @@ func (b *box) run(ctx context.Context, c *plan.Command, watch *trace.Spec, out i
 	own.Container = nil
 	for _, value := range c.Env {
 		if err := b.open(value); err != nil {
-			return executor.Result{}, fmt.Errorf("lend a file to user %d of the container: %w", b.user[0], err)
+			return executor.Result{}, fmt.Errorf("lend a file to user %d of the container: %w", b.ready.User[0], err)
 		}
 	}
 	o := &order{Command: own}
