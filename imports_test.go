@@ -83,13 +83,9 @@ var guests = map[string]map[string]string{
 	"github.com/nicholas-fedor/shoutrrr":   {"notify/shoutrrr": "the services that we do not speak ourselves"},
 	"github.com/robfig/cron/v3":            {"launch": "cron expressions, as the code hosts read them", "cron": "cron expressions, as the code hosts read them"},
 	"github.com/getkin/kin-openapi":        {"server": "checks answers against the document (tests only)"},
-	"github.com/chromedp/chromedp":         {"server": "a browser looks at the pages (tests only)"},
+	"github.com/chromedp/chromedp":         {"server": "a browser looks at the pages (tests only)", "test/serve": "a browser goes through a team's day (tests only)"},
 	"github.com/chromedp/cdproto":          {"server": "what that browser says (tests only)"},
 	"github.com/rogpeppe/go-internal":      {"cli": "testscript: command lines as little texts (tests only)", "cmd/fairlead": "testscript (tests only)"},
-	"github.com/moby/moby/client":          {"executor/docker": "the engine's own client: negotiates versions, hijacks connections"},
-	"github.com/moby/moby/api":             {"executor/docker": "the words of the engine's interface"},
-	"github.com/containerd/errdefs":        {"executor/docker": "tells the engine's errors apart"},
-	"github.com/opencontainers/image-spec": {"executor/docker": "platforms of images"},
 }
 
 // starters may start processes; openers may open sockets.

@@ -155,6 +155,25 @@ func (r *remote) Replay(ctx context.Context, request int64) (int64, error) {
 	return again, r.told(err)
 }
 
+// Requests implements cli.RemoteActs.
+func (r *remote) Requests(ctx context.Context, repository string, limit int) ([]cli.Request, error) {
+	list := []cli.Request{}
+	for before := int64(0); ; {
+		v, err := r.client.Requests(ctx, repository, before)
+		if err != nil {
+			return nil, r.told(err)
+		}
+		for _, q := range v.Requests {
+			if list = append(list, cli.Request{Request: q.Request, Repository: q.Repository, Time: q.Time, What: q.What, By: q.By, Settled: q.Settled, Runs: q.Runs, Why: q.Why}); len(list) == limit {
+				return list, nil
+			}
+		}
+		if before = v.Next; before == 0 {
+			return list, nil
+		}
+	}
+}
+
 // Download implements cli.RemoteFiles.
 func (r *remote) Download(ctx context.Context, run, job string, a plan.Artifact, w io.Writer) error {
 	return r.told(r.client.Download(ctx, run, server.Kept{Job: job, Name: a.Name, Digest: a.Digest, Size: a.Size}, w))

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -53,6 +52,20 @@ type RemoteActs interface {
 	Cancel(ctx context.Context, run, job string) error
 	Approve(ctx context.Context, run string) error
 	Replay(ctx context.Context, request int64) (int64, error)
+	// Requests lists what was delivered or asked for, the newest first; repository may be "".
+	Requests(ctx context.Context, repository string, limit int) ([]Request, error)
+}
+
+// Request is what a code host delivered or somebody asked for, and what came of it.
+type Request struct {
+	Request    int64     `json:"request"` // its number
+	Repository string    `json:"repository"`
+	Time       time.Time `json:"time"`
+	What       string    `json:"what"` // "github delivery 72d3", "manual ci.yml on refs/heads/main"
+	By         string    `json:"by,omitempty"`
+	Settled    bool      `json:"settled"`
+	Runs       []string  `json:"runs,omitempty"`
+	Why        string    `json:"why,omitempty"` // there are none
 }
 
 // RemoteFiles brings files from a server and runs to it.
@@ -451,44 +464,4 @@ func eventsOf(ctx context.Context, tools *Tools, id string) (all []record.Event,
 		}
 		f.Before = batch[len(batch)-1].Seq
 	}
-}
-
-// hookCommand is `fairlead hook`.
-func (g *global) hookCommand() *cobra.Command {
-	var at site
-	replay := &cobra.Command{
-		Use: "replay REQUEST", Short: "Take a delivery of a code host once more",
-		Long: `Take a delivery of a code host once more, as it came: to find out why it started
-nothing, or to start what a mended pipeline file now would. The page of the
-repository's requests has their numbers.`,
-		Example: "  fairlead hook replay 4711\n  fairlead hook replay 4711 --server https://ci.example.org",
-		Args:    args("REQUEST"),
-	}
-	at.flags(replay)
-	replay.RunE = func(cmd *cobra.Command, a []string) error {
-		seq, err := strconv.ParseInt(a[0], 10, 64)
-		if err != nil || seq <= 0 {
-			return usage("it is the number that the server's list of requests shows", "%q is no request", a[0])
-		}
-		var again int64
-		if at.url != "" {
-			remote, err := at.dial(g)
-			if err != nil {
-				return err
-			}
-			again, err = remote.Replay(cmd.Context(), seq)
-			if err != nil {
-				return err
-			}
-		} else if err := g.office(cmd.Context(), func(o *Office) (err error) {
-			again, err = o.Desk.Replay(cmd.Context(), launch.By{Name: me(), Via: commandLine}, seq)
-			return err
-		}); err != nil {
-			return err
-		}
-		fmt.Fprintf(g.Stdout, "%d\n", again)
-		fmt.Fprintf(g.Stderr, "taken again; it is request %d\n", again)
-		return nil
-	}
-	return verbs("hook", "What code hosts delivered", "What code hosts delivered to the server.", replay)
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -514,6 +515,11 @@ func TestSearch(t *testing.T) {
 			{Query{Text: "Error", From: 18_500}, Found{1, 1}},
 			{Query{Text: "ärger", Fold: true}, Found{1, 1}},
 			{Query{Text: "absent"}, Found{}},
+			{Query{Pattern: regexp.MustCompile(`Error: (an|no) e[r]{2}or$`)}, Found{20, 20}},
+			{Query{Pattern: regexp.MustCompile(`(?i)error`), Fold: true}, Found{20, 40}},
+			{Query{Pattern: regexp.MustCompile(`^error`), Text: "Error"}, Found{}},
+			{Query{Pattern: regexp.MustCompile(`x*`)}, Found{}},
+			{Query{Pattern: regexp.MustCompile(`(?i)^ärg`), Step: "1"}, Found{1, 1}},
 			{Query{Step: "0"}, Found{10_000, 10_000}},
 		} {
 			told := 0

@@ -522,8 +522,12 @@ type Found struct {
 func (r *Reader) Search(ctx context.Context, q Query, fn func(Line) bool) (Found, error) {
 	var found Found
 	text := []byte(q.Text)
+	if q.Pattern != nil {
+		prefix, _ := q.Pattern.LiteralPrefix()
+		text = []byte(prefix)
+	}
 	var skip func([]byte) bool
-	if !q.Fold && len(text) > 0 && q.Pattern == nil {
+	if (!q.Fold || q.Pattern != nil) && len(text) > 0 {
 		skip = func(raw []byte) bool { return ctx.Err() != nil || !bytes.Contains(raw, text) }
 	}
 	telling, count := true, q.Counter()

@@ -253,11 +253,11 @@ type Failure struct {
 	At      plan.Source       `json:"at,omitzero"`
 	Seconds float64           `json:"seconds"`
 	Fault   *record.Diagnosis `json:"fault,omitempty"`
-	Lines   []LogLine         `json:"lines,omitempty"` // around the first error
-	First   int64             `json:"first_line,omitempty"`
-	No      int               `json:"-"`                 // on its page
-	Allowed bool              `json:"allowed,omitempty"` // its author lets it fail
-	Again   string            `json:"again,omitempty"`   // the command that repeats it on a developer's machine
+	Lines   []LogLine         `json:"lines,omitempty"`      // around the first error, or the last ones
+	First   int64             `json:"first_line,omitempty"` // of the error, or the last one
+	No      int               `json:"-"`                    // on its page
+	Allowed bool              `json:"allowed,omitempty"`    // its author lets it fail
+	Again   string            `json:"again,omitempty"`      // the command that repeats it on a developer's machine
 }
 
 // Note is an annotation and where it comes from.

@@ -319,9 +319,22 @@ func (v *views) excerpt(ctx context.Context, run string, j *record.JobRun, s *re
 	})
 	var damage *logs.Damage
 	if errors.As(err, &damage) {
-		return nil
+		err = nil
+	}
+	if n := len(open.Lines); open.First == 0 && n > 0 {
+		// Nobody knows what went wrong: it is where the step says so, or where it ended.
+		open.First = open.Lines[n-1].N
+		if i := slices.IndexFunc(open.Lines, saysError); i >= 0 {
+			open.First = open.Lines[i].N
+		}
 	}
 	return err
+}
+
+// saysError reports whether the step itself marked the line as an error.
+func saysError(l LogLine) bool {
+	m, _ := markOf(l.Text)
+	return m == isError || strings.HasPrefix(l.Text, "Error: ")
 }
 
 // critical finds the chain of jobs that the run's duration hangs on: back from the

@@ -61,8 +61,13 @@ jobs:
       - run: echo $$ >> "$OUTSIDE/held"; while [ ! -e "$OUTSIDE/go" ]; do sleep 0.05; done; cat word.txt
 `
 
-func newTeam(t *testing.T, args ...string) *team {
-	p := binary.NewPlace(t, map[string]string{".github/workflows/ci.yml": workflow, "word.txt": "first\n"})
+func newTeam(t *testing.T, args ...string) *team { return newTeamOf(t, workflow, args...) }
+
+// newTeamOf is a team whose pipeline is that text. args are further flags of
+// its server.
+func newTeamOf(t *testing.T, pipeline string, args ...string) *team {
+	p := binary.NewPlace(t, map[string]string{".github/workflows/ci.yml": pipeline, "word.txt": "first
+"})
 	s := &team{Place: p, t: t, listen: "127.0.0.1:0", args: args}
 	s.serve()
 	t.Cleanup(s.end)
@@ -103,15 +108,39 @@ func (s *team) end() {
 	}
 }
 
+type object = map[string]any
+
+func repository(id int, name string) object {
+	owner, short, _ := strings.Cut(name, "/")
+	return object{"id": id, "full_name": name, "name": short, "default_branch": "main", "html_url": "http://forge.invalid/" + name, "clone_url": "http://forge.invalid/" + name + ".git", "owner": object{"login": owner}}
+}
+
 // push tells the server of a push, as Gitea does.
 func (s *team) push(delivery, before, after, key string) (status int, body string) {
 	s.t.Helper()
-	payload, err := json.Marshal(map[string]any{
+	return s.deliver("push", delivery, key, object{
 		"ref": "refs/heads/main", "before": before, "after": after,
-		"head_commit": map[string]any{"id": after, "message": "a change"},
-		"repository":  map[string]any{"id": 1, "full_name": "team/app", "name": "app", "default_branch": "main", "html_url": "http://forge.invalid/team/app", "clone_url": "http://forge.invalid/team/app.git", "owner": map[string]any{"login": "team"}},
-		"pusher":      map[string]any{"login": "ada"}, "sender": map[string]any{"login": "ada"}, "commits": []any{},
+		"head_commit": object{"id": after, "message": "a change"}, "repository": repository(1, "team/app"),
+		"pusher": object{"login": "ada"}, "sender": object{"login": "ada"}, "commits": []any{},
 	})
+}
+
+// pull tells the server of a pull request that a fork sends.
+func (s *team) pull(delivery, sha string) (status int, body string) {
+	s.t.Helper()
+	return s.deliver("pull_request", delivery, hookSecret, object{
+		"action": "opened", "number": 17, "repository": repository(1, "team/app"), "sender": object{"login": "eve"},
+		"pull_request": object{
+			"id": 99, "number": 17, "state": "open", "title": "A gift", "user": object{"login": "eve"},
+			"head": object{"label": "gift", "ref": "gift", "sha": sha, "repo_id": 2, "repo": repository(2, "eve/app")},
+			"base": object{"label": "main", "ref": "main", "sha": sha, "repo_id": 1, "repo": repository(1, "team/app")},
+		},
+	})
+}
+
+func (s *team) deliver(event, delivery, key string, body object) (status int, answer string) {
+	s.t.Helper()
+	payload, err := json.Marshal(body)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -122,7 +151,7 @@ func (s *team) push(delivery, before, after, key string) (status int, body strin
 		s.t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("X-Gitea-Event", "push")
+	req.Header.Set("X-Gitea-Event", event)
 	req.Header.Set("X-Gitea-Delivery", delivery)
 	req.Header.Set("X-Gitea-Signature", hex.EncodeToString(mac.Sum(nil)))
 	res, err := http.DefaultClient.Do(req)
