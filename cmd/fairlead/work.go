@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -67,6 +69,9 @@ func work(ctx context.Context, w cli.Wiring, k cli.Working) (err error) {
 			return &launch.UsageError{Message: "this machine has no name", Hint: "give one with --name"}
 		}
 	}
+	if u, err := url.Parse(k.Server); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
+		k.Tell("the way to the server is not encrypted: whoever is on it reads the token, and the secrets of jobs")
+	}
 	labels := k.Labels
 	if len(labels) == 0 {
 		labels = ownLabels()
@@ -85,6 +90,12 @@ func work(ctx context.Context, w cli.Wiring, k cli.Working) (err error) {
 		Log: func(doing string, err error) { log.Warn(doing, "error", err) }, Tell: k.Tell,
 	}
 	return worker.Run(ctx, k.Abort)
+}
+
+// loopback reports whether a host is this machine.
+func loopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.IsLoopback()
 }
 
 // ownLabels are those that stand for machines of this kind.
