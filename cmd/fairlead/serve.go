@@ -222,6 +222,7 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 	// While runs are given time to end, people may look and workers may say what they did.
 	answering, hush := context.WithCancel(context.WithoutCancel(ctx))
 	defer hush()
+	defer context.AfterFunc(ctx, web.Leave)()
 	ended := make(chan error, 2)
 	go func() { ended <- web.Serve(answering, listener) }()
 	go func() { ended <- office.Desk.Serve(ctx) }()

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -27,7 +29,7 @@ func (o *opened) hands(ctx context.Context, w cli.Wiring, s cli.Serving, log *sl
 		at = host + " " + s.Listen
 	}
 	return crew.NewHands(ctx, crew.HandsOptions{
-		Store: o.record, At: at, Data: o.data, Blobs: o.blobs, Artifacts: o.depot, Trees: crew.GitTrees{}, Only: s.Elsewhere,
+		Store: o.record, At: at, Data: o.data, Blobs: o.blobs, Depot: o.depot, Trees: crew.GitTrees{}, Only: s.Elsewhere,
 		Log: func(doing string, err error) { log.Warn(doing, "error", err) },
 	})
 }
@@ -67,6 +69,9 @@ func work(ctx context.Context, w cli.Wiring, k cli.Working) (err error) {
 			return &launch.UsageError{Message: "this machine has no name", Hint: "give one with --name"}
 		}
 	}
+	if u, err := url.Parse(k.Server); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
+		k.Tell("the way to the server is not encrypted: whoever is on it reads the token, and the secrets of jobs")
+	}
 	labels := k.Labels
 	if len(labels) == 0 {
 		labels = ownLabels()
@@ -81,10 +86,16 @@ func work(ctx context.Context, w cli.Wiring, k cli.Working) (err error) {
 		Joining: crew.Joining{
 			Name: k.Name, Labels: labels, Places: cmp.Or(k.Jobs, runtime.NumCPU()), Version: version(), Protocol: crew.Protocol,
 		},
-		Dir: filepath.Join(o.data, "worker"), Blobs: o.lent, Artifacts: o.depot, Keeper: o.keeper, Room: workerRoom,
+		Dir: filepath.Join(o.data, "worker"), Blobs: o.lent, Depot: o.depot, Keeper: o.keeper, Room: workerRoom,
 		Log: func(doing string, err error) { log.Warn(doing, "error", err) }, Tell: k.Tell,
 	}
 	return worker.Run(ctx, k.Abort)
+}
+
+// loopback reports whether a host is this machine.
+func loopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.IsLoopback()
 }
 
 // ownLabels are those that stand for machines of this kind.

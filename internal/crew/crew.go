@@ -124,8 +124,10 @@ type Errand struct {
 	Lines      int64             `json:"lines"`  // that its log has
 	Commit     string            `json:"commit"` // of the tree
 	Origin     string            `json:"origin"` // names the repository, for copies of it
-	// Artifacts are those of the run so far.
+	// Artifacts are those of the run so far, Caches the newest of its repository:
+	// the job's language knows which of them it may see.
 	Artifacts []depot.Artifact `json:"artifacts,omitempty"`
+	Caches    []depot.Cache    `json:"caches,omitempty"`
 }
 
 // Heard is how much of a job's entries the server has.
@@ -137,18 +139,22 @@ type Heard struct {
 // Master is a worker's way to its server. Its errors are those below, or
 // of the way: then the same may be said again.
 type Master interface {
+	// Join takes the worker on; whoever had joined by its name before is not known any more.
 	Join(ctx context.Context, j Joining) (Joined, error)
+	// Poll says that the worker lives, and waits a little for something to do.
 	Poll(ctx context.Context, p Polling) (Polled, error)
 	// Say tells the entries from a number on.
 	Say(ctx context.Context, session string, ref Ref, from int64, entries []byte) (Heard, error)
 	// Missing are those of the digests whose bytes the server does not have.
 	Missing(ctx context.Context, session string, ref Ref, digests []blob.Digest) ([]blob.Digest, error)
+	// Put gives the server the bytes of a blob that an entry to come speaks of.
 	Put(ctx context.Context, session string, ref Ref, d blob.Digest, r io.Reader) error
-	// Blob are the bytes of an artifact of the job's run.
+	// Blob are the bytes of an artifact or a cache that the errand names.
 	Blob(ctx context.Context, session string, ref Ref, d blob.Digest) (io.ReadCloser, error)
 	// Bundle is the errand's commit as a git bundle, without what those have who have
 	// some commits.
 	Bundle(ctx context.Context, session string, ref Ref, have []string) (io.ReadCloser, error)
+	// Leave says that the worker is no more. What it still had is given to others.
 	Leave(ctx context.Context, session string) error
 }
 
@@ -171,9 +177,12 @@ var (
 	ErrUnsound = errors.New("what the worker said is not sound")
 )
 
+// MaxSaid is how many bytes of entries are said at once, at most.
+const MaxSaid = 32 << 20
+
 const (
 	maxEntry   = 16 << 20 // bytes of one entry
-	MaxSaid    = 32 << 20 // of entries that are said at once
+	maxCaches  = 200      // that a worker is told of
 	maxHolding = 4096     // jobs of a worker
 	maxLabels  = 100
 	maxLabel   = 200 // bytes

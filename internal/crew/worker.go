@@ -32,9 +32,8 @@ type Worker struct {
 	Doer    Doer
 	Joining Joining
 	Dir     string // of what is still to be said
-	Blobs   *Lent  // where its jobs keep the bytes of artifacts
-	// Artifacts are where its jobs save and find them.
-	Artifacts Artifacts
+	Blobs   *Lent  // where its jobs keep the bytes of artifacts and caches
+	Depot   Depot  // and their names
 	// Keeper is who keeps the bytes of Blobs, and Room how many of them are kept when
 	// nobody needs them any more; nil: nobody clears anything away.
 	Keeper blob.Keeper
@@ -489,12 +488,21 @@ func (w *Worker) work(e *errand, x *Errand) (engine.Ended, error) {
 	for _, a := range x.Artifacts {
 		had[a.ID], lent[a.Digest] = true, true
 	}
+	for _, c := range x.Caches {
+		lent[c.Digest] = true
+	}
 	w.Blobs.tell(e.Ref, &lending{lent, func(ctx context.Context, d blob.Digest) (io.ReadCloser, error) {
 		return w.Master.Blob(ctx, w.session, e.Ref, d)
 	}})
 	defer w.Blobs.forget(e.Ref)
 	for _, a := range x.Artifacts {
-		if err := w.Artifacts.Adopt(e.soft, a); err != nil {
+		if err := w.Depot.Adopt(e.soft, a); err != nil {
+			return engine.Ended{}, err
+		}
+	}
+	repository := x.Assignment.Context.Change.Repository
+	for _, c := range x.Caches {
+		if err := w.Depot.AdoptCache(e.soft, repository, c); err != nil {
 			return engine.Ended{}, err
 		}
 	}
@@ -507,13 +515,24 @@ func (w *Worker) work(e *errand, x *Errand) (engine.Ended, error) {
 	if err != nil {
 		return ended, err
 	}
-	saved, err := w.Artifacts.Artifacts(context.WithoutCancel(e.hard), e.Run)
+	saved, err := w.Depot.Artifacts(context.WithoutCancel(e.hard), e.Run)
 	if err != nil {
 		return ended, err
 	}
 	for i := range saved {
 		if a := &saved[i]; a.Job == e.Job && !had[a.ID] {
-			if err := e.spool.artifact(a); err != nil {
+			if err := e.spool.saved(entryArtifact, a, a.Digest); err != nil {
+				return ended, err
+			}
+		}
+	}
+	caches, err := w.Depot.Caches(context.WithoutCancel(e.hard), repository)
+	if err != nil {
+		return ended, err
+	}
+	for i := range caches {
+		if c := &caches[i]; c.Run == e.Run && c.Job == e.Job {
+			if err := e.spool.saved(entryCache, c, c.Digest); err != nil {
 				return ended, err
 			}
 		}
@@ -540,10 +559,10 @@ func (w *Worker) clear(e *errand) error {
 	ctx := context.WithoutCancel(e.hard)
 	var errs []error
 	if alone {
-		list, err := w.Artifacts.Artifacts(ctx, e.Run)
+		list, err := w.Depot.Artifacts(ctx, e.Run)
 		errs = append(errs, err)
 		for i := range list {
-			errs = append(errs, w.Artifacts.RemoveArtifact(&list[i]))
+			errs = append(errs, w.Depot.RemoveArtifact(&list[i]))
 		}
 	}
 	if late && w.Keeper != nil {

@@ -146,10 +146,8 @@ func (s *Server) healthy(w http.ResponseWriter, _ *request) error {
 // server does not stop.
 func (s *Server) ready(w http.ResponseWriter, r *request) error {
 	r.API = true
-	select {
-	case <-s.life.Done():
+	if s.life.Err() != nil || s.leaving.Load() {
 		return problem(http.StatusServiceUnavailable, "stopping", "", "the server is stopping")
-	default:
 	}
 	if s.Feed != nil {
 		ctx, cancel := context.WithTimeout(r.Context(), hookWithin)

@@ -243,6 +243,20 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// TestLeave: a server that is to stop says so to whoever chooses between servers, and goes on to
+// answer.
+func TestLeave(t *testing.T) {
+	t.Parallel()
+	sc := newScene(t)
+	sc.s.Leave()
+	if w := sc.call("GET", "/readyz", ""); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "stopping") {
+		t.Errorf("it is to stop, and ready: %d %s", w.Code, w.Body)
+	}
+	if w := sc.call("GET", "/api/v1/runs", "", session(sc.admin)); w.Code != 200 {
+		t.Errorf("it answers %d", w.Code)
+	}
+}
+
 func TestRates(t *testing.T) {
 	t.Parallel()
 	l := &rates{every: time.Second, burst: 3}

@@ -63,6 +63,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return <-stopped
 }
 
+// Leave has the server answer that it is not ready any more: it is given a little time,
+// and will stop then. Whatever else it is asked it does.
+func (s *Server) Leave() { s.leaving.Store(true) }
+
 // Close ends all streams. Other requests go on.
 func (s *Server) Close() { s.end() }
 

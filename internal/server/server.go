@@ -21,6 +21,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/access"
@@ -164,6 +165,8 @@ type Server struct {
 	described func() ([]byte, error) // the document of the API
 	// How long clients may take: readWithin and writeWithin.
 	reading, writing time.Duration
+
+	leaving atomic.Bool // it stops soon: see Leave
 
 	life context.Context // of streams and what serves them: until Close
 	end  context.CancelFunc

@@ -127,7 +127,9 @@ jobs:
     runs-on: [gpu]
     steps:
       - uses: actions/checkout@v4
-      - run: cat word.txt; echo made > made.txt
+      - uses: actions/cache@v4
+        with: {key: deps-1, path: deps}
+      - run: cat word.txt; echo made > made.txt; mkdir -p deps; echo cached > deps/one
       - uses: actions/upload-artifact@v4
         with: {name: made, path: made.txt}
   back:
@@ -136,7 +138,9 @@ jobs:
     steps:
       - uses: actions/download-artifact@v4
         with: {name: made}
-      - run: cat made.txt
+      - uses: actions/cache/restore@v4
+        with: {key: deps-1, path: deps}
+      - run: cat made.txt deps/one
 `})
 	s.Commit("labels")
 	bad := filepath.Join(s.Outside, "bad-token")
@@ -158,7 +162,7 @@ jobs:
 	if all[0].Verdict != "success" {
 		t.Fatalf("%+v\n%s", all, s.must("logs", all[0].ID))
 	}
-	if log := s.must("logs", all[0].ID); !strings.Contains(log, "there | first") || !strings.Contains(log, "back | made") {
+	if log := s.must("logs", all[0].ID); !strings.Contains(log, "there | first") || !strings.Contains(log, "back | made\nback | cached") {
 		t.Errorf("the log:\n%s", log)
 	}
 	var run struct {
