@@ -474,8 +474,9 @@ type clones struct {
 	asked []string
 }
 
-func (c *clones) Fetch(_ context.Context, project, ref string) (string, string, error) {
-	c.asked = append(c.asked, project+"@"+ref)
+func (c *clones) Fetch(_ context.Context, address, ref string) (string, string, error) {
+	project := strings.TrimSuffix(strings.TrimPrefix(address, "https://gitlab.example/"), ".git")
+	c.asked = append(c.asked, address+"@"+ref)
 	dir := filepath.Join(c.dir, filepath.FromSlash(project))
 	if _, err := os.Stat(dir); err != nil {
 		return "", "", errors.New("the server cannot be reached")
@@ -496,7 +497,7 @@ func TestLock(t *testing.T) {
 	if err != nil || len(problems) > 0 || len(kept) != 5 {
 		t.Fatalf("%d files, %v, %v", len(kept), problems, err)
 	}
-	if want := "[group/ci@v1 mirror@HEAD]"; fmt.Sprint(fetch.asked) != want {
+	if want := "[https://gitlab.example/group/ci.git@v1 mirror@HEAD]"; fmt.Sprint(fetch.asked) != want {
 		t.Errorf("asked for %v, want %s", fetch.asked, want)
 	}
 	for name, body := range kept {
@@ -523,7 +524,7 @@ func TestLock(t *testing.T) {
 	if err != nil || names(&pipelines[0]) != "b r j" || len(problems) != 1 || !strings.Contains(problems[0].Message, "not what fairlead-include.lock says") {
 		t.Errorf("changed: %s %v %v", names(&pipelines[0]), problems, err)
 	}
-	if !slices.Contains(fetch.asked, "group/ci@c0ffee") {
+	if !slices.Contains(fetch.asked, "https://gitlab.example/group/ci.git@c0ffee") {
 		t.Errorf("the commit of the lock is not asked for: %v", fetch.asked)
 	}
 
