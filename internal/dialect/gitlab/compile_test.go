@@ -452,6 +452,66 @@ func TestInputs(t *testing.T) {
 	}
 }
 
+func TestChildren(t *testing.T) {
+	t.Parallel()
+	p, problems := compile(t, `
+variables: {WHO: parent}
+build: {stage: build, script: x, artifacts: {paths: [a]}}
+t:
+  stage: test
+  trigger:
+    include: [child.yml, {local: more.yml}]
+    strategy: depend
+  variables: {ENV: "$WHO-env"}
+made: {stage: build, script: x, artifacts: {paths: [gen.yml]}}
+dynamic:
+  stage: test
+  trigger: {include: [{artifact: gen.yml, job: made}], strategy: depend}
+`, push(), "child.yml", `
+variables: {ENV: child}
+a: {script: x, rules: [{if: '$CI_PIPELINE_SOURCE == "parent_pipeline" && $ENV == "parent-env"'}], needs: [{pipeline: $PARENT_PIPELINE_ID, job: build}]}
+inner: {trigger: {include: grandchild.yml, strategy: depend}}
+`, "more.yml", "b: {stage: deploy, script: x}\n", "grandchild.yml", "c: {script: x, rules: [{changes: [z]}]}\n")
+	if len(problems) > 0 {
+		t.Fatalf("problems: %q", problems)
+	}
+	d := New(Config{})
+	context := &plan.Context{Pipeline: p, Change: push(), RunID: "1"}
+	child, _ := jobOf(t, p, "t")
+	x, ok := d.Preview(child, context)
+	if !ok || len(x.Jobs) != 3 {
+		t.Fatalf("t became %+v", x)
+	}
+	var got []string
+	for i := range x.Jobs {
+		got = append(got, x.Jobs[i].ID+" < "+strings.Join(x.Jobs[i].Needs, ","))
+	}
+	if strings.Join(got, "; ") != "t/a < ; t/inner < ; t/b < a,inner" {
+		t.Errorf("%q", got)
+	}
+	spec, err := specOf(&x.Jobs[0])
+	if err != nil || fmt.Sprint(spec.Downloads) != "[{build build true}]" || spec.Pipeline != "t" || fmt.Sprint(spec.Variables) != "[{ENV parent-env false false} {WHO parent false false}]" {
+		t.Errorf("%+v %v", spec, err)
+	}
+	if x, ok = d.Preview(&x.Jobs[1], context); !ok || len(x.Jobs) != 1 || x.Jobs[0].ID != "t/inner/c" {
+		t.Errorf("inner became %+v", x)
+	}
+	if !p.Start.Files {
+		t.Error("a rule of a grandchild hangs on the changed files, and nobody is told")
+	}
+	var texts []string
+	for _, text := range p.Texts {
+		texts = append(texts, text.Path)
+	}
+	if strings.Join(texts, " ") != ".gitlab-ci.yml grandchild.yml child.yml more.yml" {
+		t.Errorf("texts %q", texts)
+	}
+	dynamic, _ := jobOf(t, p, "dynamic")
+	if _, ok := d.Preview(dynamic, context); ok || dynamic.Deferred.Data["job"] != "made" || dynamic.Deferred.Data["file"] != "gen.yml" {
+		t.Errorf("dynamic: %+v", dynamic.Deferred)
+	}
+}
+
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	tree := treeOf("fairlead.yaml", "gitlab:\n  file: ci/main.yml\n  templates: tpl\n  variables: [{name: WHERE, value: here}]\n", "ci/main.yml", "include: {template: T.gitlab-ci.yml}\nvariables: {WHERE: file}\nj: {script: x, rules: [{if: $WHERE == \"here\"}]}\n", "tpl/T.gitlab-ci.yml", "k: {script: x}\n")
