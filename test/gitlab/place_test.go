@@ -5,6 +5,7 @@ package gitlab
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -28,6 +29,20 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/workspace"
 	"github.com/fairlead-dev/fairlead/test/binary"
 )
+
+// here is this machine. A process has one: where there are no control groups it
+// looks after all orphans among its descendants.
+var here *host.Executor
+
+func TestMain(m *testing.M) {
+	here = host.New(host.Options{})
+	code := m.Run()
+	if err := here.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 // place is a repository and a Fairlead of its own.
 type place struct {
@@ -63,9 +78,8 @@ func newPlace(t testing.TB, files map[string]string) *place {
 	must(err)
 	steps, err := cache.Open(cache.Options{Dir: filepath.Join(top, "cache", "steps"), Blobs: outputs})
 	must(err)
-	here := host.New(host.Options{})
 	t.Cleanup(func() {
-		if err := errors.Join(here.Close(), steps.Close(), p.store.Close()); err != nil {
+		if err := errors.Join(steps.Close(), p.store.Close()); err != nil {
 			t.Error(err)
 		}
 	})
