@@ -452,6 +452,66 @@ func TestInputs(t *testing.T) {
 	}
 }
 
+func TestChildren(t *testing.T) {
+	t.Parallel()
+	p, problems := compile(t, `
+variables: {WHO: parent}
+build: {stage: build, script: x, artifacts: {paths: [a]}}
+t:
+  stage: test
+  trigger:
+    include: [child.yml, {local: more.yml}]
+    strategy: depend
+  variables: {ENV: "$WHO-env"}
+made: {stage: build, script: x, artifacts: {paths: [gen.yml]}}
+dynamic:
+  stage: test
+  trigger: {include: [{artifact: gen.yml, job: made}], strategy: depend}
+`, push(), "child.yml", `
+variables: {ENV: child}
+a: {script: x, rules: [{if: '$CI_PIPELINE_SOURCE == "parent_pipeline" && $ENV == "parent-env"'}], needs: [{pipeline: $PARENT_PIPELINE_ID, job: build}]}
+inner: {trigger: {include: grandchild.yml, strategy: depend}}
+`, "more.yml", "b: {stage: deploy, script: x}\n", "grandchild.yml", "c: {script: x, rules: [{changes: [z]}]}\n")
+	if len(problems) > 0 {
+		t.Fatalf("problems: %q", problems)
+	}
+	d := New(Config{})
+	context := &plan.Context{Pipeline: p, Change: push(), RunID: "1"}
+	child, _ := jobOf(t, p, "t")
+	x, ok := d.Preview(child, context)
+	if !ok || len(x.Jobs) != 3 {
+		t.Fatalf("t became %+v", x)
+	}
+	var got []string
+	for i := range x.Jobs {
+		got = append(got, x.Jobs[i].ID+" < "+strings.Join(x.Jobs[i].Needs, ","))
+	}
+	if strings.Join(got, "; ") != "t/a < ; t/inner < ; t/b < a,inner" {
+		t.Errorf("%q", got)
+	}
+	spec, err := specOf(&x.Jobs[0])
+	if err != nil || fmt.Sprint(spec.Downloads) != "[{build build true}]" || spec.Pipeline != "t" || fmt.Sprint(spec.Variables) != "[{ENV parent-env false false} {WHO parent false false}]" {
+		t.Errorf("%+v %v", spec, err)
+	}
+	if x, ok = d.Preview(&x.Jobs[1], context); !ok || len(x.Jobs) != 1 || x.Jobs[0].ID != "t/inner/c" {
+		t.Errorf("inner became %+v", x)
+	}
+	if !p.Start.Files {
+		t.Error("a rule of a grandchild hangs on the changed files, and nobody is told")
+	}
+	var texts []string
+	for _, text := range p.Texts {
+		texts = append(texts, text.Path)
+	}
+	if strings.Join(texts, " ") != ".gitlab-ci.yml grandchild.yml child.yml more.yml" {
+		t.Errorf("texts %q", texts)
+	}
+	dynamic, _ := jobOf(t, p, "dynamic")
+	if _, ok := d.Preview(dynamic, context); ok || dynamic.Deferred.Data["job"] != "made" || dynamic.Deferred.Data["file"] != "gen.yml" {
+		t.Errorf("dynamic: %+v", dynamic.Deferred)
+	}
+}
+
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	tree := treeOf("fairlead.yaml", "gitlab:\n  file: ci/main.yml\n  templates: tpl\n  variables: [{name: WHERE, value: here}]\n", "ci/main.yml", "include: {template: T.gitlab-ci.yml}\nvariables: {WHERE: file}\nj: {script: x, rules: [{if: $WHERE == \"here\"}]}\n", "tpl/T.gitlab-ci.yml", "k: {script: x}\n")
@@ -474,8 +534,9 @@ type clones struct {
 	asked []string
 }
 
-func (c *clones) Fetch(_ context.Context, project, ref string) (string, string, error) {
-	c.asked = append(c.asked, project+"@"+ref)
+func (c *clones) Fetch(_ context.Context, address, ref string) (string, string, error) {
+	project := strings.TrimSuffix(strings.TrimPrefix(address, "https://gitlab.example/"), ".git")
+	c.asked = append(c.asked, address+"@"+ref)
 	dir := filepath.Join(c.dir, filepath.FromSlash(project))
 	if _, err := os.Stat(dir); err != nil {
 		return "", "", errors.New("the server cannot be reached")
@@ -496,7 +557,7 @@ func TestLock(t *testing.T) {
 	if err != nil || len(problems) > 0 || len(kept) != 5 {
 		t.Fatalf("%d files, %v, %v", len(kept), problems, err)
 	}
-	if want := "[group/ci@v1 mirror@HEAD]"; fmt.Sprint(fetch.asked) != want {
+	if want := "[https://gitlab.example/group/ci.git@v1 mirror@HEAD]"; fmt.Sprint(fetch.asked) != want {
 		t.Errorf("asked for %v, want %s", fetch.asked, want)
 	}
 	for name, body := range kept {
@@ -523,7 +584,7 @@ func TestLock(t *testing.T) {
 	if err != nil || names(&pipelines[0]) != "b r j" || len(problems) != 1 || !strings.Contains(problems[0].Message, "not what fairlead-include.lock says") {
 		t.Errorf("changed: %s %v %v", names(&pipelines[0]), problems, err)
 	}
-	if !slices.Contains(fetch.asked, "group/ci@c0ffee") {
+	if !slices.Contains(fetch.asked, "https://gitlab.example/group/ci.git@c0ffee") {
 		t.Errorf("the commit of the lock is not asked for: %v", fetch.asked)
 	}
 
@@ -542,7 +603,9 @@ func TestLimits(t *testing.T) {
 	needs.WriteString("j:\n  script: x\n  needs: [")
 	for i := range maxJobs + 100 {
 		fmt.Fprintf(&jobs, "j%d: {script: x, stage: build}\n", i)
-		fmt.Fprintf(&variables, "  V%d: %s\n", i, strings.Repeat("x", 200))
+		if i < 20 {
+			fmt.Fprintf(&variables, "  V%d: %s\n", i, strings.Repeat("x", 50_000))
+		}
 		fmt.Fprintf(&needs, "j%d, ", i)
 	}
 	growing := "variables:\n  V0: " + strings.Repeat("x", 100) + "\n"
@@ -550,7 +613,7 @@ func TestLimits(t *testing.T) {
 		growing += fmt.Sprintf("  V%d: $V%d$V%d\n", i+1, i, i)
 	}
 	many := variables.String()
-	for i := range 200 {
+	for i := range 50 {
 		many += fmt.Sprintf("k%d: {script: x}\n", i)
 	}
 	for name, c := range map[string]struct{ text, says string }{

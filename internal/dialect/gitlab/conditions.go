@@ -48,7 +48,6 @@ type ruling struct {
 	variables     []variable
 	needs         *document.Node
 	interruptible *document.Node
-	autoCancel    *document.Node
 }
 
 var (
@@ -87,7 +86,7 @@ func (c *conditions) rules(n *document.Node, what string, known []string, vars *
 // rule reads one rule, whether or not it matters, so that what is wrong with it
 // is found.
 func (c *conditions) rule(n *document.Node, vars *variables) (r ruling, holds bool) {
-	r = ruling{at: n.Source, allow: n.Get("allow_failure"), needs: n.Get("needs"), interruptible: n.Get("interruptible"), autoCancel: n.Get("auto_cancel")}
+	r = ruling{at: n.Source, allow: n.Get("allow_failure"), needs: n.Get("needs"), interruptible: n.Get("interruptible")}
 	holds = true
 	var because []string
 	if cond := n.Get("if"); cond != nil && cond.IsNull() && !cond.Missing() {

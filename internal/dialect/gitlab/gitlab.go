@@ -58,17 +58,20 @@ type Config struct {
 	// Fetch brings other projects, for includes; nil: none can be had.
 	Fetch Fetcher
 	// Get reads the file at an address, for include:remote; nil: none can be had.
+	// The address is the user's, and may be any.
 	Get func(ctx context.Context, url string) ([]byte, error)
 
 	Runtime
 }
 
-// Fetcher brings another project at a ref, which may be a branch, a tag, a
-// commit or HEAD. The project is group/name, with as many groups as it takes,
-// or what fairlead.yaml gives as its mirror: a directory or an address. The
-// directory that is returned holds a checked-out tree and stays as it is.
+// Fetcher brings another repository at a ref, which may be a branch, a tag, a
+// commit or HEAD. The address is what git can clone: that of a project on the
+// server of the one that includes it, or what fairlead.yaml gives as its mirror,
+// which may be a directory. That file may be anybody's: a Fetcher that works for
+// others reads no directories for it. The directory that is returned holds a
+// checked-out tree and stays as it is.
 type Fetcher interface {
-	Fetch(ctx context.Context, project, ref string) (dir, commit string, err error)
+	Fetch(ctx context.Context, address, ref string) (dir, commit string, err error)
 }
 
 // Dialect implements [dialect.Dialect]. It is safe for concurrent use.

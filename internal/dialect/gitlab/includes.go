@@ -153,17 +153,15 @@ func (l *loader) Project(ctx context.Context, project, ref string) (document.Ori
 	if l.c.d.cfg.Fetch == nil {
 		return o, errors.New("other projects cannot be had here")
 	}
-	source := project
-	for _, m := range l.c.settings.Mirrors {
-		if m.Project == project {
-			source = m.At
-		}
+	address, err := l.address(project)
+	if err != nil {
+		return o, err
 	}
 	at := ref
 	if o.Commit != "" {
 		at = o.Commit
 	}
-	dir, commit, err := l.c.d.cfg.Fetch.Fetch(ctx, source, at)
+	dir, commit, err := l.c.d.cfg.Fetch.Fetch(ctx, address, at)
 	if err != nil {
 		return o, err
 	}
@@ -175,6 +173,20 @@ func (l *loader) Project(ctx context.Context, project, ref string) (document.Ori
 	context.AfterFunc(ctx, func() { root.Close() })
 	o.FS = checked{FS: root.FS(), files: kept}
 	return o, nil
+}
+
+// address is where a project is: its mirror, or on the server of the project that
+// includes it.
+func (l *loader) address(project string) (string, error) {
+	for _, m := range l.c.settings.Mirrors {
+		if m.Project == project {
+			return m.At, nil
+		}
+	}
+	if l.c.change == nil || l.c.change.Server == "" {
+		return "", errors.New("it is not known which server has it")
+	}
+	return strings.TrimSuffix(l.c.change.Server, "/") + "/" + project + ".git", nil
 }
 
 // Remote implements [document.Loader].

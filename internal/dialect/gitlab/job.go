@@ -72,8 +72,6 @@ type jobSpec struct {
 	Secrets     map[string]secretSpec  `json:"secrets,omitempty"`
 	IDTokens    map[string]idTokenSpec `json:"id_tokens,omitempty"`
 
-	// InheritVariables is false when inherit:variables names or refuses the
-	// global ones; those that are left are in Variables.
 	Source plan.Source `json:"source"`
 }
 

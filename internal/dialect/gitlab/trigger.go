@@ -187,8 +187,8 @@ func (c *compiler) child(job *plan.Job, t trigger, passed []variable, report *re
 	for _, problem := range slices.Concat(doc.Problems, p.problems) {
 		report.add(problem)
 	}
-	c.hang = c.hang || p.hang
-	c.texts = append(c.texts, doc.Texts...)
+	c.hang = inner.hang || p.hang
+	c.texts = append(inner.texts, doc.Texts...)
 	if !r.in {
 		jobs = nil
 		report.warn(t.source, "trigger", fmt.Sprintf("%s starts no pipeline: %s", document.Clip(job.Name), r.why), "look at the rules of the child pipeline")

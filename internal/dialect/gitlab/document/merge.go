@@ -117,7 +117,7 @@ func (l *linker) extend(name string, n *Node, depth int) *Node {
 		}
 		found := l.root.Get(base)
 		if found == nil || found.Kind != Mapping {
-			missing = l.lost(b.Source, "extends", fmt.Sprintf("%s extends %s, which is not there", Clip(name), Clip(base)), l.near(base)) || missing
+			missing = l.lost(b.Source, "extends", fmt.Sprintf("%s extends %s, which is not there", Clip(name), Clip(base)), base) || missing
 			continue
 		}
 		merged = Merge(merged, l.extend(base, found, depth+1))
@@ -139,10 +139,13 @@ func (l *linker) extend(name string, n *Node, depth int) *Node {
 }
 
 // lost reports that something is not there. When includes are missing it is
-// probably theirs, which is no error of the user's; lost then is true.
-func (l *linker) lost(at plan.Source, rule, message, hint string) bool {
+// probably theirs, which is no error of the user's; lost then is true. name is
+// what was looked for at the top, "" for something further in.
+func (l *linker) lost(at plan.Source, rule, message, name string) bool {
 	if !l.gone {
-		l.report(problemAt(at, rule, message, hint))
+		if len(l.problems) < maxProblems {
+			l.report(problemAt(at, rule, message, l.near(name)))
+		}
 		return false
 	}
 	l.warn(at, rule, message+"; an include that could not be had may define it", "see the problem of the include")
@@ -150,6 +153,9 @@ func (l *linker) lost(at plan.Source, rule, message, hint string) bool {
 }
 
 func (l *linker) near(name string) string {
+	if name == "" {
+		return "check the name"
+	}
 	names := make([]string, len(l.root.Fields))
 	for i := range l.root.Fields {
 		names[i] = l.root.Fields[i].Key
@@ -230,7 +236,7 @@ func (l *linker) target(n *Node, depth int) *Node {
 			next = found.Items[k]
 		}
 		if next == nil {
-			if !l.lost(n.Source, "reference", fmt.Sprintf("!reference [%s] leads to nothing: there is no %s", Clip(name), Clip(strings.Join(path[:i+1], ", "))), l.hintFor(path[:i+1])) {
+			if !l.lost(n.Source, "reference", fmt.Sprintf("!reference [%s] leads to nothing: there is no %s", Clip(name), Clip(strings.Join(path[:i+1], ", "))), top(path[:i+1])) {
 				return nothing
 			}
 			nothing.missing = true
@@ -247,9 +253,10 @@ func (l *linker) target(n *Node, depth int) *Node {
 	return out
 }
 
-func (l *linker) hintFor(path []string) string {
+// top is the name at the top that a path failed at, "" when it got further.
+func top(path []string) string {
 	if len(path) == 1 {
-		return l.near(path[0])
+		return path[0]
 	}
-	return "check the name"
+	return ""
 }

@@ -14,7 +14,6 @@ package rule
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -72,25 +71,6 @@ func (e *Expression) Holds(vars Lookup) bool {
 // Value is what the expression comes to: nil, bool, string, or a
 // *regexp.Regexp.
 func (e *Expression) Value(vars Lookup) any { return e.root.eval(vars) }
-
-// Variables are the names that the expression asks for, in order, each once.
-func (e *Expression) Variables() []string {
-	var names []string
-	var walk func(node)
-	walk = func(n node) {
-		switch n := n.(type) {
-		case variable:
-			if !slices.Contains(names, string(n)) {
-				names = append(names, string(n))
-			}
-		case *binary:
-			walk(n.left)
-			walk(n.right)
-		}
-	}
-	walk(e.root)
-	return names
-}
 
 // node is a part of an expression.
 type node interface {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -129,17 +128,6 @@ func TestSyntaxErrors(t *testing.T) {
 	}
 	if _, err := Parse(strings.Repeat(" ", maxLength+1)); err == nil {
 		t.Error("a text beyond the limit is read")
-	}
-}
-
-func TestVariables(t *testing.T) {
-	t.Parallel()
-	e, err := Parse(`$A == "$X" && ($B =~ /$Y/ || $A != null)`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := e.Variables(); !slices.Equal(got, []string{"A", "B"}) {
-		t.Errorf("Variables() = %q", got)
 	}
 }
 
