@@ -484,7 +484,10 @@ func (t *Thread) dotted(x *PropertyExpr, sc *scope) (Value, bool, error) {
 	name := x.Name
 	root := ""
 	e := x.X
-	for {
+	for parts := 1; ; parts++ {
+		if parts > maxNameParts {
+			return nil, false, nil
+		}
 		if p, ok := e.(*PropertyExpr); ok && p.Dynamic == nil && !p.Safe && !p.Spread {
 			name = p.Name + "." + name
 			e = p.X

@@ -531,7 +531,7 @@ func (t *Thread) numberMethod(v Value, name string, args []Value) (Value, error)
 		n := asInt64(v)
 		return n > 0 && n&(n-1) == 0, nil
 	case "bitwiseNegate":
-		return asBig(v).Not(asBig(v)), nil
+		return new(big.Int).Not(asBig(v)), nil
 	}
 	return nil, ErrMissing
 }

@@ -84,6 +84,12 @@ func (t *Thread) write(b *strings.Builder, v Value, quoted bool, depth int) erro
 			return err
 		}
 		fmt.Fprintf(b, "%s@%p", v.class.Name, v)
+	case Host:
+		if s, ok, err := t.ask(v, "toString"); ok || err != nil {
+			b.WriteString(plain(s))
+			return err
+		}
+		b.WriteString(simpleText(v))
 	default:
 		b.WriteString(simpleText(v))
 	}
@@ -227,6 +233,21 @@ func simpleText(v Value) string {
 // is the same for all, so that runs can be compared.
 func identity(Value) string { return "1" }
 
+// ask calls a method of a host's object that it may not have.
+func (t *Thread) ask(h Host, name string, args ...Value) (v Value, ok bool, err error) {
+	if t == nil {
+		return nil, false, nil
+	}
+	v, err = h.Invoke(&Call{Thread: t, Name: name, Args: args, At: t.Position()})
+	if err != nil && isMissing(err) {
+		return nil, false, nil
+	}
+	if again, same := v.(Host); same && again == h {
+		return nil, false, err
+	}
+	return v, err == nil, err
+}
+
 // objectText is what toString of an object says.
 func (t *Thread) objectText(o *Object) (string, error) {
 	if m := o.class.find("toString"); m != nil && len(m[0].decl.Params) == 0 {
@@ -341,6 +362,10 @@ func (t *Thread) Truth(v Value) (bool, error) {
 			}
 			return truthOf(x), nil
 		}
+	case Host:
+		if yes, ok, err := t.ask(v, "asBoolean"); ok || err != nil {
+			return truthOf(yes), err
+		}
 	}
 	return truthOf(v), nil
 }
@@ -433,6 +458,10 @@ func (t *Thread) equal(a, b Value, depth int) (bool, error) {
 	case *Date:
 		y, ok := b.(*Date)
 		return ok && x.Time.Equal(y.Time), nil
+	case Host:
+		if same, ok, err := t.ask(x, "equals", b); ok || err != nil {
+			return same == Value(true), err
+		}
 	}
 	if rankOf(a) != notNumber {
 		if rankOf(b) == notNumber {
