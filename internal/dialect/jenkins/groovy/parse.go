@@ -499,7 +499,7 @@ func (p *parser) name() string {
 // qualified reads a name with dots.
 func (p *parser) qualified() string {
 	name := p.name()
-	for parts := 1; parts < maxNameParts && p.tok().op(".") && (p.peek(1).kind == tIdent || p.peek(1).kind == tWord) {
+	for parts := 1; parts < maxNameParts && p.tok().op(".") && (p.peek(1).kind == tIdent || p.peek(1).kind == tWord); parts++ {
 		p.pos++
 		name += "." + p.next().text
 	}
