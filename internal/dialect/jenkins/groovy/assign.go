@@ -179,7 +179,10 @@ func (t *Thread) setName(f *frame, name string, v Value) error {
 }
 
 func (t *Thread) setClosureProperty(c *Closure, name string, v Value, depth int) error {
-	var err error = ErrMissing
+	if err := t.tick(1); err != nil {
+		return err
+	}
+	err := ErrMissing
 	for _, target := range c.targets() {
 		if outer, ok := target.(*Closure); ok && depth < maxDepthText {
 			err = t.setClosureProperty(outer, name, v, depth+1)

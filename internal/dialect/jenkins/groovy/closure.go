@@ -25,11 +25,11 @@ type Closure struct {
 	scope     *scope // of the place where it was written
 	owner     Value  // *Closure, or what this is
 	this      Value
-	delegated bool     // Delegate was set, maybe to null
-	native    Native   // of a method pointer, or the like, instead of expr
-	before    []Value  // curried arguments
-	after     []Value  // curried from the right
-	then      *Closure // composition: is called with the result
+	delegated bool    // Delegate was set, maybe to null
+	native    Native  // of a method pointer, or the like, instead of expr
+	takes     int     // parameters of native
+	before    []Value // curried arguments
+	after     []Value // curried from the right
 }
 
 // Expr is the closure as it was written; nil for one that was not.
@@ -84,6 +84,7 @@ func (c *Closure) parameters() int {
 	n := 1
 	switch {
 	case c.native != nil:
+		n = c.takes
 	case len(c.expr.Params) > 0:
 		n = len(c.expr.Params)
 	case c.expr.Arrow:
@@ -100,11 +101,14 @@ func (t *Thread) closure(x *ClosureExpr, sc *scope) *Closure {
 	return c
 }
 
-// nativeClosure is a closure that calls a function.
-func nativeClosure(fn Native) *Closure { return &Closure{native: fn} }
+// nativeClosure is a closure of one parameter that calls a function.
+func nativeClosure(fn Native) *Closure { return &Closure{native: fn, takes: 1} }
 
 // closureCall calls a function for the code of a closure.
 func (t *Thread) closureCall(c *Closure, name string, args []Value, named bool, depth int) (Value, error) {
+	if err := t.tick(1); err != nil {
+		return nil, err
+	}
 	err := ErrMissing
 	for _, target := range c.targets() {
 		var v Value
@@ -121,8 +125,9 @@ func (t *Thread) closureCall(c *Closure, name string, args []Value, named bool, 
 			err = e
 		}
 	}
-	if v, e := t.closureMethod(c, name, args); e == nil || !isMissing(e) {
-		return v, e
+	switch name {
+	case "call", "curry", "setDelegate", "getDelegate", "setResolveStrategy", "getOwner":
+		return t.closureMethod(c, name, args)
 	}
 	return nil, err
 }
@@ -134,11 +139,7 @@ func (t *Thread) callClosure(c *Closure, args []Value) (Value, error) {
 	if c.before != nil || c.after != nil {
 		args = slices.Concat(c.before, args, c.after)
 	}
-	v, err := t.closureBody(c, args)
-	if err != nil || c.then == nil {
-		return v, err
-	}
-	return t.callClosure(c.then, []Value{v})
+	return t.closureBody(c, args)
 }
 
 func (t *Thread) closureBody(c *Closure, args []Value) (Value, error) {

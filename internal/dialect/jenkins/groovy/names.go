@@ -104,6 +104,9 @@ func (t *Thread) missingProperty(err error, this Value, name string) error {
 
 // closureProperty finds a name for the code of a closure.
 func (t *Thread) closureProperty(c *Closure, name string, depth int) (Value, error) {
+	if err := t.tick(1); err != nil {
+		return nil, err
+	}
 	err := ErrMissing
 	for _, target := range c.targets() {
 		var v Value

@@ -90,10 +90,7 @@ var timeUnits = map[string]time.Duration{
 }
 
 // comparator is a closure of two parameters that calls a function.
-func comparator(fn Native) *Closure {
-	two := &Param{Name: "a"}
-	return &Closure{native: fn, expr: &ClosureExpr{Params: []*Param{two, two}}}
-}
+func comparator(fn Native) *Closure { return &Closure{native: fn, takes: 2} }
 
 // staticMethod calls a static method of a class of the language.
 func (t *Thread) staticMethod(c *Class, name string, args []Value) (Value, error) {

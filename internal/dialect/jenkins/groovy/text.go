@@ -113,7 +113,7 @@ func (t *Thread) writeGString(b *strings.Builder, v *GString, quoted bool, depth
 		x := v.Values[i]
 		if c, ok := x.(*Closure); ok && t != nil {
 			var err error
-			if len(c.expr.Params) > 0 {
+			if c.expr != nil && len(c.expr.Params) > 0 {
 				return t.Throw("groovy.lang.GroovyRuntimeException", "Trying to evaluate a GString containing a Closure taking %d parameters", len(c.expr.Params))
 			}
 			if x, err = t.Call(c); err != nil {
