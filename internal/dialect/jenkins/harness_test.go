@@ -60,6 +60,7 @@ type world struct {
 	order  []string                    // keys, as they began
 	env    map[string]string
 	saw    func(*plan.Act) // is told of every act
+	dry    bool            // commands do nothing and succeed
 }
 
 // put writes a program.
@@ -255,6 +256,9 @@ func (w *world) command(ctx context.Context, c *plan.Command, more map[string]st
 		if err := os.WriteFile(f.Path, f.Body, os.FileMode(f.Mode)); err != nil {
 			return 0, err
 		}
+	}
+	if w.dry {
+		return 0, nil
 	}
 	if c.Container != nil {
 		// There is no container: it is said what would have been.

@@ -78,6 +78,8 @@ type Config struct {
 	Builtins Builtins
 	// Fetch brings the repositories of shared libraries; nil: none can be had.
 	Fetch Fetcher
+	// Limits bound the scripts of one run.
+	Limits groovy.Limits
 	// Getenv reads this machine's environment; nil is os.Getenv.
 	Getenv func(string) string
 }

@@ -319,7 +319,8 @@ func (d dockerObject) Invoke(c *groovy.Call) (groovy.Value, error) {
 		return b.block(c, f, last)
 	case "node":
 		in := *c
-		return nodeStep(b, &in, f)
+		v, err := nodeStep(b, &in, f)
+		return v, settled(err)
 	}
 	return nil, groovy.ErrMissing
 }
@@ -417,6 +418,7 @@ func (i *dockerImage) Invoke(c *groovy.Call) (groovy.Value, error) {
 			return box, nil
 		}
 		v, err := f.within(c.Thread).Call(body, box)
+		err = settled(err)
 		if stopped := box.stop(c, f); err == nil {
 			err = stopped
 		}
