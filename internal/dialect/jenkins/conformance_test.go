@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -70,20 +71,28 @@ func TestRunConformance(t *testing.T) {
 	if err := json.Unmarshal(text, &cases); err != nil {
 		t.Fatal(err)
 	}
+	var mu sync.Mutex
 	pass, all := 0, 0
 	var rest []string
-	for _, c := range cases {
-		if c.Class == "ValidatorTest" && !strings.HasPrefix(c.Test, "scriptSecurity") || c.Ignored {
-			continue // the others are those of the front end
+	t.Run("cases", func(t *testing.T) {
+		for _, c := range cases {
+			if c.Class == "ValidatorTest" && !strings.HasPrefix(c.Test, "scriptSecurity") || c.Ignored {
+				continue // the others are those of the front end
+			}
+			all++
+			t.Run(c.Test, func(t *testing.T) {
+				t.Parallel()
+				why := runCase(t, dir, &c)
+				mu.Lock()
+				defer mu.Unlock()
+				if why == "" {
+					pass++
+				} else {
+					rest = append(rest, fmt.Sprintf("%s (%s): %s", c.Test, c.File, why))
+				}
+			})
 		}
-		all++
-		why := runCase(t, dir, &c)
-		if why == "" {
-			pass++
-			continue
-		}
-		rest = append(rest, fmt.Sprintf("%s (%s): %s", c.Test, c.File, why))
-	}
+	})
 	slices.Sort(rest)
 	for _, r := range rest {
 		t.Log(r)
