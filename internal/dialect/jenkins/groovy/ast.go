@@ -112,7 +112,7 @@ type (
 	// closure(1). Exactly one of Name, Dynamic and Callee says what is called:
 	//
 	//   - Name with X nil: a name that stands alone;
-	//   - Name with X: a method of X;
+	//   - Name with X: a method of X; "name"(…) is one of this;
 	//   - Dynamic with X: a method whose name is computed;
 	//   - Callee: the value of an expression is called.
 	//

@@ -976,14 +976,13 @@ func (t *Thread) objectCall(o *Object, name string, args []Value, named bool) (V
 			return nil, t.setOwn(o, nil, prop, args[0])
 		}
 	}
-	if m := o.class.find("methodMissing"); m != nil {
-		return t.callMethod(m[0], o, []Value{name, &List{Items: args, Array: true}})
-	}
-	if m := o.class.find("invokeMethod"); m != nil {
-		return t.callMethod(m[0], o, []Value{name, &List{Items: args, Array: true}})
-	}
 	if v, err := t.objectMethod(o, name, args); err == nil || !isMissing(err) {
 		return v, err
+	}
+	for _, catchAll := range []string{"methodMissing", "invokeMethod"} {
+		if m := o.class.find(catchAll); m != nil {
+			return t.callMethod(m[0], o, []Value{name, &List{Items: args, Array: true}})
+		}
 	}
 	if o.class.script {
 		// A script that is held as a value still has what scripts have; that

@@ -228,6 +228,8 @@ func (t *Thread) castBuiltin(c *Class, v Value, as bool) (Value, error) {
 			if !as {
 				return nil, t.castError(v, c.Name)
 			}
+		case Host:
+			return v, nil
 		default:
 			return nil, t.castError(v, c.Name)
 		}

@@ -112,6 +112,12 @@ func (p *parser) callOf(x Expr) *CallExpr {
 	switch x := x.(type) {
 	case *Ident:
 		return &CallExpr{Name: x.Name, NameAt: x.Span}
+	case *GStringExpr:
+		return &CallExpr{X: &Ident{Span{x.Start, x.Start}, "this"}, Dynamic: x}
+	case *Literal:
+		if name, ok := x.Value.(string); ok {
+			return &CallExpr{X: &Ident{Span{x.Start, x.Start}, "this"}, Name: name, NameAt: x.Span}
+		}
 	case *PropertyExpr:
 		if !x.Direct {
 			at := x.Span

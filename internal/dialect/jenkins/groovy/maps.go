@@ -10,14 +10,6 @@ func (t *Thread) mapMethod(m *Map, name string, args []Value) (Value, error) {
 	return t.mapWalk(m, name, args)
 }
 
-// pairOf calls a closure with an entry, in two parts if it takes two.
-func (t *Thread) pairOf(c Value, k, v Value) (Value, error) {
-	if f, ok := c.(*Closure); ok && f.parameters() == 2 {
-		return t.callClosure(f, []Value{k, v})
-	}
-	return t.Call(c, &Entry{Key: k, Value: v})
-}
-
 // mapBasic are the methods that look something up or change the map.
 func (t *Thread) mapBasic(m *Map, name string, args []Value) (Value, error) {
 	switch name {
@@ -251,7 +243,10 @@ func (t *Thread) mapWalk(m *Map, name string, args []Value) (Value, error) {
 		if !ok {
 			return call.Call(c, call.Args...)
 		}
-		return call.pairOf(c, e.Key, e.Value)
+		if f, ok := c.(*Closure); ok && f.parameters() == 2 {
+			return call.callClosure(f, []Value{e.Key, e.Value})
+		}
+		return call.Call(c, e)
 	})
 	replaced := slices.Clone(args)
 	replaced[len(args)-1] = pair
@@ -323,7 +318,7 @@ func (t *Thread) mapWalk(m *Map, name string, args []Value) (Value, error) {
 		changed := false
 		for _, e := range entries {
 			e := e.(*Entry)
-			v, err := t.pairOf(c, e.Key, e.Value)
+			v, err := t.Call(pair, e)
 			if err != nil {
 				return nil, err
 			}

@@ -106,6 +106,9 @@ func (t *Thread) search(p *Pattern, text string) ([][]int, error) {
 		return all, t.alloc(64 * len(all))
 	}
 	var all [][]int
+	if err := t.interrupted(); err != nil {
+		return nil, err
+	}
 	// The other machine counts in characters.
 	offsets := byteOffsets(text)
 	at := func(i int) int {
