@@ -174,12 +174,7 @@ func prepare(w *world, c *testCase) {
 	tools := w.t.TempDir()
 	homes := map[string]any{}
 	for name, prints := range map[string]string{"mvn": "Apache Maven 3.0.1", "ant": "Apache Ant"} {
-		if err := os.MkdirAll(filepath.Join(tools, name, "bin"), 0o755); err != nil {
-			w.t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(tools, name, "bin", name), []byte("#!/bin/sh\necho "+prints+"\n"), 0o755); err != nil {
-			w.t.Fatal(err)
-		}
+		put(w.t, filepath.Join(tools, name, "bin", name), "#!/bin/sh\necho "+prints+"\n")
 	}
 	homes["maven"] = map[string]any{"apache-maven-3.0.1": filepath.Join(tools, "mvn")}
 	homes["ant"] = map[string]any{"default": filepath.Join(tools, "ant"), "apache-ant-1.8.1": filepath.Join(tools, "ant")}
@@ -208,18 +203,18 @@ func prepare(w *world, c *testCase) {
 	}
 	w.libraries(c)
 	dir := w.scope.Dirs.Workspace
-	put := func(name, text string) {
+	write := func(name, text string) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			w.t.Fatal(err)
 		}
 	}
-	put("Version", "BANANA")
+	write("Version", "BANANA")
 	resource := func(name, of string) {
 		text, err := os.ReadFile(filepath.Join(shared(w.t, "FAIRLEAD_CONFORMANCE", "conformance", "jenkins", "resources"), of))
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		put(name, string(text))
+		write(name, string(text))
 	}
 	switch c.Test {
 	case "contextResultOverridesRunResult":

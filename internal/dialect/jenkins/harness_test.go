@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -63,9 +64,12 @@ type world struct {
 	dry    bool            // commands do nothing and succeed
 }
 
-// put writes a program.
+// put writes a program. No process is started meanwhile, which would hold the
+// file open and keep it from being executed.
 func put(t testing.TB, file, body string) {
 	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)
 	}
