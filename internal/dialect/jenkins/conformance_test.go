@@ -168,6 +168,9 @@ func prepare(w *world, c *testCase) {
 		"CRED1": "Some secret text for 1", "CRED2": "Some $secret text for 2", "CRED3": "Some $secret text", "FILECRED_FILE": "some file", "OTHERFILECRED_FILE": "a second file",
 		"FOOCREDENTIALS_USR": "fooUser", "FOOCREDENTIALS_PSW": "FOOcredentials-password", "CREDS_KEY": "a key", "CREDS_USR": "bob", "CREDS_PASSPHRASE": "s3cret",
 	}
+	if c.Test == "inAbsoluteCustomWorkspace" {
+		w.t.Cleanup(func() { os.RemoveAll("/tmp/some-sub-dir") })
+	}
 	if c.Test == "whenBranchNotMultibranch" {
 		w.scope.Change.Ref = "refs/heads/master"
 	}

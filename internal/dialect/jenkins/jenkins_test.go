@@ -151,6 +151,9 @@ pipeline {
 			t.Errorf("no %q in %q", want, text.String())
 		}
 	}
+	if pipelines[1].Start.Yes || pipelines[1].Start.Why == "" {
+		t.Errorf("a second Jenkinsfile: %+v", pipelines[1].Start)
+	}
 	if pipelines[2].Start.Yes {
 		t.Error("a pipeline that cannot be read would be started")
 	}
