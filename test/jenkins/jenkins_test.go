@@ -119,6 +119,10 @@ type job struct {
 	log     *textLog
 }
 
+// machine is this host, for all tests: of two executors in one process each
+// would take what the other's steps leave behind for its own.
+var machine = sync.OnceValue(func() *host.Executor { return host.New(host.Options{}) })
+
 func newJob(t *testing.T, files ...string) *job {
 	t.Helper()
 	dir := t.TempDir()
@@ -135,10 +139,8 @@ func newJob(t *testing.T, files ...string) *job {
 	if err != nil || len(problems) > 0 {
 		t.Fatal(problems, err)
 	}
-	x := host.New(host.Options{})
-	t.Cleanup(func() { x.Close() })
 	j := &job{t: t, rec: &memory{}, log: &textLog{}}
-	j.engine = &engine.Engine{Dialect: d, Executor: x, Idle: func() float64 { return 8 }, Grace: time.Minute}
+	j.engine = &engine.Engine{Dialect: d, Executor: machine(), Idle: func() float64 { return 8 }, Grace: time.Minute}
 	j.dirs = plan.Dirs{Workspace: filepath.Join(dir, "work"), Temp: filepath.Join(dir, "temp"), Tools: filepath.Join(dir, "tools")}
 	for _, d := range []string{j.dirs.Workspace, j.dirs.Temp, j.dirs.Tools} {
 		if err := os.MkdirAll(d, 0o755); err != nil {

@@ -144,7 +144,11 @@ func (b *build) inAgent(c *groovy.Call, f *frame, a *declarative.Agent, where *g
 			return err
 		}
 	}
-	switch a.Type {
+	kind := a.Type
+	if _, declared := b.said().Agents[kind]; declared {
+		kind = ""
+	}
+	switch kind {
 	case "any":
 	case "label", "node":
 		if value != "" {

@@ -42,7 +42,6 @@ func throwables() map[string]string {
 // Limits of one build's scripts beside those of groovy.
 const (
 	maxParallel = 500  // branches of one parallel
-	maxNested   = 200  // blocks inside blocks
 	maxSteps    = 5000 // steps that one build asks for
 )
 
@@ -63,13 +62,11 @@ type build struct {
 	about     string // currentBuild.description
 	ran       bool   // a declarative pipeline
 	asked     int    // steps
-	archives  int
 	nodes     nodes
 	libraries []*library
 	loaded    map[string]*groovy.Script // by path, of libraries and of load
 	settled   bool                      // the git variables are known
 	failFast  bool                      // parallelsAlwaysFailFast
-	fresh     bool                      // newContainerPerStage
 	skipBad   bool                      // skipStagesAfterUnstable
 	bare      bool                      // skipDefaultCheckout
 	subdir    string                    // checkoutToSubdirectory
@@ -101,7 +98,7 @@ func (n *session) run(ctx context.Context, s *plan.Scope, do dialect.Doer, log i
 	io.WriteString(seed, s.RunID)
 	b.interp = groovy.New(groovy.Config{
 		Host: globals{b}, Class: b.class, Library: b.global, Throwables: throwables(),
-		Now: func() time.Time { return s.Started }, Seed: int64(seed.Sum64()), Interrupt: b.interrupt,
+		Now: func() time.Time { return s.Started }, Seed: int64(seed.Sum64()), Interrupt: b.interrupt, Limits: n.d.cfg.Limits,
 	})
 	f := &frame{do: do, log: log, ctx: ctx, keys: newKeys(mainKey), stage: &stageResult{}}
 	err := b.interp.Do(context.WithValue(ctx, frameKey{}, f), func(t *groovy.Thread) error {

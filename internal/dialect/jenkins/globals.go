@@ -35,7 +35,7 @@ func (g globals) Get(c *groovy.Call) (groovy.Value, error) {
 	}
 	f := frameOf(c.Context())
 	if v, ok, err := g.b.variable(c.Thread, f, c.Name); err != nil || ok {
-		return v, err
+		return v, settled(err)
 	}
 	if f.lazy != nil {
 		return nil, nil // in an environment block an unknown name is null
@@ -51,10 +51,12 @@ func (g globals) Invoke(c *groovy.Call) (groovy.Value, error) {
 		if run.shown != "" {
 			f.say("[Pipeline] " + run.shown)
 		}
-		return run.do(g.b, c, f)
+		v, err := run.do(g.b, c, f)
+		return v, settled(err)
 	}
 	if text, ok := g.b.standIn(c.Name); ok {
-		return g.b.runStandIn(c, f, text)
+		v, err := g.b.runStandIn(c, f, text)
+		return v, settled(err)
 	}
 	return nil, c.Wrap(noSuchStep, missingStep(c.Name))
 }
@@ -151,15 +153,12 @@ func (b *build) known(f *frame) map[string]string {
 	}
 	if n := f.node; n != nil {
 		for name, v := range map[string]string{
-			"WORKSPACE": n.dir, "WORKSPACE_TMP": n.dir + "@tmp", "NODE_NAME": "built-in", "NODE_LABELS": n.labels(), "EXECUTOR_NUMBER": "0",
+			"WORKSPACE": n.dir, "WORKSPACE_TMP": s.Dirs.Temp, "NODE_NAME": "built-in", "NODE_LABELS": n.labels(), "EXECUTOR_NUMBER": "0",
 		} {
 			env[name] = v
 		}
 		for name, v := range b.said().Nodes[n.label] {
 			env[name] = v
-		}
-		if n.dir == b.nodes.home {
-			env["WORKSPACE_TMP"] = s.Dirs.Temp
 		}
 		if f.checks || b.settled {
 			for name, v := range gitVariables(s.Change) {
@@ -215,7 +214,7 @@ func (envObject) ClassName() string { return "org.jenkinsci.plugins.workflow.cps
 func (e envObject) Get(c *groovy.Call) (groovy.Value, error) {
 	v, ok, err := e.b.variable(c.Thread, frameOf(c.Context()), c.Name)
 	if err != nil || !ok {
-		return nil, err
+		return nil, settled(err)
 	}
 	return v, nil
 }

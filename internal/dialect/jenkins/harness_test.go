@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -60,11 +61,15 @@ type world struct {
 	order  []string                    // keys, as they began
 	env    map[string]string
 	saw    func(*plan.Act) // is told of every act
+	dry    bool            // commands do nothing and succeed
 }
 
-// put writes a program.
+// put writes a program. No process is started meanwhile, which would hold the
+// file open and keep it from being executed.
 func put(t testing.TB, file, body string) {
 	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -255,6 +260,9 @@ func (w *world) command(ctx context.Context, c *plan.Command, more map[string]st
 		if err := os.WriteFile(f.Path, f.Body, os.FileMode(f.Mode)); err != nil {
 			return 0, err
 		}
+	}
+	if w.dry {
+		return 0, nil
 	}
 	if c.Container != nil {
 		// There is no container: it is said what would have been.

@@ -78,6 +78,8 @@ type Config struct {
 	Builtins Builtins
 	// Fetch brings the repositories of shared libraries; nil: none can be had.
 	Fetch Fetcher
+	// Limits bound the scripts of one run.
+	Limits groovy.Limits
 	// Getenv reads this machine's environment; nil is os.Getenv.
 	Getenv func(string) string
 }
@@ -158,6 +160,10 @@ func (d *Dialect) Compile(ctx context.Context, tree fs.FS, change *plan.Change) 
 			return nil, nil, fmt.Errorf("read %s: %w", name, err)
 		}
 		p, found := d.compile(name, text, shared, &said.Jenkins, change)
+		if name != "Jenkinsfile" && slices.Contains(names, "Jenkinsfile") && p.Start.Yes {
+			// Which job has which file is said in Jenkins and not in the tree.
+			p.Start = plan.Start{Why: "of several files the one named Jenkinsfile is started; ask for this one by its name", At: p.Start.At}
+		}
 		pipelines = append(pipelines, p)
 		problems = append(problems, found...)
 	}

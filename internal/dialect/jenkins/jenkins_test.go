@@ -1,12 +1,18 @@
 package jenkins
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/dialect"
+	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/groovy"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
@@ -61,6 +67,53 @@ func TestCorpus(t *testing.T) {
 	}
 }
 
+// TestCorpusRuns goes through real Jenkinsfiles with commands that do nothing.
+// What ends one may be a library that nobody has, a plug-in's step, or the
+// file's own judgement of an empty output; never a fault of ours.
+func TestCorpusRuns(t *testing.T) {
+	t.Parallel()
+	dir := shared(t, "FAIRLEAD_CORPUS", "corpus", "jenkins")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, all := 0, 0
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".gdsl") {
+			continue
+		}
+		body, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all++
+		w := newWorld(t, push(), "Jenkinsfile", string(body))
+		w.dry = true
+		homes := map[string]any{}
+		for _, m := range names.FindAllStringSubmatch(string(body), -1) {
+			name := secretName(m[1])
+			w.scope.Secrets[name], w.scope.Secrets[name+"_USR"], w.scope.Secrets[name+"_PSW"] = "secret-"+name, "user", "password-"+name
+			homes[m[1]] = t.TempDir()
+		}
+		w.scope.Job.Values = map[string]any{"tools": map[string]any{"jdk": homes}}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		result, _, err := w.run(ctx)
+		if ctx.Err() != nil {
+			t.Errorf("%s does not end", e.Name())
+		}
+		cancel()
+		if result == "SUCCESS" || result == "UNSTABLE" {
+			ended++
+			continue
+		}
+		t.Logf("%s: %s %v: %s", e.Name(), result, err, last(w.text()))
+	}
+	t.Logf("%d of %d Jenkinsfiles of the corpus run to a good end with commands that do nothing", ended, all)
+}
+
+// names are those of credentials and tools, near enough.
+var names = regexp.MustCompile(`(?:credentialsId:|credentials\(|tool|jdk|string\(name:[^)]*defaultValue:)\s*\(?['"]([^'"]+)['"]`)
+
 func TestCompile(t *testing.T) {
 	t.Parallel()
 	d := New(Config{})
@@ -97,6 +150,9 @@ pipeline {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("no %q in %q", want, text.String())
 		}
+	}
+	if pipelines[1].Start.Yes || pipelines[1].Start.Why == "" {
+		t.Errorf("a second Jenkinsfile: %+v", pipelines[1].Start)
 	}
 	if pipelines[2].Start.Yes {
 		t.Error("a pipeline that cannot be read would be started")
@@ -228,6 +284,34 @@ func TestVariables(t *testing.T) {
 	if v := changeVariables(c); v["BRANCH_NAME"] != "PR-7" || v["CHANGE_ID"] != "7" || v["CHANGE_TARGET"] != "main" || v["CHANGE_BRANCH"] != "fix" {
 		t.Errorf("%v", v)
 	}
+}
+
+// FuzzRun runs anything with commands that do nothing and small limits: it
+// comes to an end, and what ends it is a result or a problem.
+func FuzzRun(f *testing.F) {
+	f.Add("node { checkout scm\nsh 'x'\nparallel a: { stage('b') { echo 'c' } }, failFast: true }")
+	f.Add("pipeline { agent any\n environment { A = \"${B}\"; B = 'c' }\n stages { stage('a') { when { branch 'x' }\n steps { withEnv(['A=b']) { script { env.X = A } } } } }\n post { always { junit 'x' } } }")
+	f.Add("withCredentials([string(credentialsId: 'a', variable: 'B')]) { error B }")
+	f.Add("properties([parameters([string(name: 'a')])])\ndocker.image('x').inside('-v') { retry(2) { catchError { tool 'x' } } }\ncurrentBuild.result = params.a")
+	f.Add("step([$class: 'JUnitResultArchiver', testResults: '**'])\ncheckout([$class: 'GitSCM', branches: [[name: 'x']], userRemoteConfigs: [[url: 'y']]])\ndir(null) { ws { stash([:]) } }")
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Contains(text, "sleep") || strings.Contains(text, "waitUntil") || strings.Contains(text, "/") {
+			return // it would take its time, or name files of this machine
+		}
+		w := newWorld(t, push(), "Jenkinsfile", text)
+		w.dry = true
+		w.d.cfg.Limits = groovy.Limits{Steps: 20_000, Depth: 50, Memory: 1 << 20, Output: 1 << 16}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		result, _, err := w.run(ctx)
+		if ctx.Err() != nil {
+			t.Error("it does not end")
+		}
+		var problem *dialect.ProblemError
+		if err != nil && !errors.As(err, &problem) {
+			t.Errorf("%s: %v", result, err)
+		}
+	})
 }
 
 // FuzzCompile compiles anything: it gives a plan or problems with places.

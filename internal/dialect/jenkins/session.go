@@ -22,9 +22,6 @@ type session struct {
 
 	mu   sync.Mutex
 	asks map[string]*ask
-	// caught are the standard outputs that scripts asked for, by key of their
-	// step, while it runs.
-	made []string // directories to remove at the end
 }
 
 // ask is a step that the program asked for. One of act and program is set.
@@ -45,15 +42,7 @@ func (n *session) Setup(context.Context, *plan.Scope) (dialect.Setup, error) {
 }
 
 // Close implements [dialect.Session].
-func (n *session) Close() error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	var errs []error
-	for _, dir := range n.made {
-		errs = append(errs, os.RemoveAll(dir))
-	}
-	return errors.Join(errs...)
-}
+func (n *session) Close() error { return nil }
 
 // put keeps what a program asks for until the returned func is called.
 func (n *session) put(key string, a *ask) (forget func()) {

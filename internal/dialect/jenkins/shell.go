@@ -118,8 +118,19 @@ func shellCommand(kind, script, file string, at plan.Source) ([]string, plan.Fil
 		return []string{"pwsh", "-NoProfile", "-NonInteractive", "-File", file + ".ps1"}, plan.File{Path: file + ".ps1", Mode: 0o644, Body: []byte(stop + script)}, nil
 	}
 	f := plan.File{Path: file + ".sh", Mode: 0o755, Body: []byte(script)}
-	if strings.HasPrefix(script, "#!") {
-		return []string{f.Path}, f, nil
+	if rest, own := strings.CutPrefix(script, "#!"); own {
+		// As the kernel reads it: a program, and the rest as one argument. The
+		// file itself is not executed, which a process that was started at the
+		// same moment could prevent.
+		line, _, _ := strings.Cut(rest, "\n")
+		program, argument, _ := strings.Cut(strings.TrimSpace(line), " ")
+		argv := []string{program}
+		if argument = strings.TrimSpace(argument); argument != "" {
+			argv = append(argv, argument)
+		}
+		if program != "" {
+			return append(argv, f.Path), f, nil
+		}
 	}
 	return []string{"sh", "-xe", f.Path}, f, nil
 }
@@ -319,7 +330,8 @@ func (d dockerObject) Invoke(c *groovy.Call) (groovy.Value, error) {
 		return b.block(c, f, last)
 	case "node":
 		in := *c
-		return nodeStep(b, &in, f)
+		v, err := nodeStep(b, &in, f)
+		return v, settled(err)
 	}
 	return nil, groovy.ErrMissing
 }
@@ -417,6 +429,7 @@ func (i *dockerImage) Invoke(c *groovy.Call) (groovy.Value, error) {
 			return box, nil
 		}
 		v, err := f.within(c.Thread).Call(body, box)
+		err = settled(err)
 		if stopped := box.stop(c, f); err == nil {
 			err = stopped
 		}

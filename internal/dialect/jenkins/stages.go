@@ -129,7 +129,7 @@ func (m *model) settings(t *groovy.Thread, f *frame, p *declarative.Pipeline) er
 		v, err := f.within(t).Eval(m.where, o.Expr.Args[0], nil)
 		return v == true, err
 	}
-	for name, to := range map[string]*bool{"parallelsAlwaysFailFast": &m.failFast, "skipStagesAfterUnstable": &m.skipBad, "skipDefaultCheckout": &m.bare, "newContainerPerStage": &m.fresh} {
+	for name, to := range map[string]*bool{"parallelsAlwaysFailFast": &m.failFast, "skipStagesAfterUnstable": &m.skipBad, "skipDefaultCheckout": &m.bare} {
 		v, err := flag(name)
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package jenkins
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -67,7 +68,7 @@ func (b *build) table() map[string]stepRow {
 	for _, name := range []string{
 		"timestamps", "ansiColor", "wrap", "lock", "throttle", "withChecks", "gitlabCommitStatus", "gitlabBuilds", "withContext", "configFileProvider",
 		"withFolderProperties", "logstash", "withMaven", "withGradle", "nodejs", "sshagent", "withDockerRegistry", "withSonarQubeEnv", "withAWS",
-		"podTemplate", "container", "withVault",
+		"podTemplate", "container", "withVault", "gitStatusWrapper",
 	} {
 		block(name, plainBlock)
 	}
@@ -101,7 +102,7 @@ func symbols() []string {
 		"scmGit", "gitSCM", "cloneOption", "cleanBeforeCheckout", "cleanAfterCheckout", "submodule", "localBranch", "nonresumable", "agent", "kubernetesAgent",
 		// Reports that recordIssues and its like read, and parts of pods.
 		"java", "javaDoc", "mavenConsole", "checkStyle", "spotBugs", "pmdParser", "cpd", "taskScanner", "junitParser", "errorProne", "esLint", "pyLint", "gcc",
-		"clang", "kotlin", "sourceFiles", "containerTemplate", "envVar", "secretEnvVar", "hostPathVolume", "emptyDirVolume", "lastSuccessful", "specific",
+		"clang", "kotlin", "sourceFiles", "configFile", "sshPublisherDesc", "sshTransfer", "containerTemplate", "envVar", "secretEnvVar", "hostPathVolume", "emptyDirVolume", "lastSuccessful", "specific",
 	}
 }
 
@@ -114,7 +115,7 @@ func silent() []string {
 		"recordIssues", "scanForIssues", "publishIssues", "recordCoverage", "publishCoverage", "cobertura", "jacoco", "perfReport", "cucumber", "allure",
 		"fingerprint", "discoverReferenceBuild", "discoverGitReferenceBuild", "mineRepository", "step", "addShortText", "addBadge", "addInfoBadge",
 		"addWarningBadge", "addErrorBadge", "createSummary", "xunit", "nunit", "robot", "plot", "copyArtifacts", "dependencyCheck",
-		"dependencyCheckPublisher",
+		"dependencyCheckPublisher", "sshPublisher",
 	}
 }
 
@@ -272,7 +273,16 @@ func (b *build) block(c *groovy.Call, f *frame, body groovy.Value) (groovy.Value
 	v, err := f.within(c.Thread).Call(body)
 	f.say("[Pipeline] }")
 	f.say("[Pipeline] // " + c.Name)
-	return v, err
+	return v, settled(err)
+}
+
+// settled is the error of code that a step has called: what is missing there
+// does not mean that the step itself is missing.
+func settled(err error) error {
+	if e, ok := failed(err); ok && errors.Is(err, groovy.ErrMissing) {
+		return &groovy.Thrown{Object: e.Object, At: e.At, Trace: e.Trace}
+	}
+	return err
 }
 
 // getContext tells whether there is a node: getContext(hudson.FilePath).

@@ -53,6 +53,8 @@ echo own interpreter \$0 | sed 's,/.*/,,'
 		{"JSON, YAML, properties", inNodeScript("writeJSON file: 'j', json: [a: [1, 2], b: 'x']\ndef j = readJSON file: 'j'\nwriteYaml file: 'y', data: [k: j.a]\ndef y = readYaml file: 'y'\ndef p = readProperties text: 'm=n'\necho \"${j.b} ${y.k[1]} ${p.m} ${readJSON(text: '{\"z\": true}').z}\""), "SUCCESS", []string{"x 2 n true"}, nil},
 		{"findFiles", inNodeScript("sh 'mkdir -p q/r; touch q/r/a.txt'\nfindFiles(glob: 'q/**/*.txt').each { echo \"${it.name} ${it.path} ${it}\" }"), "SUCCESS", []string{"a.txt q/r/a.txt q/r/a.txt"}, nil},
 		{"an unknown step", "slackify 'x'", "FAILURE", []string{"java.lang.NoSuchMethodError: No such DSL method 'slackify' found among steps", "at Jenkinsfile:1:"}, nil},
+		{"an unknown step in blocks runs them once", inNodeScript("stage('s') { echo 'once'\nwithEnv(['A=b']) { docker.image('x').inside { slackify 'x' } } }"), "FAILURE", []string{"once", "No such DSL method 'slackify'"}, []string{"once\n[Pipeline] withEnv\n[Pipeline] {\n[Pipeline] }\n[Pipeline] withEnv"}},
+		{"a missing property in a method", "def f() { echo 'in f'; nothing }\nnode { f() }", "FAILURE", []string{"No such property: nothing"}, nil},
 		{"messages are not sent", "slackSend color: 'good', message: 'hi'\necho 'on'", "SUCCESS", []string{"slackSend has no effect here", "on"}, nil},
 		{"properties", "properties([parameters([string(name: 'P', defaultValue: 'd'), choice(name: 'C', choices: ['x', 'y'])]), disableConcurrentBuilds()])\necho \"${params.P} ${params.C} ${env.P}\"", "SUCCESS", []string{"d x d"}, nil},
 		{"input without an answer", "input 'Go on?'", "FAILURE", []string{`the pipeline asks "Go on?" (Proceed)`, "--input go-on=yes"}, nil},

@@ -28,6 +28,7 @@ func TestProblems(t *testing.T) {
 		{"a step's type", inSteps("timeout(time: 'x') { echo 'a' }"), `Expecting "int" for parameter "time" but got "x" of type class java.lang.String instead`},
 		{"a step without its argument", inSteps("sh returnStdout: true"), `Missing required parameter: "script"`},
 		{"an unknown step may be a library's", inSteps("deployTo 'prod', region: 'eu'"), ""},
+		{"the older way to archive", inSteps("step([$class: 'ArtifactArchiver', artifacts: 'x', someRandomField: 1])"), `Invalid parameter "someRandomField", did you mean "caseSensitive"?`},
 		{"nested in a step", inSteps("dir('x') { foo.bar() }"), `Method calls on objects not allowed outside "script" blocks.`},
 		{"children with arguments", inStage("when { allOf('x') { branch 'main' } }\nsteps { echo 'a' }"), `No additional arguments are allowed for children when condition "allOf".`},
 		{"children where none are", inStage("when { branch { tag 'x' } }\nsteps { echo 'a' }"), `No children when conditions are allowed for when condition "branch".`},

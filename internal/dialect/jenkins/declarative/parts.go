@@ -711,7 +711,37 @@ func (r *reader) step(call *groovy.CallExpr) {
 	} else {
 		r.arguments(call, symbol{open: true}, "step")
 	}
+	r.metaStep(call)
 	if body := closureOf(call); body != nil {
 		r.deeper(call, func() { r.steps(body) })
+	}
+}
+
+// metaStep checks step([$class: …]), the older way to call some steps.
+func (r *reader) metaStep(call *groovy.CallExpr) {
+	if call.Name != "step" || len(call.Args) != 1 {
+		return
+	}
+	m, ok := call.Args[0].(*groovy.MapExpr)
+	if !ok {
+		return
+	}
+	of := ""
+	for _, e := range m.Entries {
+		if key, ok := literal(e.Key); ok && key == "$class" {
+			of, _ = literal(e.Value)
+		}
+	}
+	if of != "ArtifactArchiver" && of != "hudson.tasks.ArtifactArchiver" {
+		return
+	}
+	var names []string
+	for _, p := range steps()["archiveArtifacts"].params {
+		names = append(names, p.name)
+	}
+	for _, e := range m.Entries {
+		if key, ok := literal(e.Key); ok && key != "$class" && !slices.Contains(names, key) {
+			r.report(e, "step", fmt.Sprintf("Invalid parameter %q, did you mean %q?", key, nearest(key, names)), "")
+		}
 	}
 }
