@@ -67,8 +67,6 @@ const (
 type Config struct {
 	// Fetch brings repositories of resources:; nil: none can be had.
 	Fetch Fetcher
-	// Local are directories that stand for other repositories: name -> directory.
-	Local map[string]string
 	// Depot keeps artifacts and caches; nil: there are none.
 	Depot *depot.Depot
 	// Trees makes working trees for checkout; nil: there is only the one that
@@ -318,14 +316,12 @@ func repositoryOf(c *plan.Change) string {
 
 // fetchText reads one file of another repository.
 func (d *Dialect) fetchText(ctx context.Context, name, ref, file string) (body []byte, commit string, err error) {
-	dir, ok := d.local(name, ref)
-	if !ok {
-		if d.cfg.Fetch == nil {
-			return nil, "", errors.New("other repositories cannot be had here")
-		}
-		if dir, commit, err = d.cfg.Fetch.Fetch(ctx, name, ref); err != nil {
-			return nil, "", err
-		}
+	if d.cfg.Fetch == nil {
+		return nil, "", errors.New("other repositories cannot be had here")
+	}
+	dir, commit, err := d.cfg.Fetch.Fetch(ctx, name, ref)
+	if err != nil {
+		return nil, "", err
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -334,16 +330,6 @@ func (d *Dialect) fetchText(ctx context.Context, name, ref, file string) (body [
 	defer root.Close()
 	body, err = readFile(root.FS(), file)
 	return body, commit, err
-}
-
-// local is the directory that stands for a repository.
-func (d *Dialect) local(name, ref string) (dir string, ok bool) {
-	for key, dir := range d.cfg.Local {
-		if strings.EqualFold(key, name) || strings.EqualFold(key, name+"@"+ref) {
-			return dir, true
-		}
-	}
-	return "", false
 }
 
 // sortProblems puts problems in the order in which a reader meets them.

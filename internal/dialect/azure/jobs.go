@@ -362,7 +362,7 @@ func (b *builder) job(n *node, name string, l level) plan.Job {
 	}
 	s := sketch{
 		Pool: b.pool(inner.pool), Container: b.container(n.Get("container")), Services: b.services(n.Get("services")),
-		Timeout: text(n.Get("timeoutInMinutes")), ContinueOnError: text(n.Get("continueOnError")), Name: expr(n.Get("displayName")),
+		Timeout: expr(n.Get("timeoutInMinutes")), ContinueOnError: expr(n.Get("continueOnError")), Name: expr(n.Get("displayName")),
 	}
 	if n.Get("deployment") != nil {
 		return b.deployment(n, job, s)
@@ -421,10 +421,8 @@ func plainly(list []plan.Binding) []plan.Binding {
 
 // matrix defers a job that becomes a job for each cell.
 func (b *builder) matrix(strategy *node, job plan.Job, s sketch) plan.Job {
-	s.MaxParallel = text(strategy.Get("maxParallel"))
-	if p := strategy.Get("parallel"); p != nil {
-		s.Parallel = text(p)
-	}
+	s.MaxParallel = expr(strategy.Get("maxParallel"))
+	s.Parallel = expr(strategy.Get("parallel"))
 	if m := strategy.Get("matrix"); m != nil {
 		s.MatrixAt = m.Source
 		if m.Kind == template.Scalar {
@@ -560,12 +558,7 @@ func (b *builder) container(n *node) *image {
 
 func (b *builder) image(n *node) *image {
 	i := &image{Image: n.Get("image").String(), Options: n.Get("options").String(), Source: n.Source}
-	for _, p := range texts(n.Get("ports")) {
-		i.Ports = append(i.Ports, p)
-	}
-	for _, v := range texts(n.Get("volumes")) {
-		i.Volumes = append(i.Volumes, v)
-	}
+	i.Ports, i.Volumes = texts(n.Get("ports")), texts(n.Get("volumes"))
 	if env := n.Get("env"); env != nil {
 		i.Env = map[string]string{}
 		for _, f := range env.Fields {
@@ -612,8 +605,6 @@ func expr(n *node) plan.Expr {
 	}
 	return plan.Expr{Text: n.Text, Source: n.Source}
 }
-
-func text(n *node) plan.Expr { return expr(n) }
 
 // clonedValues is a copy of a job's values to add to.
 func clonedValues(job *plan.Job) map[string]any {

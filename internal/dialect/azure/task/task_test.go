@@ -273,6 +273,14 @@ func TestArtifacts(t *testing.T) {
 	if r.read("some/x.txt") != "missing" {
 		t.Error("patterns")
 	}
+	r.write("one/a", "1")
+	r.write("two/b", "2")
+	r.do("PublishBuildArtifacts@1", "PathtoPublish", "one", "ArtifactName", "both")
+	r.do("PublishBuildArtifacts@1", "PathtoPublish", "two", "ArtifactName", "both")
+	r.do("DownloadPipelineArtifact@2", "artifact", "both", "path", r.path("both"))
+	if r.read("both/a") != "1" || r.read("both/b") != "2" {
+		t.Error("added to an artifact", r.read("both/a"), r.read("both/b"))
+	}
 	for name, inputs := range map[string][]string{
 		"no artifact": {"artifact", "nope"}, "out of the job": {"artifact", "drop", "path", "/etc/x"},
 	} {
