@@ -35,7 +35,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -240,10 +239,11 @@ func (c *compiler) pipeline(file string, body []byte) (p plan.Pipeline, ok bool)
 	return p, true
 }
 
-// isTemplate reports whether a file can only be part of another: it has no
-// triggers, and parameters that only another file can give it.
+// isTemplate reports whether a file can only be part of another: it says
+// nothing that only a pipeline says, and has parameters that only another file
+// can give it, or nothing but variables.
 func isTemplate(file string, root *node) bool {
-	if root.Kind != template.Mapping || path.Base(file) == file && strings.HasPrefix(path.Base(file), "azure-pipelines.y") {
+	if root.Kind != template.Mapping || slices.Contains(Files[:2], file) {
 		return false
 	}
 	for _, key := range []string{"trigger", "pr", "schedules", "pool", "extends", "name"} {
@@ -251,14 +251,14 @@ func isTemplate(file string, root *node) bool {
 			return false
 		}
 	}
-	parameters := root.Get("parameters")
-	if parameters == nil {
+	switch parameters := root.Get("parameters"); {
+	case parameters == nil:
 		return root.Get("variables") != nil && len(root.Fields) == 1
-	}
-	if parameters.Kind == template.Mapping {
+	case parameters.Kind == template.Mapping:
 		return true
+	default:
+		return slices.ContainsFunc(parameters.Items, func(n *node) bool { return n.Get("default") == nil })
 	}
-	return slices.ContainsFunc(parameters.Items, func(n *node) bool { return n.Get("default") == nil })
 }
 
 // load brings a template, and keeps its text.

@@ -165,7 +165,6 @@ func (e *evaluator) scope() *expression.Scope {
 			"stagedependencies": func() (any, error) { return e.stageDependencies(), nil },
 			"resources":         func() (any, error) { return &expression.Object{}, nil },
 			"pipeline":          func() (any, error) { return e.pipelineContext(), nil },
-			"parameters":        func() (any, error) { return &expression.Object{}, nil },
 		},
 		Functions: map[string]expression.Function{
 			"always":            {Min: 0, Max: 0, Call: func([]any) (any, error) { return true, nil }},

@@ -369,6 +369,9 @@ func (b *builder) job(n *node, name string, l level) plan.Job {
 	}
 	job.Steps = b.steps(n.Get("steps"))
 	b.share(&job)
+	if s.Container != nil {
+		b.stays(job.Steps)
+	}
 	if slices.ContainsFunc(job.Steps, isManual) { // a person is asked, in a job of its own
 		job.If.Text = playedPrefix + job.If.Text
 	}
@@ -389,6 +392,16 @@ func (b *builder) share(job *plan.Job) {
 		}
 		if s.Use != nil && b.standIns[strings.ToLower(s.Use.Ref)] != nil {
 			job.Values[valueStandIns] = b.standIns
+		}
+	}
+}
+
+// stays warns of steps that want to leave the container of their job.
+func (b *builder) stays(steps []plan.Step) {
+	for _, s := range steps {
+		if t, _ := s.Data[dataTarget].(map[string]any); t["container"] == "host" {
+			b.problems = append(b.problems, plan.Problem{Source: s.Source, Severity: plan.Warning, Rule: "unsupported",
+				Message: "target: host is not looked at: the step runs in the container of its job", Hint: "put the step into a job without a container"})
 		}
 	}
 }
