@@ -52,7 +52,7 @@ func sketchOf(d *Dialect, jobs []plan.Job, indent string) string {
 		if len(j.Needs) > 0 {
 			fmt.Fprintf(&b, " needs %s", strings.Join(j.Needs, ","))
 		}
-		if j.If.Text != succeeded {
+		if !j.If.IsZero() {
 			fmt.Fprintf(&b, " if %s", j.If.Text)
 		}
 		if len(j.Place.Labels) > 0 {
@@ -92,7 +92,7 @@ func TestCompile(t *testing.T) {
 		"jobs": {"jobs:\n- job: A\n  pool: server\n- job: B\n  dependsOn: a\n  condition: always()\n  steps:\n  - bash: x\n- job:\n  dependsOn: [A, B]",
 			"A on server\nB needs A if always() bash\nJob3 needs A,B\n"},
 		"stages": {"stages:\n- stage: S\n  jobs:\n  - job: A\n    steps: [{bash: x}]\n  - job: B\n    dependsOn: A\n- stage: T\n- stage: U\n  dependsOn: []\n- stage:\n  dependsOn: [S, U]\n  trigger: manual",
-			"S\n  S/A bash\n  S/B needs A\nT needs S\nU\nStage4 needs S,U if @played succeeded()\n"},
+			"S\n  S/A bash\n  S/B needs A\nT needs S\nU\nStage4 needs S,U if when a person asks: \n"},
 		"matrix": {"jobs:\n- job: M\n  pool: {vmImage: $(os)}\n  strategy:\n    matrix:\n      l: {os: ubuntu-latest}\n      w: {os: windows-latest}\n  steps: [{bash: x}]",
 			"M bash\n  M/l on ubuntu-latest bash\n  M/w on windows-latest bash\n"},
 		"parallel":              {"strategy: {parallel: 2}\nsteps: [{bash: x}]", "Job bash\n  Job/job1 bash\n  Job/job2 bash\n"},
@@ -104,7 +104,7 @@ func TestCompile(t *testing.T) {
 		"deployment":            {"jobs:\n- deployment: D\n  environment: prod.web\n  strategy: {runOnce: {deploy: {steps: [{bash: x}]}}}", "D to prod DownloadPipelineArtifact@2 bash\n"},
 		"rolling": {"jobs:\n- deployment: D\n  environment: {name: prod}\n  strategy: {rolling: {preDeploy: {steps: [{bash: x}]}, deploy: {steps: [{download: none}]}, on: {failure: {steps: [{bash: x}]}}}}",
 			"D to prod\n  D/preDeploy to prod bash\n  D/deploy needs preDeploy to prod DownloadPipelineArtifact@2\n  D/onfailure needs deploy if failed() to prod bash\n"},
-		"a person is asked": {"jobs:\n- job: Ask\n  pool: server\n  steps: [{task: ManualValidation@0}]", "Ask if @played succeeded() on server ManualValidation@0\n"},
+		"a person is asked": {"jobs:\n- job: Ask\n  pool: server\n  steps: [{task: ManualValidation@0}]", "Ask if when a person asks:  on server ManualValidation@0\n"},
 		"phases":            {"phases:\n- phase: P\n  queue: {name: mine, parallel: 2}\n  steps: [{script: x}]", "P script\n  P/job1 on mine script\n  P/job2 on mine script\n"},
 		"disabled":          {"steps:\n- bash: x\n  enabled: false", "Job bash\n"},
 		"shortcuts":         {"steps:\n- publish: a\n- download: current\n- pwsh: x\n- checkout: none", "Job PublishPipelineArtifact@1 DownloadPipelineArtifact@2 pwsh checkout\n"},

@@ -253,7 +253,7 @@ func (x *expansion) part(id string, values map[string]any, change func(*plan.Job
 	p.ID, p.Needs, p.Deferred, p.Concurrency = x.job.ID+"/"+id, nil, nil, nil
 	p.Values = clonedValues(x.job)
 	p.Values[valueNeeds] = carried(x.s.Needs)
-	p.If = plan.Expr{Text: succeeded, Source: x.job.If.Source}
+	p.If = plan.Expr{}
 	maps.Copy(p.Values, values)
 	if change != nil {
 		change(&p)
@@ -374,7 +374,9 @@ func (x *expansion) deployment() (*plan.Expansion, error) {
 		}
 		p, err := x.part(id, map[string]any{valueOutputs: prefix, valueHook: h.Name, valueParts: more}, func(p *plan.Job) {
 			p.Steps, p.Needs = h.Steps, last
-			p.If = plan.Expr{Text: condition, Source: x.job.Source}
+			if p.If.Text = condition; condition != "" {
+				p.If.Source = x.job.Source
+			}
 		})
 		if err != nil {
 			return err
@@ -402,12 +404,12 @@ func (x *expansion) deployment() (*plan.Expansion, error) {
 			case h.Name == "preDeploy" && round > 0:
 				continue
 			case h.Name == "preDeploy":
-				if err := add(h, "", succeeded); err != nil {
+				if err := add(h, "", ""); err != nil {
 					return nil, err
 				}
 				continue
 			}
-			if err := add(h, increment, succeeded); err != nil {
+			if err := add(h, increment, ""); err != nil {
 				return nil, err
 			}
 		}
@@ -416,7 +418,7 @@ func (x *expansion) deployment() (*plan.Expansion, error) {
 		var err error
 		switch h := &x.sketch.Hooks[i]; h.Name {
 		case "on.success":
-			err = add(h, "", succeeded)
+			err = add(h, "", "")
 		case "on.failure":
 			err = add(h, "", "failed()")
 		}

@@ -37,9 +37,6 @@ const (
 	valueParts    = "parts"    // what the variables of the run know of the job: display name and the like
 )
 
-// succeeded is the condition of what has none.
-const succeeded = "succeeded()"
-
 // Limits of a pipeline; the service's own.
 const (
 	maxCells = 256
@@ -259,11 +256,12 @@ func (b *builder) circle(list []plan.Job, what string) {
 
 func lastPart(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }
 
-// condition is a condition of the file; what has none waits for success.
-func (b *builder) condition(n *node, at plan.Source) plan.Expr {
+// condition is a condition of the file; what has none waits for success, as
+// the zero condition of a plan does.
+func (b *builder) condition(n *node) plan.Expr {
 	c := n.Get("condition")
 	if c.IsNull() {
-		return plan.Expr{Text: succeeded, Source: at}
+		return plan.Expr{}
 	}
 	if bad := checkCondition(c.String()); bad != nil {
 		b.problems = append(b.problems, *badExpression(c.Source, c.String(), bad))
@@ -287,11 +285,11 @@ func (b *builder) stages(l level) []plan.Job {
 		jobs := b.jobs(n.Get("jobs"), inner)
 		job := plan.Job{
 			ID: names[i], Name: inner.label, Stage: inner.label, Source: n.Source,
-			Needs: b.needs(n, names, i, "stage", before), If: b.condition(n, n.Source), Env: inner.variables,
+			Needs: b.needs(n, names, i, "stage", before), If: b.condition(n), Env: inner.variables,
 			Values: map[string]any{valueStage: names[i]},
 		}
 		if n.Get("trigger").String() == "manual" {
-			job.If.Text = playedPrefix + job.If.Text
+			job.If = waiting(job)
 		}
 		job.Deferred = &plan.Deferred{Kind: deferStage, Source: n.Source, Data: map[string]any{"jobs": plain(jobs)}}
 		b.lock(&job, n.Get("lockBehavior"), "stage "+names[i])
@@ -299,6 +297,11 @@ func (b *builder) stages(l level) []plan.Job {
 	}
 	b.circle(out, "stage")
 	return out
+}
+
+// waiting is the condition of a job that a person has to ask for.
+func waiting(job plan.Job) plan.Expr {
+	return plan.Expr{Text: playedPrefix + job.If.Text, Source: cmp.Or(job.If.Source, job.Source)}
 }
 
 // lock keeps what must not run at the same time apart.
@@ -349,7 +352,7 @@ func (b *builder) job(n *node, name string, l level) plan.Job {
 	at := n.Source
 	job := plan.Job{
 		ID: l.prefix + name, Name: cmp.Or(n.Get("displayName").String(), name), Stage: l.label, Source: at,
-		If: b.condition(n, at), Env: inner.variables,
+		If: b.condition(n), Env: inner.variables,
 		Outputs: []plan.Binding{{Name: outputsName, Value: plan.Expr{Text: outputsExpr, Source: at}}},
 		Values:  map[string]any{valueStage: l.stage, valueJob: name},
 	}
@@ -373,7 +376,7 @@ func (b *builder) job(n *node, name string, l level) plan.Job {
 		b.stays(job.Steps)
 	}
 	if slices.ContainsFunc(job.Steps, isManual) { // a person is asked, in a job of its own
-		job.If.Text = playedPrefix + job.If.Text
+		job.If = waiting(job)
 	}
 	if strategy := n.Get("strategy"); strategy != nil && (strategy.Get("matrix") != nil || strategy.Get("parallel") != nil) {
 		return b.matrix(strategy, job, s)
@@ -489,7 +492,7 @@ func (b *builder) deployment(n *node, job plan.Job, s sketch) plan.Job {
 		steps := b.steps(at.Get("steps"))
 		if h == "deploy" && !slices.ContainsFunc(steps, func(s plan.Step) bool { return s.Use != nil && s.Use.Ref == refDownload }) {
 			steps = slices.Insert(steps, 0, plan.Step{
-				Key: "download", ID: "Download", Name: "Download artifacts", Source: at.Source, If: plan.Expr{Text: succeeded, Source: at.Source},
+				Key: "download", ID: "Download", Name: "Download artifacts", Source: at.Source,
 				Use: &plan.Use{Ref: refDownload, With: []plan.Binding{{Name: "download", Value: plan.Expr{Text: "current", Source: at.Source}}, {Name: "optional", Value: plan.Expr{Text: "true", Source: at.Source}}}, Source: at.Source},
 			})
 		}

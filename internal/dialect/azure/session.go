@@ -116,7 +116,7 @@ func (r *resolving) act() (*plan.Act, error) {
 		post := *step
 		post.Key, post.Of, post.Phase, post.ID = step.Key+".post", step.Key, plan.Post, ""
 		post.Name = "Post: " + act.Name
-		post.If = plan.Expr{Text: succeeded, Source: step.Source}
+		post.If = plan.Expr{}
 		act.Post = &post
 	}
 	return act, r.target(act)
