@@ -179,6 +179,20 @@ func TestDegraded(t *testing.T) {
 	}
 }
 
+// What a file passes to a template that is out of reach is what is known of
+// the pipeline.
+func TestDegradedExtends(t *testing.T) {
+	t.Parallel()
+	body := "resources:\n  repositories:\n  - repository: lib\n    name: other/lib\nvariables: {v: x}\nextends:\n  template: a.yml@lib\n  parameters:\n    sdl: {}\n    stages:\n    - stage: S\n      jobs: [{job: J, steps: [{bash: '${{ variables.v }}'}]}]"
+	p, problems := compile(t, body, push())
+	if plan.Errors(problems) || len(problems) != 1 {
+		t.Errorf("%v", problems)
+	}
+	if got := sketchOf(New(Config{}), p.Jobs, ""); got != "S\n  S/J bash\n" {
+		t.Error(got)
+	}
+}
+
 func TestStart(t *testing.T) {
 	t.Parallel()
 	pull := &plan.Change{Event: "pull_request", Ref: "refs/pull/7/merge", BaseRef: "main", HeadRef: "topic"}
@@ -256,6 +270,9 @@ func TestInputs(t *testing.T) {
 		if _, problems := d.Inputs(p, c.given); !slices.ContainsFunc(problems, func(x plan.Problem) bool { return strings.Contains(x.Message, c.want) }) {
 			t.Errorf("%s: %v", name, problems)
 		}
+	}
+	if values, _ := d.Inputs(p, map[string]string{"must": "2"}); values["flag"] != false || values["must"] != 2.0 {
+		t.Errorf("with defaults: %v", values)
 	}
 	if kinds := []string{p.Inputs[0].Type, p.Inputs[1].Type, p.Inputs[3].Type}; !slices.Equal(kinds, []string{"boolean", "choice", "number"}) || !p.Inputs[3].Required {
 		t.Errorf("%+v", p.Inputs)
