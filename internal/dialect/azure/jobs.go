@@ -440,7 +440,6 @@ func (b *builder) matrix(strategy *node, job plan.Job, s sketch) plan.Job {
 	s.MaxParallel = expr(strategy.Get("maxParallel"))
 	s.Parallel = expr(strategy.Get("parallel"))
 	if m := strategy.Get("matrix"); m != nil {
-		s.MatrixAt = m.Source
 		if m.Kind == template.Scalar {
 			s.Matrix = expr(m)
 		}
@@ -529,97 +528,6 @@ func (b *builder) guard(job *plan.Job) {
 	if job.Environment != nil {
 		b.lock(job, b.root.Get("lockBehavior"), "environment "+job.Environment.Name)
 	}
-}
-
-// pool is where a job wants to run: an image, or labels of a pool of one's
-// own, one a line.
-func (b *builder) pool(n *node) plan.Expr {
-	if n == nil {
-		return plan.Expr{}
-	}
-	if n.Kind == template.Scalar {
-		return expr(n)
-	}
-	x := plan.Expr{Text: cmp.Or(n.Get("vmImage").String(), n.Get("name").String()), Source: n.Source}
-	demands := items(n.Get("demands"))
-	if d := n.Get("demands"); d != nil && d.Kind == template.Scalar {
-		demands = append(demands, d)
-	}
-	for _, d := range demands {
-		if name, value, ok := strings.Cut(d.String(), " -equals "); ok && strings.EqualFold(strings.TrimSpace(name), "Agent.OS") {
-			x.Text += "\n" + map[string]string{"windows_nt": "windows-latest", "darwin": "macos-latest", "linux": "ubuntu-latest"}[strings.ToLower(strings.TrimSpace(value))]
-		}
-	}
-	return x
-}
-
-// container is the image that a job runs in: a name of resources.containers,
-// or the image itself.
-func (b *builder) container(n *node) *image {
-	if n.IsNull() {
-		return nil
-	}
-	if n.Kind == template.Scalar {
-		i := &image{Image: n.Text, Source: n.Source}
-		if _, have := b.images[n.Text]; have || runtime(n.Text) {
-			i.Known = b.images
-		}
-		return i
-	}
-	if alias := n.Get("alias").String(); alias != "" && n.Get("image") == nil {
-		return &image{Image: alias, Source: n.Source, Known: b.images}
-	}
-	return b.image(n)
-}
-
-func (b *builder) image(n *node) *image {
-	i := &image{Image: n.Get("image").String(), Options: n.Get("options").String(), Source: n.Source}
-	i.Ports, i.Volumes = texts(n.Get("ports")), texts(n.Get("volumes"))
-	if env := n.Get("env"); env != nil {
-		i.Env = map[string]string{}
-		for _, f := range env.Fields {
-			i.Env[f.Key.Text] = f.Value.String()
-		}
-	}
-	if n.Get("type").String() == "ACR" {
-		i.Image = fmt.Sprintf("%s.azurecr.io/%s:latest", n.Get("registry").String(), n.Get("repository").String())
-	}
-	return i
-}
-
-func (b *builder) services(n *node) map[string]*image {
-	if n == nil {
-		return nil
-	}
-	m := map[string]*image{}
-	for _, f := range n.Fields {
-		if i := b.container(f.Value); i != nil {
-			m[f.Key.Text] = i
-		}
-	}
-	return m
-}
-
-// texts are the items of a list, or the one text that stands for it.
-func texts(n *node) []string {
-	if n.IsNull() {
-		return nil
-	}
-	if n.Kind == template.Scalar {
-		return []string{n.Text}
-	}
-	var list []string
-	for _, item := range n.Items {
-		list = append(list, item.String())
-	}
-	return list
-}
-
-func expr(n *node) plan.Expr {
-	if n.IsNull() || n.Kind != template.Scalar {
-		return plan.Expr{}
-	}
-	return plan.Expr{Text: n.Text, Source: n.Source}
 }
 
 // clonedValues is a copy of a job's values to add to.

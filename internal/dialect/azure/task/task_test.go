@@ -305,8 +305,8 @@ func TestFits(t *testing.T) {
 		{"", "20.1.0", true}, {"20.x", "20.1.0", true}, {"20", "20.1.0", true}, {"20.2", "20.1.0", false}, {">=18", "20.1.0", true}, {">=18 <20", "20.1.0", false},
 		{"^20.0.0", "20.1.0", true}, {"~20.1", "20.1.9", true}, {"~20.1", "20.2.0", false}, {"18.x || 20.x", "20.1.0", true}, {"*", "1.0", true}, {"v20.1.0", "20.1.0", true}, {"lts", "20", false},
 	} {
-		if got := Fits(c.spec, c.version); got != c.want {
-			t.Errorf("Fits(%q, %q) = %v", c.spec, c.version, got)
+		if got := fits(c.spec, c.version); got != c.want {
+			t.Errorf("fits(%q, %q) = %v", c.spec, c.version, got)
 		}
 	}
 }
