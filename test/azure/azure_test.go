@@ -301,6 +301,10 @@ steps:
 `,
 		shown: []string{"now [$(made)] []", "then [first] [first]", "last [second] [stays]", "but this", "read-only"}, not: []string{"| not this"},
 	}, {
+		name:  "debug",
+		flow:  "variables: {system.debug: true}\nsteps:\n- bash: echo '##vso[task.debug]seen'; echo \"[$SYSTEM_DEBUG]\"\n",
+		shown: []string{"##[debug]seen", "[true]"},
+	}, {
 		name:  "secrets",
 		order: launch.Order{Secrets: map[string]string{"token": "hunter22"}},
 		flow: `

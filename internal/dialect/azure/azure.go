@@ -35,7 +35,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -67,8 +66,6 @@ const (
 type Config struct {
 	// Fetch brings repositories of resources:; nil: none can be had.
 	Fetch Fetcher
-	// Local are directories that stand for other repositories: name -> directory.
-	Local map[string]string
 	// Depot keeps artifacts and caches; nil: there are none.
 	Depot *depot.Depot
 	// Trees makes working trees for checkout; nil: there is only the one that
@@ -242,10 +239,11 @@ func (c *compiler) pipeline(file string, body []byte) (p plan.Pipeline, ok bool)
 	return p, true
 }
 
-// isTemplate reports whether a file can only be part of another: it has no
-// triggers, and parameters that only another file can give it.
+// isTemplate reports whether a file can only be part of another: it says
+// nothing that only a pipeline says, and has parameters that only another file
+// can give it, or nothing but variables.
 func isTemplate(file string, root *node) bool {
-	if root.Kind != template.Mapping || path.Base(file) == file && strings.HasPrefix(path.Base(file), "azure-pipelines.y") {
+	if root.Kind != template.Mapping || slices.Contains(Files[:2], file) {
 		return false
 	}
 	for _, key := range []string{"trigger", "pr", "schedules", "pool", "extends", "name"} {
@@ -253,14 +251,14 @@ func isTemplate(file string, root *node) bool {
 			return false
 		}
 	}
-	parameters := root.Get("parameters")
-	if parameters == nil {
+	switch parameters := root.Get("parameters"); {
+	case parameters == nil:
 		return root.Get("variables") != nil && len(root.Fields) == 1
-	}
-	if parameters.Kind == template.Mapping {
+	case parameters.Kind == template.Mapping:
 		return true
+	default:
+		return slices.ContainsFunc(parameters.Items, func(n *node) bool { return n.Get("default") == nil })
 	}
-	return slices.ContainsFunc(parameters.Items, func(n *node) bool { return n.Get("default") == nil })
 }
 
 // load brings a template, and keeps its text.
@@ -318,14 +316,12 @@ func repositoryOf(c *plan.Change) string {
 
 // fetchText reads one file of another repository.
 func (d *Dialect) fetchText(ctx context.Context, name, ref, file string) (body []byte, commit string, err error) {
-	dir, ok := d.local(name, ref)
-	if !ok {
-		if d.cfg.Fetch == nil {
-			return nil, "", errors.New("other repositories cannot be had here")
-		}
-		if dir, commit, err = d.cfg.Fetch.Fetch(ctx, name, ref); err != nil {
-			return nil, "", err
-		}
+	if d.cfg.Fetch == nil {
+		return nil, "", errors.New("other repositories cannot be had here")
+	}
+	dir, commit, err := d.cfg.Fetch.Fetch(ctx, name, ref)
+	if err != nil {
+		return nil, "", err
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -334,16 +330,6 @@ func (d *Dialect) fetchText(ctx context.Context, name, ref, file string) (body [
 	defer root.Close()
 	body, err = readFile(root.FS(), file)
 	return body, commit, err
-}
-
-// local is the directory that stands for a repository.
-func (d *Dialect) local(name, ref string) (dir string, ok bool) {
-	for key, dir := range d.cfg.Local {
-		if strings.EqualFold(key, name) || strings.EqualFold(key, name+"@"+ref) {
-			return dir, true
-		}
-	}
-	return "", false
 }
 
 // sortProblems puts problems in the order in which a reader meets them.

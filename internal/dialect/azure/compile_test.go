@@ -52,7 +52,7 @@ func sketchOf(d *Dialect, jobs []plan.Job, indent string) string {
 		if len(j.Needs) > 0 {
 			fmt.Fprintf(&b, " needs %s", strings.Join(j.Needs, ","))
 		}
-		if j.If.Text != succeeded {
+		if !j.If.IsZero() {
 			fmt.Fprintf(&b, " if %s", j.If.Text)
 		}
 		if len(j.Place.Labels) > 0 {
@@ -92,7 +92,7 @@ func TestCompile(t *testing.T) {
 		"jobs": {"jobs:\n- job: A\n  pool: server\n- job: B\n  dependsOn: a\n  condition: always()\n  steps:\n  - bash: x\n- job:\n  dependsOn: [A, B]",
 			"A on server\nB needs A if always() bash\nJob3 needs A,B\n"},
 		"stages": {"stages:\n- stage: S\n  jobs:\n  - job: A\n    steps: [{bash: x}]\n  - job: B\n    dependsOn: A\n- stage: T\n- stage: U\n  dependsOn: []\n- stage:\n  dependsOn: [S, U]\n  trigger: manual",
-			"S\n  S/A bash\n  S/B needs A\nT needs S\nU\nStage4 needs S,U if @played succeeded()\n"},
+			"S\n  S/A bash\n  S/B needs A\nT needs S\nU\nStage4 needs S,U if when a person asks: \n"},
 		"matrix": {"jobs:\n- job: M\n  pool: {vmImage: $(os)}\n  strategy:\n    matrix:\n      l: {os: ubuntu-latest}\n      w: {os: windows-latest}\n  steps: [{bash: x}]",
 			"M bash\n  M/l on ubuntu-latest bash\n  M/w on windows-latest bash\n"},
 		"parallel":              {"strategy: {parallel: 2}\nsteps: [{bash: x}]", "Job bash\n  Job/job1 bash\n  Job/job2 bash\n"},
@@ -104,7 +104,7 @@ func TestCompile(t *testing.T) {
 		"deployment":            {"jobs:\n- deployment: D\n  environment: prod.web\n  strategy: {runOnce: {deploy: {steps: [{bash: x}]}}}", "D to prod DownloadPipelineArtifact@2 bash\n"},
 		"rolling": {"jobs:\n- deployment: D\n  environment: {name: prod}\n  strategy: {rolling: {preDeploy: {steps: [{bash: x}]}, deploy: {steps: [{download: none}]}, on: {failure: {steps: [{bash: x}]}}}}",
 			"D to prod\n  D/preDeploy to prod bash\n  D/deploy needs preDeploy to prod DownloadPipelineArtifact@2\n  D/onfailure needs deploy if failed() to prod bash\n"},
-		"a person is asked": {"jobs:\n- job: Ask\n  pool: server\n  steps: [{task: ManualValidation@0}]", "Ask if @played succeeded() on server ManualValidation@0\n"},
+		"a person is asked": {"jobs:\n- job: Ask\n  pool: server\n  steps: [{task: ManualValidation@0}]", "Ask if when a person asks:  on server ManualValidation@0\n"},
 		"phases":            {"phases:\n- phase: P\n  queue: {name: mine, parallel: 2}\n  steps: [{script: x}]", "P script\n  P/job1 on mine script\n  P/job2 on mine script\n"},
 		"disabled":          {"steps:\n- bash: x\n  enabled: false", "Job bash\n"},
 		"shortcuts":         {"steps:\n- publish: a\n- download: current\n- pwsh: x\n- checkout: none", "Job PublishPipelineArtifact@1 DownloadPipelineArtifact@2 pwsh checkout\n"},
@@ -128,25 +128,27 @@ func TestProblems(t *testing.T) {
 		body, want string
 		line       int
 	}{
-		"unknown key":        {"steps: []\nstage: x", "Unexpected value 'stage'", 2},
-		"unknown step":       {"steps:\n- scrpt: x", "Unexpected value 'scrpt'", 2},
-		"unknown key below":  {"steps:\n- script: x\n  displayname: y", "Unexpected value 'displayname'", 3},
-		"list for a mapping": {"pool: [a]\nsteps: []", "A sequence was not expected", 1},
-		"no boolean":         {"steps:\n- script: x\n  continueOnError: '#'", "Unexpected value '#'", 3},
-		"unknown need":       {"jobs:\n- job: A\n  dependsOn: B", "A depends on B, which there is not", 3},
-		"itself":             {"jobs:\n- job: A\n  dependsOn: A", "depends on itself", 3},
-		"circle":             {"jobs:\n- job: A\n  dependsOn: B\n- job: B\n  dependsOn: A", "wait for each other", 0},
-		"same name":          {"jobs:\n- job: A\n- job: a", "is there already, at line 2", 3},
-		"bad name":           {"jobs:\n- job: a/b", "holds a character", 2},
-		"same step name":     {"steps:\n- bash: x\n  name: s\n- bash: y\n  name: S", "another step", 5},
-		"bad condition":      {"steps:\n- bash: x\n  condition: a b", "Unexpected symbol: 'b'", 3},
-		"unknown function":   {"steps:\n- bash: x\n  condition: success()", "Unrecognized function: 'success'", 3},
-		"unknown checkout":   {"steps:\n- checkout: lib", "not named in resources", 2},
-		"unknown task":       {"steps:\n- task: No@1", "No@1 is not built in", 2},
-		"unknown version":    {"steps:\n- task: Npm@9", "not in the version", 2},
-		"no YAML":            {"a: [", "not valid YAML", 0},
-		"empty":              {"", "is empty", 1},
-		"bad timeout":        {"jobs:\n- job: A\n  timeoutInMinutes: soon", "must be a number", 3},
+		"unknown key":         {"steps: []\nstage: x", "Unexpected value 'stage'", 2},
+		"unknown step":        {"steps:\n- scrpt: x", "Unexpected value 'scrpt'", 2},
+		"unknown key below":   {"steps:\n- script: x\n  displayname: y", "Unexpected value 'displayname'", 3},
+		"list for a mapping":  {"pool: [a]\nsteps: []", "A sequence was not expected", 1},
+		"no boolean":          {"steps:\n- script: x\n  continueOnError: '#'", "Unexpected value '#'", 3},
+		"unknown need":        {"jobs:\n- job: A\n  dependsOn: B", "A depends on B, which there is not", 3},
+		"itself":              {"jobs:\n- job: A\n  dependsOn: A", "depends on itself", 3},
+		"circle":              {"jobs:\n- job: A\n  dependsOn: B\n- job: B\n  dependsOn: A", "wait for each other", 0},
+		"same name":           {"jobs:\n- job: A\n- job: a", "is there already, at line 2", 3},
+		"bad name":            {"jobs:\n- job: a/b", "holds a character", 2},
+		"same step name":      {"steps:\n- bash: x\n  name: s\n- bash: y\n  name: S", "another step", 5},
+		"bad condition":       {"steps:\n- bash: x\n  condition: a b", "Unexpected symbol: 'b'", 3},
+		"unknown function":    {"steps:\n- bash: x\n  condition: success()", "Unrecognized function: 'success'", 3},
+		"parameters too late": {"parameters: [{name: a, default: x}]\nsteps:\n- bash: x\n  condition: eq(parameters.a, 'x')", "Unrecognized named-value: 'parameters'", 4},
+		"host in a container": {"container: alpine\nsteps:\n- bash: x\n  target: host", "target: host is not looked at", 3},
+		"unknown checkout":    {"steps:\n- checkout: lib", "not named in resources", 2},
+		"unknown task":        {"steps:\n- task: No@1", "No@1 is not built in", 2},
+		"unknown version":     {"steps:\n- task: Npm@9", "not in the version", 2},
+		"no YAML":             {"a: [", "not valid YAML", 0},
+		"empty":               {"", "is empty", 1},
+		"bad timeout":         {"jobs:\n- job: A\n  timeoutInMinutes: soon", "must be a number", 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -174,6 +176,20 @@ func TestDegraded(t *testing.T) {
 	}
 	if got := sketchOf(New(Config{}), p.Jobs, ""); got != "Mine\n  Mine/J bash\n" || !p.Start.Yes {
 		t.Errorf("%s, starts: %v", got, p.Start)
+	}
+}
+
+// What a file passes to a template that is out of reach is what is known of
+// the pipeline.
+func TestDegradedExtends(t *testing.T) {
+	t.Parallel()
+	body := "resources:\n  repositories:\n  - repository: lib\n    name: other/lib\nvariables: {v: x}\nextends:\n  template: a.yml@lib\n  parameters:\n    sdl: {}\n    stages:\n    - stage: S\n      jobs: [{job: J, steps: [{bash: '${{ variables.v }}'}]}]"
+	p, problems := compile(t, body, push())
+	if plan.Errors(problems) || len(problems) != 1 {
+		t.Errorf("%v", problems)
+	}
+	if got := sketchOf(New(Config{}), p.Jobs, ""); got != "S\n  S/J bash\n" {
+		t.Error(got)
 	}
 }
 
@@ -254,6 +270,9 @@ func TestInputs(t *testing.T) {
 		if _, problems := d.Inputs(p, c.given); !slices.ContainsFunc(problems, func(x plan.Problem) bool { return strings.Contains(x.Message, c.want) }) {
 			t.Errorf("%s: %v", name, problems)
 		}
+	}
+	if values, _ := d.Inputs(p, map[string]string{"must": "2"}); values["flag"] != false || values["must"] != 2.0 {
+		t.Errorf("with defaults: %v", values)
 	}
 	if kinds := []string{p.Inputs[0].Type, p.Inputs[1].Type, p.Inputs[3].Type}; !slices.Equal(kinds, []string{"boolean", "choice", "number"}) || !p.Inputs[3].Required {
 		t.Errorf("%+v", p.Inputs)

@@ -15,12 +15,12 @@ import (
 
 // What this package writes into plans in place of an expression of the user's.
 const (
-	outputsExpr      = "@outputs"       // of a job: its output variables
-	cellOutputsExpr  = "@cell-outputs"  // of an expansion: those of its jobs
-	stageOutputsExpr = "@stage-outputs" // of a stage: those of its jobs, and how they ended
-	runNamePrefix    = "@name "         // then the format of the run's name
-	literalPrefix    = "@text "         // then a text
-	playedPrefix     = "@played "       // then the condition, once a person asked for the job
+	outputsExpr      = "@outputs"             // of a job: its output variables
+	cellOutputsExpr  = "@cell-outputs"        // of an expansion: those of its jobs
+	stageOutputsExpr = "@stage-outputs"       // of a stage: those of its jobs, and how they ended
+	runNamePrefix    = "@name "               // then the format of the run's name
+	literalPrefix    = "@text "               // then a text
+	playedPrefix     = "when a person asks: " // then the condition, once a person asked for the job
 )
 
 // outputsName is the one output that jobs have in a plan: a JSON text.
@@ -66,7 +66,7 @@ func (e *evaluator) condition(x plan.Expr) (bool, error) {
 		text = inner
 	}
 	switch strings.TrimSpace(text) { // the conditions of nearly all steps
-	case succeeded, "":
+	case "succeeded()", "":
 		return e.s.Status == plan.Success, nil
 	case "always()":
 		return true, nil
@@ -165,7 +165,6 @@ func (e *evaluator) scope() *expression.Scope {
 			"stagedependencies": func() (any, error) { return e.stageDependencies(), nil },
 			"resources":         func() (any, error) { return &expression.Object{}, nil },
 			"pipeline":          func() (any, error) { return e.pipelineContext(), nil },
-			"parameters":        func() (any, error) { return &expression.Object{}, nil },
 		},
 		Functions: map[string]expression.Function{
 			"always":            {Min: 0, Max: 0, Call: func([]any) (any, error) { return true, nil }},

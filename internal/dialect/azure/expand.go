@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -28,27 +27,14 @@ type sketch struct {
 
 	// Of a matrix: its cells, or an expression that gives them, or a number of
 	// jobs alike.
-	Cells       []cell      `json:"cells,omitempty"`
-	Matrix      plan.Expr   `json:"matrix,omitzero"`
-	MatrixAt    plan.Source `json:"matrix_at,omitzero"`
-	Parallel    plan.Expr   `json:"parallel,omitzero"`
-	MaxParallel plan.Expr   `json:"max_parallel,omitzero"`
+	Cells       []cell    `json:"cells,omitempty"`
+	Matrix      plan.Expr `json:"matrix,omitzero"`
+	Parallel    plan.Expr `json:"parallel,omitzero"`
+	MaxParallel plan.Expr `json:"max_parallel,omitzero"`
 
 	// Of a deployment.
 	Hooks      []hook   `json:"hooks,omitempty"`
 	Increments []string `json:"increments,omitempty"` // percents of a canary
-}
-
-// image is a container as a file says it.
-type image struct {
-	Image   string            `json:"image"`
-	Env     map[string]string `json:"env,omitempty"`
-	Ports   []string          `json:"ports,omitempty"`
-	Volumes []string          `json:"volumes,omitempty"`
-	Options string            `json:"options,omitempty"`
-	Source  plan.Source       `json:"source,omitzero"`
-	// Known are the containers of resources:, when Image may be the name of one.
-	Known map[string]any `json:"known,omitempty"`
 }
 
 // cell is a cell of a matrix.
@@ -78,98 +64,6 @@ func decode(v, to any) error {
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	return d.Decode(to)
-}
-
-// fill makes the fields of a job of the sketch; value computes them.
-func (s *sketch) fill(job *plan.Job, value func(plan.Expr) (string, error)) error {
-	if !s.Name.IsZero() {
-		name, err := value(s.Name)
-		if err != nil {
-			return err
-		}
-		job.Name = name
-	}
-	labels, err := value(s.Pool)
-	if err != nil {
-		return err
-	}
-	job.Place = plan.Place{Source: s.Pool.Source}
-	for label := range strings.SplitSeq(labels, "\n") {
-		if label = strings.TrimSpace(label); label != "" {
-			job.Place.Labels = append(job.Place.Labels, label)
-		}
-	}
-	limit, err := value(s.Timeout)
-	if err != nil {
-		return err
-	}
-	if limit = strings.TrimSpace(limit); limit != "" {
-		n, ok := expression.Number(limit)
-		if !ok {
-			return wrong(s.Timeout.Source, "type", fmt.Sprintf("timeoutInMinutes comes to %s and must be a number", template.Clip(limit)), "")
-		}
-		job.Timeout = minutes(n)
-	}
-	onError, err := value(s.ContinueOnError)
-	if err != nil {
-		return err
-	}
-	if job.ContinueOnError, _ = boolean(strings.TrimSpace(onError)); s.Container != nil {
-		if job.Place.Container, err = s.Container.fill(value); err != nil {
-			return err
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
-		c, err := s.Services[name].fill(value)
-		if err != nil {
-			return err
-		}
-		if c == nil {
-			continue // an empty image leaves the service out
-		}
-		if job.Place.Services == nil {
-			job.Place.Services = map[string]plan.Container{}
-		}
-		job.Place.Services[name] = *c
-	}
-	return nil
-}
-
-// fill makes a container of an image; nil when it comes to none.
-func (i *image) fill(value func(plan.Expr) (string, error)) (*plan.Container, error) {
-	var failed error
-	text := func(s string) string {
-		v, err := value(plan.Expr{Text: s, Source: i.Source})
-		if err != nil {
-			failed = err
-		}
-		return v
-	}
-	name := strings.TrimSpace(text(i.Image))
-	if failed != nil || name == "" {
-		return nil, failed
-	}
-	if known, ok := i.Known[name]; ok {
-		var named image
-		if err := decode(known, &named); err != nil {
-			return nil, fmt.Errorf("read the container %s of the plan: %w", name, err)
-		}
-		return named.fill(value)
-	}
-	c := &plan.Container{Image: name, Options: text(i.Options), Source: i.Source}
-	for _, p := range i.Ports {
-		c.Ports = append(c.Ports, text(p))
-	}
-	for _, v := range i.Volumes {
-		c.Volumes = append(c.Volumes, text(v))
-	}
-	for k, v := range i.Env {
-		if c.Env == nil {
-			c.Env = map[string]string{}
-		}
-		c.Env[k] = text(v)
-	}
-	return c, failed
 }
 
 // Expand implements dialect.Dialect.
@@ -253,7 +147,7 @@ func (x *expansion) part(id string, values map[string]any, change func(*plan.Job
 	p.ID, p.Needs, p.Deferred, p.Concurrency = x.job.ID+"/"+id, nil, nil, nil
 	p.Values = clonedValues(x.job)
 	p.Values[valueNeeds] = carried(x.s.Needs)
-	p.If = plan.Expr{Text: succeeded, Source: x.job.If.Source}
+	p.If = plan.Expr{}
 	maps.Copy(p.Values, values)
 	if change != nil {
 		change(&p)
@@ -374,7 +268,9 @@ func (x *expansion) deployment() (*plan.Expansion, error) {
 		}
 		p, err := x.part(id, map[string]any{valueOutputs: prefix, valueHook: h.Name, valueParts: more}, func(p *plan.Job) {
 			p.Steps, p.Needs = h.Steps, last
-			p.If = plan.Expr{Text: condition, Source: x.job.Source}
+			if p.If.Text = condition; condition != "" {
+				p.If.Source = x.job.Source
+			}
 		})
 		if err != nil {
 			return err
@@ -402,12 +298,12 @@ func (x *expansion) deployment() (*plan.Expansion, error) {
 			case h.Name == "preDeploy" && round > 0:
 				continue
 			case h.Name == "preDeploy":
-				if err := add(h, "", succeeded); err != nil {
+				if err := add(h, "", ""); err != nil {
 					return nil, err
 				}
 				continue
 			}
-			if err := add(h, increment, succeeded); err != nil {
+			if err := add(h, increment, ""); err != nil {
 				return nil, err
 			}
 		}
@@ -416,7 +312,7 @@ func (x *expansion) deployment() (*plan.Expansion, error) {
 		var err error
 		switch h := &x.sketch.Hooks[i]; h.Name {
 		case "on.success":
-			err = add(h, "", succeeded)
+			err = add(h, "", "")
 		case "on.failure":
 			err = add(h, "", "failed()")
 		}

@@ -79,9 +79,22 @@ func inputsOf(root *node) []plan.Input {
 // Inputs implements dialect.Dialect. Names ignore case; what is no text is
 // given as YAML.
 func (d *Dialect) Inputs(p *plan.Pipeline, given map[string]string) (map[string]any, []plan.Problem) {
-	return inputs(p, given)
+	values, problems := inputs(p, given)
+	for _, in := range p.Inputs {
+		if _, have := values[in.Name]; have || in.Default == nil {
+			continue
+		}
+		values[in.Name] = in.Default
+		if text, ok := in.Default.(string); ok {
+			if v, err := typed(in, text); err == nil && (in.Type == "boolean" || in.Type == "number") {
+				values[in.Name] = v
+			}
+		}
+	}
+	return values, problems
 }
 
+// inputs are the values that were given; defaults are computed with the file.
 func inputs(p *plan.Pipeline, given map[string]string) (map[string]any, []plan.Problem) {
 	values := map[string]any{}
 	var problems []plan.Problem
@@ -99,7 +112,7 @@ func inputs(p *plan.Pipeline, given map[string]string) (map[string]any, []plan.P
 			if in.Required {
 				problems = append(problems, *problemAt(in.Source, "inputs", fmt.Sprintf("A value for the '%s' parameter must be provided.", in.Name), fmt.Sprintf("give it with --input %s=VALUE", in.Name)))
 			}
-			continue // the default is computed with the file
+			continue
 		}
 		v, err := typed(in, text)
 		if err != nil {

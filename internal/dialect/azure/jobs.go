@@ -37,9 +37,6 @@ const (
 	valueParts    = "parts"    // what the variables of the run know of the job: display name and the like
 )
 
-// succeeded is the condition of what has none.
-const succeeded = "succeeded()"
-
 // Limits of a pipeline; the service's own.
 const (
 	maxCells = 256
@@ -259,11 +256,12 @@ func (b *builder) circle(list []plan.Job, what string) {
 
 func lastPart(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }
 
-// condition is a condition of the file; what has none waits for success.
-func (b *builder) condition(n *node, at plan.Source) plan.Expr {
+// condition is a condition of the file; what has none waits for success, as
+// the zero condition of a plan does.
+func (b *builder) condition(n *node) plan.Expr {
 	c := n.Get("condition")
 	if c.IsNull() {
-		return plan.Expr{Text: succeeded, Source: at}
+		return plan.Expr{}
 	}
 	if bad := checkCondition(c.String()); bad != nil {
 		b.problems = append(b.problems, *badExpression(c.Source, c.String(), bad))
@@ -287,11 +285,11 @@ func (b *builder) stages(l level) []plan.Job {
 		jobs := b.jobs(n.Get("jobs"), inner)
 		job := plan.Job{
 			ID: names[i], Name: inner.label, Stage: inner.label, Source: n.Source,
-			Needs: b.needs(n, names, i, "stage", before), If: b.condition(n, n.Source), Env: inner.variables,
+			Needs: b.needs(n, names, i, "stage", before), If: b.condition(n), Env: inner.variables,
 			Values: map[string]any{valueStage: names[i]},
 		}
 		if n.Get("trigger").String() == "manual" {
-			job.If.Text = playedPrefix + job.If.Text
+			job.If = waiting(job)
 		}
 		job.Deferred = &plan.Deferred{Kind: deferStage, Source: n.Source, Data: map[string]any{"jobs": plain(jobs)}}
 		b.lock(&job, n.Get("lockBehavior"), "stage "+names[i])
@@ -299,6 +297,11 @@ func (b *builder) stages(l level) []plan.Job {
 	}
 	b.circle(out, "stage")
 	return out
+}
+
+// waiting is the condition of a job that a person has to ask for.
+func waiting(job plan.Job) plan.Expr {
+	return plan.Expr{Text: playedPrefix + job.If.Text, Source: cmp.Or(job.If.Source, job.Source)}
 }
 
 // lock keeps what must not run at the same time apart.
@@ -349,7 +352,7 @@ func (b *builder) job(n *node, name string, l level) plan.Job {
 	at := n.Source
 	job := plan.Job{
 		ID: l.prefix + name, Name: cmp.Or(n.Get("displayName").String(), name), Stage: l.label, Source: at,
-		If: b.condition(n, at), Env: inner.variables,
+		If: b.condition(n), Env: inner.variables,
 		Outputs: []plan.Binding{{Name: outputsName, Value: plan.Expr{Text: outputsExpr, Source: at}}},
 		Values:  map[string]any{valueStage: l.stage, valueJob: name},
 	}
@@ -362,15 +365,18 @@ func (b *builder) job(n *node, name string, l level) plan.Job {
 	}
 	s := sketch{
 		Pool: b.pool(inner.pool), Container: b.container(n.Get("container")), Services: b.services(n.Get("services")),
-		Timeout: text(n.Get("timeoutInMinutes")), ContinueOnError: text(n.Get("continueOnError")), Name: expr(n.Get("displayName")),
+		Timeout: expr(n.Get("timeoutInMinutes")), ContinueOnError: expr(n.Get("continueOnError")), Name: expr(n.Get("displayName")),
 	}
 	if n.Get("deployment") != nil {
 		return b.deployment(n, job, s)
 	}
 	job.Steps = b.steps(n.Get("steps"))
 	b.share(&job)
+	if s.Container != nil {
+		b.stays(job.Steps)
+	}
 	if slices.ContainsFunc(job.Steps, isManual) { // a person is asked, in a job of its own
-		job.If.Text = playedPrefix + job.If.Text
+		job.If = waiting(job)
 	}
 	if strategy := n.Get("strategy"); strategy != nil && (strategy.Get("matrix") != nil || strategy.Get("parallel") != nil) {
 		return b.matrix(strategy, job, s)
@@ -389,6 +395,16 @@ func (b *builder) share(job *plan.Job) {
 		}
 		if s.Use != nil && b.standIns[strings.ToLower(s.Use.Ref)] != nil {
 			job.Values[valueStandIns] = b.standIns
+		}
+	}
+}
+
+// stays warns of steps that want to leave the container of their job.
+func (b *builder) stays(steps []plan.Step) {
+	for _, s := range steps {
+		if t, _ := s.Data[dataTarget].(map[string]any); t["container"] == "host" {
+			b.problems = append(b.problems, plan.Problem{Source: s.Source, Severity: plan.Warning, Rule: "unsupported",
+				Message: "target: host is not looked at: the step runs in the container of its job", Hint: "put the step into a job without a container"})
 		}
 	}
 }
@@ -421,12 +437,9 @@ func plainly(list []plan.Binding) []plan.Binding {
 
 // matrix defers a job that becomes a job for each cell.
 func (b *builder) matrix(strategy *node, job plan.Job, s sketch) plan.Job {
-	s.MaxParallel = text(strategy.Get("maxParallel"))
-	if p := strategy.Get("parallel"); p != nil {
-		s.Parallel = text(p)
-	}
+	s.MaxParallel = expr(strategy.Get("maxParallel"))
+	s.Parallel = expr(strategy.Get("parallel"))
 	if m := strategy.Get("matrix"); m != nil {
-		s.MatrixAt = m.Source
 		if m.Kind == template.Scalar {
 			s.Matrix = expr(m)
 		}
@@ -478,7 +491,7 @@ func (b *builder) deployment(n *node, job plan.Job, s sketch) plan.Job {
 		steps := b.steps(at.Get("steps"))
 		if h == "deploy" && !slices.ContainsFunc(steps, func(s plan.Step) bool { return s.Use != nil && s.Use.Ref == refDownload }) {
 			steps = slices.Insert(steps, 0, plan.Step{
-				Key: "download", ID: "Download", Name: "Download artifacts", Source: at.Source, If: plan.Expr{Text: succeeded, Source: at.Source},
+				Key: "download", ID: "Download", Name: "Download artifacts", Source: at.Source,
 				Use: &plan.Use{Ref: refDownload, With: []plan.Binding{{Name: "download", Value: plan.Expr{Text: "current", Source: at.Source}}, {Name: "optional", Value: plan.Expr{Text: "true", Source: at.Source}}}, Source: at.Source},
 			})
 		}
@@ -516,104 +529,6 @@ func (b *builder) guard(job *plan.Job) {
 		b.lock(job, b.root.Get("lockBehavior"), "environment "+job.Environment.Name)
 	}
 }
-
-// pool is where a job wants to run: an image, or labels of a pool of one's
-// own, one a line.
-func (b *builder) pool(n *node) plan.Expr {
-	if n == nil {
-		return plan.Expr{}
-	}
-	if n.Kind == template.Scalar {
-		return expr(n)
-	}
-	x := plan.Expr{Text: cmp.Or(n.Get("vmImage").String(), n.Get("name").String()), Source: n.Source}
-	demands := items(n.Get("demands"))
-	if d := n.Get("demands"); d != nil && d.Kind == template.Scalar {
-		demands = append(demands, d)
-	}
-	for _, d := range demands {
-		if name, value, ok := strings.Cut(d.String(), " -equals "); ok && strings.EqualFold(strings.TrimSpace(name), "Agent.OS") {
-			x.Text += "\n" + map[string]string{"windows_nt": "windows-latest", "darwin": "macos-latest", "linux": "ubuntu-latest"}[strings.ToLower(strings.TrimSpace(value))]
-		}
-	}
-	return x
-}
-
-// container is the image that a job runs in: a name of resources.containers,
-// or the image itself.
-func (b *builder) container(n *node) *image {
-	if n.IsNull() {
-		return nil
-	}
-	if n.Kind == template.Scalar {
-		i := &image{Image: n.Text, Source: n.Source}
-		if _, have := b.images[n.Text]; have || runtime(n.Text) {
-			i.Known = b.images
-		}
-		return i
-	}
-	if alias := n.Get("alias").String(); alias != "" && n.Get("image") == nil {
-		return &image{Image: alias, Source: n.Source, Known: b.images}
-	}
-	return b.image(n)
-}
-
-func (b *builder) image(n *node) *image {
-	i := &image{Image: n.Get("image").String(), Options: n.Get("options").String(), Source: n.Source}
-	for _, p := range texts(n.Get("ports")) {
-		i.Ports = append(i.Ports, p)
-	}
-	for _, v := range texts(n.Get("volumes")) {
-		i.Volumes = append(i.Volumes, v)
-	}
-	if env := n.Get("env"); env != nil {
-		i.Env = map[string]string{}
-		for _, f := range env.Fields {
-			i.Env[f.Key.Text] = f.Value.String()
-		}
-	}
-	if n.Get("type").String() == "ACR" {
-		i.Image = fmt.Sprintf("%s.azurecr.io/%s:latest", n.Get("registry").String(), n.Get("repository").String())
-	}
-	return i
-}
-
-func (b *builder) services(n *node) map[string]*image {
-	if n == nil {
-		return nil
-	}
-	m := map[string]*image{}
-	for _, f := range n.Fields {
-		if i := b.container(f.Value); i != nil {
-			m[f.Key.Text] = i
-		}
-	}
-	return m
-}
-
-// texts are the items of a list, or the one text that stands for it.
-func texts(n *node) []string {
-	if n.IsNull() {
-		return nil
-	}
-	if n.Kind == template.Scalar {
-		return []string{n.Text}
-	}
-	var list []string
-	for _, item := range n.Items {
-		list = append(list, item.String())
-	}
-	return list
-}
-
-func expr(n *node) plan.Expr {
-	if n.IsNull() || n.Kind != template.Scalar {
-		return plan.Expr{}
-	}
-	return plan.Expr{Text: n.Text, Source: n.Source}
-}
-
-func text(n *node) plan.Expr { return expr(n) }
 
 // clonedValues is a copy of a job's values to add to.
 func clonedValues(job *plan.Job) map[string]any {

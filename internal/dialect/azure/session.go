@@ -18,6 +18,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/dialect/azure/task"
 	"github.com/fairlead-dev/fairlead/internal/dialect/azure/template"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/record"
 )
 
 // session is one job while it runs.
@@ -50,15 +51,23 @@ func (n *session) Close() error { return nil }
 // variables once, so that one that is wrong fails the job before it has done
 // anything.
 func (n *session) Setup(_ context.Context, s *plan.Scope) (dialect.Setup, error) {
+	var out dialect.Setup
 	e := &evaluator{s: s}
 	for _, b := range s.Job.Env {
 		if _, ok := wholeRuntime(b.Value.Text); ok {
 			if _, err := e.value(b.Value); err != nil {
-				return dialect.Setup{}, err
+				return out, err
 			}
 		}
 	}
-	return dialect.Setup{}, nil
+	if s.Context != nil && s.Pipeline != nil {
+		for _, t := range s.Pipeline.Texts { // templates of other repositories
+			if t.Commit != "" {
+				out.Materials = append(out.Materials, record.Material{Name: t.Path, Commit: t.Commit})
+			}
+		}
+	}
+	return out, nil
 }
 
 // Resolve implements dialect.Session.
@@ -107,7 +116,7 @@ func (r *resolving) act() (*plan.Act, error) {
 		post := *step
 		post.Key, post.Of, post.Phase, post.ID = step.Key+".post", step.Key, plan.Post, ""
 		post.Name = "Post: " + act.Name
-		post.If = plan.Expr{Text: succeeded, Source: step.Source}
+		post.If = plan.Expr{}
 		act.Post = &post
 	}
 	return act, r.target(act)

@@ -85,7 +85,7 @@ func (b *builder) step(n *node, key string, taken map[string]bool, many bool) (p
 	}
 	kind, value := n.Fields[i].Key.Text, n.Fields[i].Value
 	step := plan.Step{
-		Key: key, ID: n.Get("name").String(), Name: n.Get("displayName").String(), Source: n.Source, If: b.condition(n, n.Source),
+		Key: key, ID: n.Get("name").String(), Name: n.Get("displayName").String(), Source: n.Source, If: b.condition(n),
 		Timeout: expr(n.Get("timeoutInMinutes")), ContinueOnError: expr(n.Get("continueOnError")), Env: bindings(n.Get("env")), Data: map[string]any{},
 	}
 	if enabled := n.Get("enabled"); !enabled.IsNull() {

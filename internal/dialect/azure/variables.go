@@ -87,7 +87,9 @@ func (e *evaluator) variables() *variables {
 		}
 	}
 	for name, value := range predefined(s) {
-		v.list[strings.ToLower(name)] = &variable{name: name, value: value, readonly: true}
+		if lower := strings.ToLower(name); lower != "system.debug" || v.list[lower] == nil { // the one that is anybody's to set
+			v.list[lower] = &variable{name: name, value: value, readonly: true}
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Env)) { // signs come before letters
 		switch value := s.Env[name]; {
@@ -161,15 +163,20 @@ func (v *variables) object() *expression.Object {
 // Limits of macros.
 const (
 	maxMacros = 50      // replaced inside one another
+	maxFilled = 10_000  // replaced in one text, those inside one another counted
 	maxValue  = 1 << 20 // bytes that a text may come to
 )
 
 // macros replaces the $(x) of a text by the variables' values, and theirs.
 // What there is no variable for stays as it is.
-func (v *variables) macros(text string) string { return v.replace(text, 0, nil) }
+func (v *variables) macros(text string) string {
+	filled := 0
+	return v.replace(text, &filled, nil)
+}
 
-func (v *variables) replace(text string, depth int, within []string) string {
-	if depth > maxMacros || !strings.Contains(text, "$(") {
+// replace replaces the macros of a text that stands within others.
+func (v *variables) replace(text string, filled *int, within []string) string {
+	if len(within) > maxMacros || *filled > maxFilled || !strings.Contains(text, "$(") {
 		return text
 	}
 	var b strings.Builder
@@ -194,11 +201,12 @@ func (v *variables) replace(text string, depth int, within []string) string {
 		switch {
 		case x == nil || slices.Contains(within, lower):
 			b.WriteString(text[i : i+end+1])
-		case b.Len()+len(value) > maxValue:
+		case *filled > maxFilled, b.Len()+len(value) > maxValue:
 			b.WriteString(text[i:])
 			return b.String()
 		default:
-			b.WriteString(v.replace(value, depth+1, append(within[:len(within):len(within)], lower)))
+			*filled++
+			b.WriteString(v.replace(value, filled, append(within[:len(within):len(within)], lower)))
 		}
 		text = text[i+end+1:]
 	}

@@ -84,38 +84,6 @@ func (e *Expr) Eval(s *Scope) (any, error) {
 // Check finds names and functions that there are not.
 func (e *Expr) Check(s *Scope) error { return e.root.check(s) }
 
-// Uses reports whether the expression names a value or calls a function.
-func (e *Expr) Uses(names ...string) bool {
-	return e.root.any(func(n *node) bool {
-		return (n.kind == name || n.kind == call) && slices.ContainsFunc(names, func(x string) bool { return strings.EqualFold(x, n.text) })
-	})
-}
-
-// Indexes are the constant keys by which the expression looks into a named
-// value, one after another: variables.a and dependencies['b'].result give
-// [a] for variables and [b result] for dependencies.
-func (e *Expr) Indexes(named string) (paths [][]string) {
-	e.root.any(func(n *node) bool {
-		var path []string
-		at := n
-		for at.kind == index {
-			key, ok := at.args[1].value.(string)
-			if at.args[1].kind != literal || !ok {
-				path = nil
-			} else {
-				path = append(path, key)
-			}
-			at = at.args[0]
-		}
-		if at.kind == name && strings.EqualFold(at.text, named) && n.kind == index {
-			slices.Reverse(path)
-			paths = append(paths, path)
-		}
-		return false
-	})
-	return paths
-}
-
 // check finds names and functions that there are not, and calls with a wrong
 // number of arguments, in all of the expression: in parts that are not
 // evaluated, too.

@@ -2,6 +2,7 @@ package expression
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -96,21 +97,16 @@ func TestText(t *testing.T) {
 	}
 }
 
-func TestIndexes(t *testing.T) {
+func TestParts(t *testing.T) {
 	t.Parallel()
-	x, err := Parse("and(eq(dependencies.A.outputs['s.v'], variables.x), in(dependencies.B.result, 'a'))")
+	x, err := Parse("and(eq(dependencies.A.outputs['s.v'], 'x'), parameters.list[variables.n])")
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := map[string]bool{}
-	for _, p := range x.Indexes("dependencies") {
-		found[strings.Join(p, "/")] = true
-	}
-	if !found["A/outputs/s.v"] || !found["B/result"] || found["x"] {
-		t.Errorf("%v", found)
-	}
-	if !x.Uses("VARIABLES") || !x.Uses("eq") || x.Uses("parameters") {
-		t.Error("Uses")
+	p := x.Parts()
+	if p.Call != "and" || len(p.Args) != 2 || p.Args[0].Call != "eq" || !slices.Equal(p.Args[0].Args[0].Path, []string{"dependencies", "A", "outputs", "s.v"}) ||
+		p.Args[0].Args[1].Literal != "x" || !p.Args[1].Opaque {
+		t.Errorf("%+v", p)
 	}
 }
 
@@ -136,6 +132,6 @@ func FuzzExpression(f *testing.F) {
 		if (errA == nil) != (errB == nil) || errA == nil && String(a) != String(b) {
 			t.Errorf("%q has two values: %v, %v", s, a, b)
 		}
-		x.Indexes("variables")
+		x.Parts()
 	})
 }

@@ -70,16 +70,6 @@ func (t *Text) Single() *Expr {
 	return nil
 }
 
-// Exprs are the expressions in the text.
-func (t *Text) Exprs() (list []*Expr) {
-	for _, p := range t.parts {
-		if p.expr != nil {
-			list = append(list, p.expr)
-		}
-	}
-	return list
-}
-
 // Eval is the value of the text: of any type when it is one expression and
 // nothing else, and a string otherwise.
 func (t *Text) Eval(s *Scope) (any, error) {

@@ -54,7 +54,6 @@ const (
 // Upload is a file or directory that a step asked to keep.
 type Upload struct {
 	Artifact string // name; "" for a log or another attachment
-	Folder   string // in the artifact
 	Path     string // absolute
 }
 
@@ -250,7 +249,7 @@ func (l *Listener) do(c command, r *reply) {
 	case "task.uploadsummary":
 		l.summary(c, r)
 	case "artifact.upload":
-		l.upload(r, Upload{Artifact: cmp.Or(c.prop["artifactname"], c.prop["containerfolder"]), Folder: c.prop["containerfolder"], Path: c.data})
+		l.upload(r, Upload{Artifact: cmp.Or(c.prop["artifactname"], c.prop["containerfolder"]), Path: c.data})
 	case "task.uploadfile", "task.addattachment", "build.uploadlog":
 		if c.data != "" {
 			r.show("Kept beside the log: " + c.data)

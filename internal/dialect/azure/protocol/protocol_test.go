@@ -125,7 +125,7 @@ func TestFiles(t *testing.T) {
 	if string(fx.Summary) != "# Done" {
 		t.Errorf("summary %q", fx.Summary)
 	}
-	if want := []Upload{{Artifact: "drop", Folder: "x", Path: "/tmp/y"}}; !reflect.DeepEqual(l.Uploads(), want) {
+	if want := []Upload{{Artifact: "drop", Path: "/tmp/y"}}; !reflect.DeepEqual(l.Uploads(), want) {
 		t.Errorf("uploads %+v", l.Uploads())
 	}
 	if _, fx := said((&Job{}).Listen(Options{}), "##vso[task.uploadsummary]"+filepath.Dir(file)); fx.Summary != nil || len(fx.Notes) != 1 {

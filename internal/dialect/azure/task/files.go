@@ -252,11 +252,11 @@ func publishArtifact(ctx context.Context, c *call) error {
 	if where := strings.ToLower(c.input("publishLocation", "artifactType")); where == "filepath" {
 		return failf("%s: artifacts are kept here and not on a file share", c.task.Name)
 	}
-	return c.Save(ctx, name, target)
+	return c.save(ctx, name, target)
 }
 
-// Save keeps a file or a directory as an artifact of the run.
-func (c *call) Save(ctx context.Context, name, target string) error {
+// save keeps a file or a directory as an artifact of the run.
+func (c *call) save(ctx context.Context, name, target string) error {
 	store := c.set.cfg.Depot
 	if store == nil {
 		return lacking{"there is no place for artifacts here", ""}
@@ -294,6 +294,20 @@ func (c *call) Save(ctx context.Context, name, target string) error {
 		c.warn("%s is empty; nothing was saved as %s", target, name)
 		return nil
 	}
+	merges := c.task.Name == "PublishBuildArtifacts" // several jobs may add to one
+	if merges {
+		dir, err := c.together(ctx, name, root, list)
+		if err != nil {
+			return err
+		}
+		if dir != "" {
+			defer os.RemoveAll(dir)
+			root = dir
+			if list, err = c.find(dir, []string{"**"}, depot.Search{}); err != nil {
+				return err
+			}
+		}
+	}
 	a := &depot.Artifact{Name: name, Type: depot.ZipType, Run: c.Scope.RunID, Began: c.Scope.Started}
 	if c.Scope.Job != nil {
 		a.Job = c.Scope.Job.ID
@@ -306,7 +320,7 @@ func (c *call) Save(ctx context.Context, name, target string) error {
 		}
 		return err
 	}
-	err = store.AddArtifact(a, c.task.Name == "PublishBuildArtifacts")
+	err = store.AddArtifact(a, merges)
 	if errors.Is(err, depot.ErrTaken) {
 		return failf("%s: this run has an artifact named %q already", c.task.Name, name)
 	}
@@ -316,6 +330,32 @@ func (c *call) Save(ctx context.Context, name, target string) error {
 	c.say("Artifact %s saved: %d files, %d bytes, %s", name, len(list), a.Size, a.Digest)
 	c.effects.Artifacts = append(c.effects.Artifacts, plan.Artifact{Name: a.Name, Digest: string(a.Digest), Size: a.Size})
 	return nil
+}
+
+// together is a directory with what an artifact holds already and the files of
+// the list; "" when there is no such artifact.
+func (c *call) together(ctx context.Context, name, root string, list []depot.Found) (dir string, err error) {
+	old, err := c.set.cfg.Depot.Artifact(c.Scope.RunID, name)
+	if err != nil || old == nil {
+		return "", err
+	}
+	if dir, err = os.MkdirTemp(c.Scope.Dirs.Temp, "publish-*"); err != nil {
+		return "", err
+	}
+	_, err = c.set.cfg.Depot.Fetch(ctx, old, depot.Fetch{Dir: dir, Temp: c.Scope.Dirs.Temp, Modes: true})
+	for _, f := range list {
+		if err != nil {
+			break
+		}
+		var rel string
+		if rel, err = filepath.Rel(root, f.Path); err == nil {
+			err = copyFile(f.Path, dir, rel, f.Info, false)
+		}
+	}
+	if err != nil {
+		return "", errors.Join(err, os.RemoveAll(dir))
+	}
+	return dir, nil
 }
 
 func downloadArtifact(ctx context.Context, c *call) error {
@@ -350,8 +390,8 @@ func downloadArtifact(ctx context.Context, c *call) error {
 		if a.Own || name != "" && !strings.EqualFold(a.Name, name) {
 			continue
 		}
-		dir := base
-		if name == "" || !given || c.task.Name == "DownloadBuildArtifacts" {
+		dir := base // one artifact is put where it is wanted; several, and those of the step download:, each in its own directory
+		if name == "" || !given && what != "" || c.task.Name == "DownloadBuildArtifacts" {
 			dir = filepath.Join(base, a.Name)
 		}
 		n, err := c.fetch(ctx, a, dir)

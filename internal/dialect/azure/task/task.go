@@ -58,7 +58,7 @@ type Trees interface {
 type Set struct {
 	cfg   Config
 	tasks map[string]*Task // by lower-case name
-	names []string
+	names []string         // with versions, sorted
 }
 
 // Task is one row of the table.
@@ -88,9 +88,6 @@ func New(cfg Config) *Set {
 	slices.Sort(s.names)
 	return s
 }
-
-// Names are the tasks with their versions, sorted.
-func (s *Set) Names() []string { return s.names }
 
 // Lookup finds the task for a reference, "Bash@3"; nil when it is not here, or
 // not in that version.

@@ -273,6 +273,14 @@ func TestArtifacts(t *testing.T) {
 	if r.read("some/x.txt") != "missing" {
 		t.Error("patterns")
 	}
+	r.write("one/a", "1")
+	r.write("two/b", "2")
+	r.do("PublishBuildArtifacts@1", "PathtoPublish", "one", "ArtifactName", "both")
+	r.do("PublishBuildArtifacts@1", "PathtoPublish", "two", "ArtifactName", "both")
+	r.do("DownloadPipelineArtifact@2", "artifact", "both", "path", r.path("both"))
+	if r.read("both/a") != "1" || r.read("both/b") != "2" {
+		t.Error("added to an artifact", r.read("both/a"), r.read("both/b"))
+	}
 	for name, inputs := range map[string][]string{
 		"no artifact": {"artifact", "nope"}, "out of the job": {"artifact", "drop", "path", "/etc/x"},
 	} {
@@ -297,8 +305,8 @@ func TestFits(t *testing.T) {
 		{"", "20.1.0", true}, {"20.x", "20.1.0", true}, {"20", "20.1.0", true}, {"20.2", "20.1.0", false}, {">=18", "20.1.0", true}, {">=18 <20", "20.1.0", false},
 		{"^20.0.0", "20.1.0", true}, {"~20.1", "20.1.9", true}, {"~20.1", "20.2.0", false}, {"18.x || 20.x", "20.1.0", true}, {"*", "1.0", true}, {"v20.1.0", "20.1.0", true}, {"lts", "20", false},
 	} {
-		if got := Fits(c.spec, c.version); got != c.want {
-			t.Errorf("Fits(%q, %q) = %v", c.spec, c.version, got)
+		if got := fits(c.spec, c.version); got != c.want {
+			t.Errorf("fits(%q, %q) = %v", c.spec, c.version, got)
 		}
 	}
 }

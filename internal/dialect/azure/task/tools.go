@@ -216,7 +216,7 @@ func installed(tools, folder, spec string) string {
 	best, dir := []int(nil), ""
 	for _, e := range entries {
 		at := filepath.Join(tools, folder, e.Name(), arch)
-		if _, err := os.Stat(at + ".complete"); err != nil || !Fits(spec, e.Name()) {
+		if _, err := os.Stat(at + ".complete"); err != nil || !fits(spec, e.Name()) {
 			continue
 		}
 		if v := parts(e.Name()); best == nil || slices.Compare(v, best) > 0 {
@@ -238,9 +238,9 @@ func parts(version string) []int {
 	return list
 }
 
-// Fits reports whether a version is what a specification asks for: 3.x,
+// fits reports whether a version is what a specification asks for: 3.x,
 // >=20, 18.12, a list of them with || between; "" and * are any.
-func Fits(spec, version string) bool {
+func fits(spec, version string) bool {
 	for one := range strings.SplitSeq(spec, "||") {
 		all := true
 		for part := range strings.FieldsSeq(one) {

@@ -86,9 +86,30 @@ func (x *Expander) extended(e entry) *Node {
 	}
 	key, root := x.open(ref.value, ref.frame)
 	if root == nil {
+		x.passed(find(fields, "parameters"), none)
 		return none
 	}
 	return x.pipeline(root, x.call(key, root, ref, find(fields, "parameters")))
+}
+
+// passed makes a pipeline of the stages, jobs or steps that were passed to a
+// template which is out of reach: they are what is known of it.
+func (x *Expander) passed(args *entry, out *Node) {
+	if args == nil || args.value.Kind != Mapping {
+		return
+	}
+	var list []entry
+	x.entries(args.value, args.frame, func(e entry) { list = append(list, e) })
+	for _, key := range []string{stages, jobs, steps} {
+		if e := find(list, key); e != nil {
+			known := []entry{*e}
+			if pool := find(list, "pool"); pool != nil {
+				known = append(known, *pool)
+			}
+			x.inside(known, args.frame, out)
+			return
+		}
+	}
 }
 
 func find(list []entry, key string) *entry {

@@ -32,10 +32,10 @@ import (
 
 // Limits of a pipeline and all its templates.
 const (
-	maxFiles    = 100     // different files; the service's own limit
-	maxNesting  = 100     // templates inside one another; the service's own limit
-	maxExpanded = 250_000 // values that the whole comes to
-	maxLooped   = 50      // each inside one another
+	maxFiles    = 100       // different files; the service's own limit
+	maxNesting  = 100       // templates inside one another; the service's own limit
+	maxExpanded = 1_000_000 // values that the whole comes to
+	maxLooped   = 50        // each inside one another
 
 	bytesPerNode = 256 // that a text which was made counts as one value more
 )
