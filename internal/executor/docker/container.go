@@ -133,7 +133,14 @@ func (r *room) image(ctx context.Context, c *plan.Container, set *settings, log 
 		}
 		l = &login{user, password}
 	}
-	return r.d.obtain(ctx, c.Image, set.pull, set.platform, l)
+	return r.d.obtain(ctx, c.Image, set.pull, set.platform, l, r.tell)
+}
+
+// tell tells a person what is waited for.
+func (r *room) tell(text string) {
+	if r.spec.Note != nil {
+		r.spec.Note(text)
+	}
 }
 
 // value is what an expression over secrets comes to.

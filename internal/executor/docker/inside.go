@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/executor"
@@ -77,12 +78,10 @@ func serve(socket string, open func(grace time.Duration) executor.Executor) erro
 	for {
 		k, id, body, err := a.line.receive()
 		if err != nil {
-			// Whoever is left of the steps goes with this process.
 			if errors.Is(err, io.EOF) {
 				err = nil
 			}
-			a.stopAll()
-			return err
+			return errors.Join(err, a.abandon())
 		}
 		switch k {
 		case kindRun:
@@ -129,13 +128,22 @@ func (a *agent) find(id uint32) *inner {
 	return a.runs[id]
 }
 
-func (a *agent) stopAll() {
+// abandon ends all steps when the other side has gone: somebody else may be
+// about to use the job's directories. The first process of a container takes
+// everybody with it; that is not said of one in another's name space.
+func (a *agent) abandon() error {
+	if os.Getpid() == 1 {
+		// There may be nobody to kill.
+		_ = syscall.Kill(-1, syscall.SIGKILL)
+	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	for _, r := range a.runs {
 		r.cancel()
 		r.credit(-1)
 	}
+	a.mu.Unlock()
+	a.wait.Wait()
+	return a.give(nil)
 }
 
 // run begins a command.
