@@ -199,7 +199,7 @@ func (j *job) furnish() (err error) {
 	if j.log, err = j.req.Log(j.plan.ID); err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
-	spec := executor.Spec{Run: j.base.RunID, Job: j.plan.ID, Place: j.plan.Place, Dirs: j.ws.Dirs(), Value: j.private}
+	spec := executor.Spec{Run: j.base.RunID, Job: j.plan.ID, Place: j.plan.Place, Dirs: j.ws.Dirs(), Value: j.private, Note: j.tell}
 	if j.room, err = j.Executor.Open(j.soft, spec); err != nil {
 		return err
 	}
@@ -222,6 +222,15 @@ func (j *job) private(e plan.Expr) (string, error) {
 	text, _ := v.(string)
 	j.req.Masker.Add(text)
 	return text, nil
+}
+
+// tell adds a line to the job's log that is of none of its steps. What is told
+// only while somebody waits is not worth an error.
+func (j *job) tell(text string) {
+	line := []byte(j.req.Masker.String(text))
+	if n, err := j.log.Line("", time.Now(), line); err == nil {
+		j.req.Observer.Line(j.plan.ID, "", n, line)
+	}
 }
 
 // beside are the services that run beside the job.

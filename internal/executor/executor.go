@@ -55,6 +55,9 @@ type Spec struct {
 	// Value is what an expression of a container's comes to: those over
 	// secrets, which are not in a plan. It may be nil when there are none.
 	Value func(e plan.Expr) (string, error)
+	// Note tells a person what the room is waiting for, a line each; it may
+	// be nil.
+	Note func(text string)
 }
 
 // Room is where one job's steps run. Run may be called by several goroutines.

@@ -133,7 +133,14 @@ func (r *room) image(ctx context.Context, c *plan.Container, set *settings, log 
 		}
 		l = &login{user, password}
 	}
-	return r.d.obtain(ctx, c.Image, set.pull, set.platform, l)
+	return r.d.obtain(ctx, c.Image, set.pull, set.platform, l, r.tell)
+}
+
+// tell tells a person what is waited for.
+func (r *room) tell(text string) {
+	if r.spec.Note != nil {
+		r.spec.Note(text)
+	}
 }
 
 // value is what an expression over secrets comes to.
@@ -350,12 +357,7 @@ func (b *box) lend() error {
 		return nil
 	}
 	for _, dir := range jobDirs(b.room.spec.Dirs) {
-		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.Type()&^fs.ModeDir != 0 {
-				return nil // it has just gone, or is a link or the like
-			}
-			return unlock(path, d)
-		})
+		err := each(dir, unlock)
 		if err != nil {
 			return fmt.Errorf("lend the job's directories to user %d of the container: %w", b.ready.User[0], err)
 		}
@@ -365,21 +367,26 @@ func (b *box) lend() error {
 
 // unlock lets everybody do with a file or directory what its owner may. Nobody
 // else gets at it: the directories of a job lie below one that is ours alone.
-func unlock(path string, d interface{ Info() (fs.FileInfo, error) }) error {
+// What is not ours to open is left.
+func unlock(path string, d fs.DirEntry) error {
+	if d.Type()&^fs.ModeDir != 0 {
+		return nil // a link or the like
+	}
 	info, err := d.Info()
 	if err != nil {
 		return nil // it has just gone
 	}
-	perm := info.Mode().Perm()
-	open := perm | perm>>3&0o070 | perm>>6
-	if open == perm {
+	if opened(info.Mode().Perm()) == info.Mode().Perm() {
 		return nil
 	}
-	if err := os.Chmod(path, open); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+	if err := os.Chmod(path, opened(info.Mode().Perm())); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
 	return nil
 }
+
+// opened are permissions with those of the owner for everybody.
+func opened(perm fs.FileMode) fs.FileMode { return perm | perm>>3&0o070 | perm>>6 }
 
 // reclaim makes all files in the job's directories ours again.
 func (b *box) reclaim(ctx context.Context) error {

@@ -55,7 +55,7 @@ func (d *daemon) inspect(ctx context.Context, name string) (*image, error) {
 }
 
 // obtain has an image here, as the pull policy says.
-func (d *daemon) obtain(ctx context.Context, name string, pull plan.Pull, platform string, login *login) (*image, error) {
+func (d *daemon) obtain(ctx context.Context, name string, pull plan.Pull, platform string, login *login, note func(string)) (*image, error) {
 	if pull != plan.PullAlways {
 		i, err := d.inspect(ctx, name)
 		if err == nil {
@@ -68,6 +68,7 @@ func (d *daemon) obtain(ctx context.Context, name string, pull plan.Pull, platfo
 			return nil, fmt.Errorf("the image %s: %w, and its pull policy is never", name, errMissing)
 		}
 	}
+	note("fetching the image " + name)
 	if err := d.fetch(ctx, name, platform, login); err != nil {
 		return nil, fmt.Errorf("fetch the image %s: %w", name, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/executor"
@@ -64,7 +65,7 @@ func serve(socket string, open func(grace time.Duration) executor.Executor) erro
 	}
 	r := ready{User: [2]int{os.Getuid(), os.Getgid()}}
 	r.Owner, err = insideNumbers(b.Owner)
-	a.dirs, a.owner, a.gives = jobDirs(b.Dirs), r.Owner, r.User[0] == 0 && r.Owner[0] != 0
+	a.dirs, a.user, a.owner = jobDirs(b.Dirs), r.User, r.Owner
 	if err == nil {
 		x := open(b.Grace)
 		a.prefix = x.Name() + ": run: "
@@ -77,12 +78,10 @@ func serve(socket string, open func(grace time.Duration) executor.Executor) erro
 	for {
 		k, id, body, err := a.line.receive()
 		if err != nil {
-			// Whoever is left of the steps goes with this process.
 			if errors.Is(err, io.EOF) {
 				err = nil
 			}
-			a.stopAll()
-			return err
+			return errors.Join(err, a.abandon())
 		}
 		switch k {
 		case kindRun:
@@ -115,8 +114,8 @@ type agent struct {
 	room   executor.Room
 	prefix string // of the errors of its commands
 	dirs   []string
+	user   [2]int // that steps run as
 	owner  [2]int // of all in dirs, in the end
-	gives  bool   // what root here has made has to be given to the owner
 	wait   sync.WaitGroup
 
 	mu   sync.Mutex
@@ -129,13 +128,22 @@ func (a *agent) find(id uint32) *inner {
 	return a.runs[id]
 }
 
-func (a *agent) stopAll() {
+// abandon ends all steps when the other side has gone: somebody else may be
+// about to use the job's directories. The first process of a container takes
+// everybody with it; that is not said of one in another's name space.
+func (a *agent) abandon() error {
+	if os.Getpid() == 1 {
+		// There may be nobody to kill.
+		_ = syscall.Kill(-1, syscall.SIGKILL)
+	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	for _, r := range a.runs {
 		r.cancel()
 		r.credit(-1)
 	}
+	a.mu.Unlock()
+	a.wait.Wait()
+	return a.give(nil)
 }
 
 // run begins a command.
@@ -170,27 +178,42 @@ func (a *agent) run(ctx context.Context, id uint32, o *order) {
 	})
 }
 
-// give gives what a command made to the owner of the job's directories, for
+// give lets the owner of the job's directories have what a command made, for
 // what the next step does outside of the container; without an observation, all
-// that is in them.
+// that is in them. Root gives it away. Any other user opens it, until root takes
+// it from him in the end.
 func (a *agent) give(o *record.Observation) error {
-	if !a.gives {
+	var one func(path string, d fs.DirEntry) error
+	switch {
+	case a.user[0] == a.owner[0]:
 		return nil
+	case a.user[0] == 0:
+		one = func(path string, d fs.DirEntry) error { return giveOne(path, d, a.owner) }
+	default:
+		one = unlock
 	}
 	if o == nil || o.Mechanism == "" || o.LeftOver > 0 {
 		for _, dir := range a.dirs {
-			if err := give(a.owner, dir); err != nil {
+			if err := each(dir, one); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	for _, out := range o.Outputs {
+	for i := range o.Outputs {
+		out := &o.Outputs[i]
 		if out.Kind == record.Nothing || !below(out.Path, a.dirs) {
 			continue
 		}
-		if err := os.Lchown(out.Path, a.owner[0], a.owner[1]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		info, err := os.Lstat(out.Path)
+		if err != nil {
+			continue // it has just gone
+		}
+		if err := one(out.Path, fs.FileInfoToDirEntry(info)); err != nil {
 			return err
+		}
+		if a.user[0] != 0 && out.Kind != record.Symlink {
+			out.Perm |= uint32(opened(fs.FileMode(out.Perm & 0o777)))
 		}
 	}
 	return nil
@@ -306,20 +329,25 @@ func giveTo(user, group, dir string) error {
 	if err != nil {
 		return err
 	}
-	return give([2]int{uid, gid}, dir)
+	return each(dir, func(path string, d fs.DirEntry) error { return giveOne(path, d, [2]int{uid, gid}) })
 }
 
-func give(to [2]int, dir string) error {
+func giveOne(path string, d fs.DirEntry, to [2]int) error {
+	if owner, ok := ownerOf(d); !ok || owner == to {
+		return nil
+	}
+	if err := os.Lchown(path, to[0], to[1]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// each does something with all that is in a directory, and with it.
+func each(dir string, one func(path string, d fs.DirEntry) error) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return nil // it has just gone, or is on a file system that does not let even root in
 		}
-		if owner, ok := ownerOf(d); !ok || owner == to {
-			return nil
-		}
-		if err := os.Lchown(path, to[0], to[1]); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return nil
+		return one(path, d)
 	})
 }

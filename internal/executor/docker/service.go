@@ -91,7 +91,12 @@ func (r *room) startService(ctx context.Context, name string, c *plan.Container)
 func (r *room) await(ctx context.Context, s *service) error {
 	limit := time.NewTimer(healthTime)
 	defer limit.Stop()
+	told := false
 	for pause := firstLook; ; pause = min(pause*2, lastLook) {
+		if pause == lastLook && !told {
+			told = true
+			r.tell("waiting for service " + s.name + " to be healthy")
+		}
 		i, err := r.d.ContainerInspect(ctx, s.id, client.ContainerInspectOptions{})
 		if err != nil {
 			return plain(err)
