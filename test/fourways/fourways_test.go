@@ -29,7 +29,9 @@ type shown struct {
 		Steps []struct {
 			Name  string `json:"name"`
 			Reuse struct {
-				From string `json:"from"`
+				From struct {
+					Run string `json:"run"`
+				} `json:"from"`
 			} `json:"reuse"`
 		} `json:"steps"`
 	} `json:"jobs"`
@@ -132,7 +134,7 @@ func TestSecondTimeNothingRuns(t *testing.T) {
 			reused := 0
 			for _, j := range r.Jobs {
 				for _, s := range j.Steps {
-					if s.Reuse.From != "" {
+					if s.Reuse.From.Run != "" {
 						reused++
 					}
 				}

@@ -207,7 +207,7 @@ func (c *composer) job(j *outline.Job, needs []string) *outline.Mapping {
 		steps = append(steps, new(outline.Mapping).Set("uses", "actions/checkout@v4"))
 	}
 	for i := range j.Steps {
-		steps = append(steps, c.step(&j.Steps[i]))
+		steps = append(steps, c.step(j, &j.Steps[i]))
 	}
 	return m.Say("steps", steps)
 }
@@ -264,7 +264,7 @@ func (c *composer) container(in *plan.Container) *outline.Mapping {
 	return m.Set("options", options)
 }
 
-func (c *composer) step(s *outline.Step) *outline.Mapping {
+func (c *composer) step(j *outline.Job, s *outline.Step) *outline.Mapping {
 	m := new(outline.Mapping).Set("name", s.Name)
 	if s.If != nil {
 		m.Set("if", condition(s.If))
@@ -298,7 +298,11 @@ func (c *composer) step(s *outline.Step) *outline.Mapping {
 		}
 		use("actions/setup-" + s.Setup.Tool + "@v5")
 	case s.Tests != nil: // reports are found wherever they are; the files are kept
-		with.Say("name", "test-results").Say("path", strings.Join(s.Tests.Paths, "\n"))
+		name := "test-results-" + c.ids[j.ID]
+		if len(j.Matrix)+len(j.Include) > 0 {
+			name += "-${{ strategy.job-index }}"
+		}
+		with.Say("name", name).Say("path", strings.Join(s.Tests.Paths, "\n"))
 		use("actions/upload-artifact@v4")
 	default:
 		m.Say("run", c.text(s.Script)).Set("shell", s.Shell).Set("working-directory", c.text(s.Dir))
