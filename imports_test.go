@@ -50,9 +50,10 @@ var floors = map[string]int{
 
 	"engine": 4, // runs a plan
 	"launch": 5, // from an event to a running plan
+	"crew":   6, // machines that do a server's jobs
 
-	"cli":    6, // the command line
-	"server": 6, // hooks, API, pages
+	"cli":    7, // the command line
+	"server": 7, // hooks, API, pages
 }
 
 // guests are the third-party modules, room by room, each with its reason. A

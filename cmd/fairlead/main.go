@@ -25,6 +25,8 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/blob/disk"
 	"github.com/fairlead-dev/fairlead/internal/cache"
 	"github.com/fairlead-dev/fairlead/internal/cli"
+	"github.com/fairlead-dev/fairlead/internal/crew"
+	"github.com/fairlead-dev/fairlead/internal/depot"
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/dialect/github"
 	"github.com/fairlead-dev/fairlead/internal/dialect/github/builtin"
@@ -51,7 +53,7 @@ func run() int {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, Version: version(),
 		Files: []string{github.Files},
-		Open:  open, Dial: dial, Serve: serve, Lint: lint, Preview: github.New(github.Config{}).Preview, Shell: host.New(host.Options{}).Shell,
+		Open:  open, Dial: dial, Serve: serve, Work: work, Lint: lint, Preview: github.New(github.Config{}).Preview, Shell: host.New(host.Options{}).Shell,
 		Convert: func(ctx context.Context, tree fs.FS, file, to string) ([]launch.Converted, error) {
 			return launch.Convert(ctx, readers(), tree, file, to)
 		},
@@ -105,6 +107,9 @@ type opened struct {
 	data, caches string
 	record       theRecord
 	blobs        blob.Store
+	keeper       blob.Keeper // of blobs
+	lent         *crew.Lent  // blobs, and those of a server that this machine works for
+	depot        *depot.Depot
 	launcher     *launch.Launcher
 	shut         []func() error // in order
 }
@@ -161,7 +166,9 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 	if err != nil {
 		return nil, err
 	}
-	o.blobs = blobs
+	o.blobs, o.keeper, o.lent = blobs, blobs, &crew.Lent{Store: blobs}
+	index := filepath.Join(o.data, "index")
+	o.depot = depot.New(o.lent, index)
 	outputs, err := disk.OpenRelaxed(filepath.Join(o.caches, "steps", "blobs"))
 	if err != nil {
 		return nil, err
@@ -176,7 +183,7 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 	}
 	trees := &trees{sources: sources}
 	actions := builtin.New(builtin.Config{
-		Blobs: blobs, Index: filepath.Join(o.data, "index"), Trees: trees, InPlace: w.InPlace,
+		Blobs: o.lent, Index: index, Trees: trees, InPlace: w.InPlace,
 		Listen: func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") },
 	})
 	here := host.New(host.Options{Labels: w.Labels})

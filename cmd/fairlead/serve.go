@@ -59,7 +59,7 @@ func (o *opened) office(guard forge.Guard, oidc *access.OIDC, s cli.Serving, log
 	client := forge.NewClient(forge.ClientOptions{Guard: guard, Proxy: http.ProxyFromEnvironment})
 	desk := &launch.Desk{
 		Launcher: o.launcher, Runs: o.record, Vault: vault, Guard: guard,
-		Dir: filepath.Join(o.caches, "repositories"), URL: s.URL, Jobs: s.Jobs, Stop: s.Stop,
+		Dir: filepath.Join(o.caches, "repositories"), URL: s.URL, Jobs: s.Runs, Stop: s.Stop,
 		Forges: map[string]forge.Forge{
 			"github": github.New(github.Options{Client: client}), "gitlab": gitlab.New(gitlab.Options{Client: client}),
 			"gitea": gitea.New(gitea.Options{Client: client}), "bitbucket": bitbucket.New(bitbucket.Options{Client: client}),
@@ -195,10 +195,15 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 	if err != nil {
 		return err
 	}
+	hands, err := o.hands(ctx, w, s, log)
+	if err != nil {
+		return err
+	}
+	o.launcher.Hands, o.launcher.Places, office.Desk.Further = hands, s.Jobs, hands.Runs
 	web, err := server.New(server.Config{
 		Desk: office.Desk, Runs: o.record, Feed: o.record, Gate: office.Gate, Trail: office.Trail, Vault: office.Vault,
 		Pushes: o.record, LogPath: o.launcher.LogPath, Logs: o.launcher, Blobs: o.blobs, Forges: office.Desk.Forges, Channels: slices.Sorted(maps.Keys(office.Desk.Channels)),
-		Log: log, OIDC: office.Gate.OIDCName(), Version: o.launcher.Version, URL: s.URL, Proxies: proxies,
+		Workers: hands, Crew: hands, Log: log, OIDC: office.Gate.OIDCName(), Version: o.launcher.Version, URL: s.URL, Proxies: proxies,
 	})
 	if err != nil {
 		return err
@@ -222,10 +227,16 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 		defer close(trailed)
 		office.Trail.Serve(ctx, o.record.Watch, func(err error) { log.Error("audit trail", "error", err) })
 	}()
+	handed := make(chan struct{})
+	go func() {
+		defer close(handed)
+		hands.Serve(ctx)
+	}()
 	s.Ready(up)
 	err = <-ended
 	stop() // one of them without the other is no server
 	err = errors.Join(err, <-ended)
 	<-trailed
+	<-handed
 	return err
 }

@@ -55,6 +55,8 @@ type App struct {
 	Dial func(address, token string) (Remote, error)
 	// Serve is a team's server, until ctx ends.
 	Serve func(ctx context.Context, w Wiring, s Serving) error
+	// Work does jobs for a server, until ctx ends.
+	Work func(ctx context.Context, w Wiring, o Working) error
 	// Lint finds what is wrong with the pipeline files of a tree: all of them,
 	// or those named by their slash paths in the tree.
 	Lint func(ctx context.Context, tree fs.FS, files []string) ([]plan.Problem, error)
@@ -265,7 +267,7 @@ func (g *global) root() *cobra.Command {
 	}
 	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand())
 	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.artifactsCommand(), g.whyCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand(), g.convertCommand())
-	add(groupTeam, g.serveCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.pushCommand(), g.hookCommand(), g.notifyCommand(), g.auditCommand())
+	add(groupTeam, g.serveCommand(), g.workerCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.pushCommand(), g.hookCommand(), g.notifyCommand(), g.auditCommand())
 	add(groupHelp, g.completionCommand(), g.versionCommand())
 	root.AddCommand(exitCodesTopic(), environmentTopic(), g.manCommand(), g.docsCommand())
 	return root

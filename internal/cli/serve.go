@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,7 +13,9 @@ type Serving struct {
 	Listen           string // address and port
 	URL              string // by which people and code hosts know the server; "" for the address
 	Certificate, Key string // files; "" for none: plain HTTP
-	Jobs             int    // runs at a time; 0: by the machine
+	Runs             int    // at a time; 0: by the machine
+	Jobs             int    // at a time on this machine; 0: by the machine
+	Elsewhere        bool   // no job on this machine: workers do them all
 	Stop             time.Duration
 	Public           bool // everybody may look
 	Private          bool // repositories and hooks may lie in private networks
@@ -37,6 +40,7 @@ type Up struct {
 // serveCommand is `fairlead serve`.
 func (g *global) serveCommand() *cobra.Command {
 	var s Serving
+	var jobs string
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve a team: hooks, pages, and an API",
@@ -47,7 +51,10 @@ machine are there, too.
 The first time it prints a link by which the first admin makes an account. When it
 is told to end (TERM, or interrupt) it starts nothing more, lets runs go on for
 --stop, and leaves the others to be gone on with at its next start. It may be
-killed at any time: what it had answered to a code host is not lost.`,
+killed at any time: what it had answered to a code host is not lost.
+
+Jobs run on this machine, but those whose labels fit a worker that has joined
+(fairlead worker) run there.`,
 		Example: `  fairlead serve                                   on this machine alone
   fairlead serve --listen :443 --tls-cert c.pem --tls-key k.pem --url https://ci.example.org
   fairlead serve --url https://ci.example.org --proxy 10.0.0.0/8   behind a proxy that speaks TLS
@@ -59,7 +66,8 @@ killed at any time: what it had answered to a code host is not lost.`,
 	f.StringVar(&s.URL, "url", "", "`URL` by which people and code hosts know this server")
 	f.StringVar(&s.Certificate, "tls-cert", "", "`file` with the certificate, to speak TLS")
 	f.StringVar(&s.Key, "tls-key", "", "`file` with its key")
-	f.IntVar(&s.Jobs, "runs", 0, "runs at a `time` (default: as many as there are processors)")
+	f.IntVar(&s.Runs, "runs", 0, "runs at a `time` (default: as many as there are processors)")
+	f.StringVar(&jobs, "jobs", "", "jobs at a `time` on this machine; 0: none, workers do them all (default: as many as it bears)")
 	f.DurationVar(&s.Stop, "stop", 30*time.Second, "how `long` runs may go on when the server is to end")
 	f.BoolVar(&s.Public, "public", false, "let everybody look at runs, without an account")
 	f.BoolVar(&s.Private, "private-addresses", false, "let repositories, code hosts and channels lie in private networks")
@@ -74,8 +82,15 @@ killed at any time: what it had answered to a code host is not lost.`,
 			return usage("give both --tls-cert and --tls-key, or none", "a certificate needs its key")
 		case s.Issuer != "" && s.ClientID == "":
 			return usage("it is what the provider calls this server", "--oidc-issuer needs --oidc-client-id")
-		case s.Jobs < 0:
-			return usage("", "--runs cannot be %d", s.Jobs)
+		case s.Runs < 0:
+			return usage("", "--runs cannot be %d", s.Runs)
+		}
+		if jobs != "" {
+			n, err := strconv.Atoi(jobs)
+			if err != nil || n < 0 {
+				return usage("", "--jobs cannot be %s", jobs)
+			}
+			s.Jobs, s.Elsewhere = n, n == 0
 		}
 		s.Ready = func(up Up) {
 			if g.json() {

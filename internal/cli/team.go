@@ -401,14 +401,16 @@ func (g *global) tokenCommand() *cobra.Command {
 		Long: `Make a token for a program that uses the API. It is shown once, here. What it may do is
 what its owner may, or less.`,
 		Example: `  fairlead token create deploys --owner ada --expires 2160h
-  fairlead token create board --owner ada --grant viewer@team/app`,
+  fairlead token create board --owner ada --grant viewer@team/app
+  fairlead token create builders --worker`,
 		Args: args("NAME"),
 	}
 	create.Flags().StringVar(&spec.Owner, "owner", "", "the `account` whose rights it has")
+	create.Flags().BoolVar(&spec.Worker, "worker", false, "it is for fairlead worker, and for nothing else")
 	create.Flags().DurationVar(&spec.Expires, "expires", 0, "how `long` it is good; 0: until it is revoked")
 	create.Flags().StringArrayVar(&grants, "grant", nil, "no more than this `ROLE[@REPOSITORY]`; may be repeated")
 	create.RunE = func(cmd *cobra.Command, a []string) (err error) {
-		if spec.Name = a[0]; spec.Owner == "" {
+		if spec.Name = a[0]; spec.Owner == "" && !spec.Worker {
 			return usage("`fairlead account list` lists them", "a token needs --owner, the account whose rights it has")
 		}
 		if spec.Grants, err = grantsOf(grants); err != nil {

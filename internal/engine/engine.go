@@ -56,6 +56,10 @@ type Engine struct {
 	Idle func() float64
 	// Grace is how long steps that want to run even in a cancelled job may.
 	Grace time.Duration
+	// Places is how many jobs run here at a time; 0: as many as the machine bears.
+	Places int
+	// Hands take jobs to other machines; nil: all are done here.
+	Hands Hands
 
 	active atomic.Int64 // jobs of all runs that have a place
 	within atomic.Int64 // those of them that are at a step; the others do work of ours
@@ -149,7 +153,8 @@ type Request struct {
 	// (record.CancelRequested), from other processes.
 	Cancels <-chan record.Event
 	// Abort, when closed, ends everything at once, without waiting for steps
-	// that want to run even in a cancelled run.
+	// that want to run even in a cancelled run. Jobs that are done elsewhere are
+	// left to those who do them: see [ErrLeft].
 	Abort <-chan struct{}
 	// Kept is told the commands of a job whose workspace was kept, so that a
 	// person can have a shell in it. Secrets' values are masked.

@@ -77,13 +77,8 @@ func (o *owner) job(soft context.Context, n *node, r *reusing) *job {
 		Engine: o.Engine, req: &o.req, plan: n.job, base: n.seen(), prior: o.prior(n), reuse: r,
 		soft: soft, hard: o.ctx, began: time.Now(), verdict: plan.Success,
 		state: map[string]map[string]string{}, commands: map[string]*plan.Command{}, reported: map[string]bool{},
-		places: make(chan struct{}, maxBackground),
-		earnest: func() {
-			if done := make(chan struct{}); n.paper {
-				o.reports <- report{node: n, earnest: done}
-				<-done
-			}
-		},
+		places:  make(chan struct{}, maxBackground),
+		earnest: func() { o.earnest(n) },
 	}
 }
 
@@ -93,16 +88,21 @@ func (o *owner) runJob(soft context.Context, n *node) end {
 		return end{verdict: plan.Fault, why: err.Error(), at: n.job.Source}
 	}
 	for attempt := 1; ; attempt++ {
-		again := func(e *end) bool {
-			return e.verdict.Bad() && attempt <= o.req.Retry || n.job.Retry.Again(attempt, e.verdict, e.exit)
-		}
-		e := o.attempt(soft, n, attempt, again)
+		again := o.again(n.job, attempt)
+		e := o.once(soft, n, attempt, again)
 		if !again(&e) || soft.Err() != nil || e.lost {
 			return e
 		}
 		if e.leave != nil {
 			e.leave()
 		}
+	}
+}
+
+// again says of an attempt whether its end is one that is tried again.
+func (o *owner) again(j *plan.Job, attempt int) func(*end) bool {
+	return func(e *end) bool {
+		return e.verdict.Bad() && attempt <= o.req.Retry || j.Retry.Again(attempt, e.verdict, e.exit)
 	}
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,9 @@ const (
 	maxDepth = 16
 	// maxAdmitted bounds jobs that run at once when all of them sleep.
 	maxAdmitted = 256
+	// maxLook is how many jobs that wait for a place here do not hide those behind
+	// them from other machines.
+	maxLook = 1000
 	// admitEvery is how often the machine's load is looked at while jobs
 	// wait for a place.
 	admitEvery = 20 * time.Millisecond
@@ -86,6 +90,8 @@ type node struct {
 	scope   *plan.Scope
 	own     *plan.Scope // with the secrets of its environment; nil: scope
 	paper   bool        // it has started, and done nothing in earnest yet
+	given   bool        // an owner that is gone had given it to a hand
+	away    bool        // a hand does it
 }
 
 // report is what a goroutine tells the owner.
@@ -95,6 +101,7 @@ type report struct {
 	delayed bool            // it waited as long as it says; or in vain, if end says so
 	grouped bool            // it waited for its concurrency group; otherwise it has ended
 	release func()          // of the group; nil when waiting was in vain
+	back    context.Context // the job's: it was given away, and nobody takes it
 	end     end
 }
 
@@ -109,6 +116,7 @@ type end struct {
 	// events are those of a job that was done on paper: facts only now.
 	events []record.Event
 	lost   bool // an event could not be recorded
+	nobody bool // it did not end at all: no hand takes it any more
 	// leave gives up the workspace. It waits until the end is a fact: whoever
 	// resumes the run must find either the one or the other.
 	leave func()
@@ -119,8 +127,8 @@ type end struct {
 // most Grace. The error is for our own failure to keep the record; everything
 // else is in the verdict.
 func (e *Engine) Run(ctx context.Context, req Request) (plan.Verdict, string, error) {
-	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
-	defer kill()
+	hard, kill := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer kill(nil)
 	soft, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	o := &owner{
@@ -143,7 +151,7 @@ func (e *Engine) Run(ctx context.Context, req Request) (plan.Verdict, string, er
 }
 
 // loop is the owner's life: decide, write down, start; then wait for news.
-func (o *owner) loop(kill func()) {
+func (o *owner) loop(kill context.CancelCauseFunc) {
 	tick := time.NewTicker(admitEvery)
 	defer tick.Stop()
 	cancelled := o.soft.Done()
@@ -189,9 +197,9 @@ func (o *owner) loop(kill func()) {
 		case e := <-o.asks:
 			o.asked(e)
 		case <-grace:
-			kill()
+			kill(nil)
 		case <-o.req.Abort:
-			kill()
+			kill(ErrLeft)
 			o.req.Abort = nil
 		}
 	}
@@ -259,6 +267,7 @@ func (o *owner) consider(n *node) {
 		return
 	}
 	n.state = record.Queued
+	n.given = o.wasGiven(n)
 	if n.job.Delay > 0 && !o.played(n.job) {
 		o.delay(n)
 		return
@@ -346,10 +355,10 @@ func (o *owner) expand(n *node) {
 // admit starts queued jobs, as many as there is room for.
 func (o *owner) admit() {
 	active := int(o.Engine.active.Load())
-	budget := runtime.NumCPU() - active
+	budget := cmp.Or(o.Places, runtime.NumCPU()) - active
 	if o.req.Parallel > 0 {
 		budget = o.req.Parallel - o.active
-	} else if budget <= 0 && len(o.queue) > 0 && active < maxAdmitted {
+	} else if budget <= 0 && o.Places == 0 && len(o.queue) > 0 && active < maxAdmitted {
 		// Every core has its job, but perhaps the jobs only wait.
 		preparing := active - int(o.within.Load())
 		budget = int(o.Idle()+0.25) - preparing
@@ -362,11 +371,17 @@ func (o *owner) admit() {
 		case n.state != record.Queued: // cancelled meanwhile
 		case !o.mayStart(n):
 			later = append(later, n)
+		case o.req.Parallel == 0 && o.fitsHands(n):
+			n.away = true // it takes no place of this machine
+			o.start(n)
+		case budget <= 0 && o.Hands != nil && len(later) < maxLook:
+			later = append(later, n) // others may be for a hand
 		case budget <= 0:
 			o.queue = slices.Concat(later, []*node{n}, o.queue)
 			return
 		default:
 			budget--
+			n.away = o.fitsHands(n)
 			o.start(n)
 		}
 	}
@@ -394,7 +409,7 @@ func running(parent *node) (k int) {
 
 // start hands the job to a goroutine.
 func (o *owner) start(n *node) {
-	if p := o.Executor.Fits(&n.job.Place); p != nil {
+	if p := o.Executor.Fits(&n.job.Place); p != nil && !n.away {
 		verdict := plan.Fault
 		if p.Severity == plan.Warning {
 			verdict, o.unfit = plan.Skipped, p
@@ -412,13 +427,19 @@ func (o *owner) start(n *node) {
 		c.started++
 	}
 	o.active++
-	o.Engine.active.Add(1)
+	if !n.away {
+		o.Engine.active.Add(1)
+	}
 	n.paper = true
 	o.onPaper++
 	n.scope.Status = plan.Success
 	go func() {
-		defer cancel(nil)
 		e := o.runJob(soft, n)
+		if e.nobody {
+			o.reports <- report{node: n, back: soft}
+			return
+		}
+		defer cancel(nil)
 		o.reports <- report{node: n, end: e}
 	}()
 }
@@ -462,7 +483,13 @@ func (o *owner) take(r report) {
 			o.onPaper--
 		}
 		o.active--
-		o.Engine.active.Add(-1)
+		if !n.away {
+			o.Engine.active.Add(-1)
+		}
+		if r.back != nil {
+			o.takeBack(n, r.back)
+			return
+		}
 		o.pending = append(o.pending, r.end.events...)
 		o.end(n, r.end)
 		return

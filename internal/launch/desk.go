@@ -43,6 +43,9 @@ type Desk struct {
 	Dir      string // mirrors and checkouts; the same path on all machines that share the store
 	URL      string // the server's own, for links; "" for none
 	Jobs     int    // how many runs go on at a time here; 0: by the machine
+	// Further is how many more runs may go on because jobs are done elsewhere;
+	// nil: none.
+	Further func() int
 	// Guard says in which networks repositories may lie.
 	Guard forge.Guard
 	// Stop is how long runs that are under way may go on when Serve is to end.
@@ -100,8 +103,8 @@ type By struct {
 	Name, Via, From string
 }
 
-// acted is what the audit trail holds of an act.
-func (b By) acted(v access.Verb, object string, detail map[string]string) record.Event {
+// Acted is what the audit trail holds of an act.
+func (b By) Acted(v access.Verb, object string, detail map[string]string) record.Event {
 	return record.Event{Body: &record.Acted{By: b.Name, Via: b.Via, From: b.From, Verb: string(v), Object: object, Detail: detail}}
 }
 
@@ -177,7 +180,7 @@ func (d *Desk) Replay(ctx context.Context, by By, seq int64) (int64, error) {
 	}
 	again.Delivery = replayOf + strconv.FormatInt(seq, 10)
 	events, err := d.Store.Append(ctx, record.Event{Body: &again},
-		by.acted(access.StartRun, again.Repository, map[string]string{"replay": strconv.FormatInt(seq, 10)}))
+		by.Acted(access.StartRun, again.Repository, map[string]string{"replay": strconv.FormatInt(seq, 10)}))
 	if err != nil {
 		return 0, fmt.Errorf("replay a delivery: %w", err)
 	}
@@ -209,7 +212,7 @@ func (d *Desk) Ask(ctx context.Context, by By, w Wish) (seq int64, err error) {
 			Repository: w.Repository, By: by.Name, Cause: w.Cause, Workflow: w.Workflow, Priority: w.Priority,
 			Change: &plan.Change{Event: w.Event, Ref: w.Ref, Inputs: w.Inputs, Payload: w.Payload, Actor: by.Name},
 		}},
-		by.acted(access.StartRun, w.Repository, map[string]string{"workflow": w.Workflow, "ref": w.Ref, "event": w.Event}))
+		by.Acted(access.StartRun, w.Repository, map[string]string{"workflow": w.Workflow, "ref": w.Ref, "event": w.Event}))
 	if err != nil {
 		return 0, fmt.Errorf("ask for a run: %w", err)
 	}
@@ -308,7 +311,7 @@ func (d *Desk) Repeat(ctx context.Context, by By, run string, a record.Again) (n
 	if a.Failed {
 		detail["failed"] = "only"
 	}
-	events = append(events, by.acted(access.RepeatRun, old.Origin.Repository, detail))
+	events = append(events, by.Acted(access.RepeatRun, old.Origin.Repository, detail))
 	if _, err := d.Store.Change(ctx, changes, events...); err != nil {
 		return "", fmt.Errorf("repeat run %s: %w", run, err)
 	}
@@ -330,7 +333,7 @@ func (d *Desk) Approve(ctx context.Context, by By, run string) error {
 	approved := &record.RunApproved{By: by.Name}
 	changes := []record.Register{register(approvalKind, run, 0, approved)}
 	_, err = d.Store.Change(ctx, changes, record.Event{Run: run, Body: approved},
-		by.acted(access.ApproveRun, h.Origin.Repository, map[string]string{"run": run, "commit": h.SHA}))
+		by.Acted(access.ApproveRun, h.Origin.Repository, map[string]string{"run": run, "commit": h.SHA}))
 	if errors.Is(err, record.ErrConflict) {
 		return &UsageError{Message: "run " + run + " has been approved already"}
 	}
@@ -354,7 +357,7 @@ func (d *Desk) Cancel(ctx context.Context, by By, run, job string) error {
 	if h.Origin != nil {
 		repository = h.Origin.Repository
 	}
-	acted := by.acted(access.CancelRun, repository, map[string]string{"run": run, "job": job})
+	acted := by.Acted(access.CancelRun, repository, map[string]string{"run": run, "job": job})
 	asked := record.Event{Run: run, Job: job, Body: &record.CancelRequested{By: by.Name}}
 	if job == "" {
 		ended, err := d.end(ctx, run, plan.Cancelled, "cancelled by "+by.Name, asked, acted)

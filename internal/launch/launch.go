@@ -62,6 +62,10 @@ type Launcher struct {
 	Secrets func(ctx context.Context, run, environment string) (map[string]string, error)
 	// Grace is how long steps may go on in a cancelled run.
 	Grace time.Duration
+	// Places is how many jobs run here at a time; 0: as many as the machine bears.
+	Places int
+	// Hands take jobs to other machines; nil: all are done here.
+	Hands engine.Hands
 
 	mu      sync.Mutex
 	engines map[string]*engine.Engine // by dialect

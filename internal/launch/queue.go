@@ -352,7 +352,11 @@ func (d *Desk) dispatch(ctx context.Context, runner *Launcher, stop <-chan struc
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
-		if err := d.give(ctx, places, func(u *unfinished) {
+		all := places
+		if d.Further != nil {
+			all += d.Further()
+		}
+		if err := d.give(ctx, all, func(u *unfinished) {
 			under.Go(func() { d.run(ctx, runner, u, stop) })
 		}); err != nil {
 			d.complain("give out the queue", err)

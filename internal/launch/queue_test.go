@@ -16,6 +16,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/blob/disk"
 	"github.com/fairlead-dev/fairlead/internal/cache"
+	"github.com/fairlead-dev/fairlead/internal/engine"
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
@@ -475,6 +476,7 @@ func TestRunner(t *testing.T) {
 	}
 	s.desk.Launcher.Secrets = s.desk.ofEnvironment
 	s.desk.Cache, s.desk.Outputs, s.desk.Actions = new(cache.Cache), blobs, map[string]string{"a/b": "/c"}
+	s.desk.Places, s.desk.Hands = 2, struct{ engine.Hands }{}
 	stop := make(chan struct{})
 	made := reflect.ValueOf(s.desk.runner(stop)).Elem()
 	ours := reflect.ValueOf(s.desk.Launcher).Elem()

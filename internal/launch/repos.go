@@ -117,7 +117,7 @@ func (d *Desk) SetRepository(ctx context.Context, by By, r Repository, create bo
 	}
 	detail := map[string]string{"url": r.URL}
 	maps.Copy(detail, differences(old, r))
-	_, err := d.Store.Change(ctx, []record.Register{register(repositoryKind, r.Name, version, r)}, by.acted(verb, r.Name, detail))
+	_, err := d.Store.Change(ctx, []record.Register{register(repositoryKind, r.Name, version, r)}, by.Acted(verb, r.Name, detail))
 	switch {
 	case errors.Is(err, record.ErrConflict) && create:
 		return &UsageError{Message: "there is a repository " + r.Name + " already", Hint: "choose another name, or change that one"}
@@ -174,7 +174,7 @@ func (d *Desk) RemoveRepository(ctx context.Context, by By, name string) error {
 			changes = append(changes, record.Register{Kind: kind, ID: name, Version: r.Version})
 		}
 	}
-	_, err = d.Store.Change(ctx, changes, by.acted(access.SetRepo, name, map[string]string{"removed": "yes"}))
+	_, err = d.Store.Change(ctx, changes, by.Acted(access.SetRepo, name, map[string]string{"removed": "yes"}))
 	if errors.Is(err, record.ErrConflict) {
 		return &UsageError{Message: "repository " + name + " was changed by somebody else meanwhile", Hint: "try again"}
 	}

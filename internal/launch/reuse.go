@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/cache"
@@ -195,7 +196,12 @@ func (l *Launcher) writeLog(ctx context.Context, path string, j *record.JobRun) 
 	return os.Rename(whole, path)
 }
 
-func (l *Launcher) reprint(ctx context.Context, w *logs.Writer, s *record.StepRun) error {
+// printer takes lines of a log.
+type printer interface {
+	Line(step string, at time.Time, text []byte) (int64, error)
+}
+
+func (l *Launcher) reprint(ctx context.Context, w printer, s *record.StepRun) error {
 	line := func(text []byte) error {
 		_, err := w.Line(s.Key, s.Ended, text)
 		return err

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/access"
+	"github.com/fairlead-dev/fairlead/internal/crew"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/secret"
 	"github.com/fairlead-dev/fairlead/internal/store"
@@ -30,10 +31,12 @@ type Vault interface {
 // Workers are the machines that take jobs.
 type Workers interface {
 	// Workers lists those that are known, by name.
-	Workers(ctx context.Context) ([]WorkerRow, error)
+	Workers(ctx context.Context) ([]crew.WorkerInfo, error)
 	// SetWorker has a worker pause, drain, or go on, or forgets it: "paused",
 	// "draining", "joined", "left".
 	SetWorker(ctx context.Context, by launch.By, name, state string) error
+	// Demand is how many jobs wait for workers, by the labels that they ask for.
+	Demand() []crew.Demand
 }
 
 // adminRoutes are the rows about what the server is made of: repositories, secrets,
@@ -54,8 +57,11 @@ func (s *Server) adminRoutes() []route {
 			}, Says: "Remove a repository and its secrets. Its runs are kept."},
 
 		{Method: "GET", Path: "/queue", Verb: access.SeeQueue, Template: "queue", Do: view(s.queue), Says: "What waits, why, and what runs."},
-		{Method: "GET", Path: "/workers", Verb: access.SeeWorkers, Template: "workers", Do: view(s.workers), Says: "The machines that take jobs."},
-		{Method: "POST", Path: "/workers/{worker}", Verb: access.SetWorkers, Form: "/workers/{worker}", Do: act(s.setWorker), Says: "Have a worker pause, drain or go on, or forget it."},
+		{Method: "GET", Path: "/workers", Verb: access.SeeWorkers, Template: "workers", Do: view(s.workers), Says: "The machines that take jobs, and how many jobs wait for them, by labels: what an autoscaler asks."},
+		{Method: "POST", Path: "/workers/{worker}", Verb: access.SetWorkers, Form: "/workers/{worker}", Do: act(s.setWorker),
+			Then: func(r *request, _ any) (string, string) {
+				return "/workers", setWorkerSays(r.PathValue("worker"), r.PostFormValue("state"))
+			}, Says: "Have a worker pause, drain or go on, or forget it."},
 
 		{Method: "GET", Path: "/secrets", Verb: access.SeeSecrets, Somewhere: true, Template: "secrets", Do: view(s.secrets), Says: "The names of secrets. Their values nobody is shown.",
 			Query: []param{{Name: "repository", Says: `the repository; "" for those of all repositories`}}},
@@ -311,9 +317,20 @@ func (s *Server) queue(r *request) (q launch.Queue, err error) {
 	return q, nil
 }
 
-// WorkersView lists workers.
+// WorkersView lists workers, and what waits for them: an autoscaler makes as
+// many of a kind as Waiting exceeds Free.
 type WorkersView struct {
 	Workers []WorkerRow `json:"workers"`
+	Waiting []DemandRow `json:"waiting"` // jobs, by the labels that they ask for
+}
+
+// DemandRow is what waits for workers of certain labels.
+type DemandRow struct {
+	Labels []string `json:"labels"` // of the jobs' place, sorted
+	Jobs   int      `json:"jobs"`
+	Oldest float64  `json:"oldest"` // seconds that the first of them has waited
+	Fit    int      `json:"fit"`    // workers that take such jobs
+	Free   int      `json:"free"`   // jobs that they could take at once
 }
 
 // WorkerRow is a worker.
@@ -324,19 +341,44 @@ type WorkerRow struct {
 	Version string    `json:"version,omitempty"`
 	Seen    time.Time `json:"seen,omitzero"`
 	Places  int       `json:"places,omitempty"`
-	Jobs    []string  `json:"jobs,omitempty"` // "12/test": what it works at
+	Busy    int       `json:"busy,omitempty"` // places that it has jobs for
+	// Jobs are what it works at, "12/test", as far as who asks may see them.
+	Jobs []string `json:"jobs,omitempty"`
 }
 
 func (s *Server) workers(r *request) (WorkersView, error) {
-	v := WorkersView{Workers: []WorkerRow{}}
+	v := WorkersView{Workers: []WorkerRow{}, Waiting: []DemandRow{}}
 	if s.Workers == nil {
 		return v, nil
 	}
-	rows, err := s.Workers.Workers(r.Context())
-	if rows != nil {
-		v.Workers = rows
+	list, err := s.Workers.Workers(r.Context())
+	for _, w := range list {
+		row := WorkerRow{Name: w.Name, State: w.State, Labels: w.Labels, Version: w.Version, Seen: w.Seen, Places: w.Places, Busy: len(w.Jobs)}
+		for _, job := range w.Jobs {
+			run, _, _ := strings.Cut(job, "/")
+			if h, err := s.Runs.Head(r.Context(), run); err == nil && r.May(access.SeeRuns, access.Object{Repository: repositoryOf(&h)}) {
+				row.Jobs = append(row.Jobs, job)
+			}
+		}
+		v.Workers = append(v.Workers, row)
+	}
+	for _, d := range s.Workers.Demand() {
+		v.Waiting = append(v.Waiting, DemandRow{Labels: d.Labels, Jobs: d.Jobs, Oldest: d.Oldest.Seconds(), Fit: d.Fit, Free: d.Free})
 	}
 	return v, err
+}
+
+// setWorkerSays tells people what comes of having a worker do something.
+func setWorkerSays(name, state string) string {
+	switch state {
+	case "paused":
+		return name + " takes no more jobs until it is told to go on."
+	case "draining":
+		return name + " finishes its jobs, then leaves."
+	case "left":
+		return name + " is forgotten."
+	}
+	return name + " takes jobs again."
 }
 
 // SettingWorker is what a worker is to do.

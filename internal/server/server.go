@@ -59,6 +59,7 @@ type Desk interface {
 	Approve(ctx context.Context, by launch.By, run string) error
 	Cancel(ctx context.Context, by launch.By, run, job string) error
 	Queue(ctx context.Context) (launch.Queue, error)
+	Metrics() launch.Metrics
 	Repositories(ctx context.Context) ([]launch.Repository, error)
 	Repository(ctx context.Context, name string) (launch.Repository, error)
 	SetRepository(ctx context.Context, by launch.By, r launch.Repository, create bool) error
@@ -127,6 +128,7 @@ type Config struct {
 	LogPath func(run, job string) string // where a pushed run's logs go
 	// Workers are the machines that take jobs; nil: jobs run here.
 	Workers Workers
+	Crew    Crew // what those machines ask for
 	Logs    Logs
 	Blobs   blob.Store
 	Forges  map[string]forge.Forge
@@ -154,6 +156,7 @@ type Server struct {
 	url  *url.URL // of Config.URL; nil for none
 
 	hub   hub
+	tally tally
 	hooks struct {
 		rates rates
 		big   chan struct{}

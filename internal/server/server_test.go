@@ -24,6 +24,8 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/blob/disk"
+	"github.com/fairlead-dev/fairlead/internal/crew"
+	"github.com/fairlead-dev/fairlead/internal/depot"
 	"github.com/fairlead-dev/fairlead/internal/forge"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/logs"
@@ -44,6 +46,9 @@ var (
 	_ Runs   = (*sqlite.Store)(nil)
 	_ Feed   = (*sqlite.Store)(nil)
 	_ Pushes = (*sqlite.Store)(nil)
+
+	_ Workers = (*crew.Hands)(nil)
+	_ Crew    = (*crew.Hands)(nil)
 )
 
 // scene is a server over a real record, a real gate and a real vault. Only the
@@ -56,6 +61,7 @@ type scene struct {
 	vault *secret.Vault
 	blobs blob.Store
 	desk  *playedDesk
+	hands *crew.Hands
 	data  string
 	log   *lockedBuffer
 
@@ -100,10 +106,17 @@ func newSceneB(t testing.TB) *scene {
 		t.Fatal(err)
 	}
 	launcher := &launch.Launcher{Data: sc.data}
+	sc.hands, err = crew.NewHands(ctx, crew.HandsOptions{
+		Store: sc.store, Data: sc.data, Blobs: sc.blobs, Artifacts: depot.New(sc.blobs, filepath.Join(sc.data, "index")), Trees: playedTrees{}, Only: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	sc.s, err = New(Config{
 		Desk: sc.desk, Runs: sc.store, Feed: sc.store, Gate: sc.gate, Trail: access.NewTrail(sc.store, sc.store, key), Vault: sc.vault,
 		Pushes: sc.store, LogPath: launcher.LogPath, Logs: launcher, Blobs: sc.blobs,
 		Forges: map[string]forge.Forge{"played": playedForge{}}, Channels: []string{"slack", "webhook"},
+		Workers: sc.hands, Crew: sc.hands,
 		Log: slog.New(slog.NewJSONHandler(sc.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Version: "test",
 	})
 	if err != nil {
@@ -353,6 +366,10 @@ func (d *playedDesk) Approve(_ context.Context, by launch.By, run string) error 
 func (d *playedDesk) Cancel(_ context.Context, by launch.By, run, job string) error {
 	d.note("cancel %s %s %s", by.Name, run, job)
 	return nil
+}
+
+func (d *playedDesk) Metrics() launch.Metrics {
+	return launch.Metrics{Waiting: 2, Running: 1, Oldest: 90 * time.Second}
 }
 
 func (d *playedDesk) Queue(context.Context) (launch.Queue, error) {

@@ -35,6 +35,9 @@ type team struct {
 	t   *testing.T
 	srv *binary.Process
 	url string
+	// listen is where the server is, each time; args are further flags of it.
+	listen string
+	args   []string
 }
 
 const workflow = `name: CI
@@ -58,12 +61,12 @@ jobs:
       - run: echo $$ >> "$OUTSIDE/held"; while [ ! -e "$OUTSIDE/go" ]; do sleep 0.05; done; cat word.txt
 `
 
-func newTeam(t *testing.T) *team { return newTeamOf(t, workflow) }
+func newTeam(t *testing.T, args ...string) *team { return newTeamOf(t, workflow, args...) }
 
 // newTeamOf is a team whose pipeline is that text.
-func newTeamOf(t *testing.T, pipeline string) *team {
+func newTeamOf(t *testing.T, pipeline string, args ...string) *team {
 	p := binary.NewPlace(t, map[string]string{".github/workflows/ci.yml": pipeline, "word.txt": "first\n"})
-	s := &team{Place: p, t: t}
+	s := &team{Place: p, t: t, listen: "127.0.0.1:0", args: args}
 	s.serve()
 	t.Cleanup(s.end)
 	for name, value := range map[string]string{"$HOOK": hookSecret, "CANARY": canary} {
@@ -89,10 +92,11 @@ func (s *team) must(args ...string) string {
 // serve starts the server, and waits until it answers.
 func (s *team) serve() {
 	s.t.Helper()
-	s.srv = s.Start("serve", "--listen", "127.0.0.1:0", "--loopback-addresses", "--public", "--stop", "100ms", "--runs", "2")
+	s.srv = s.Start(append([]string{"serve", "--listen", s.listen, "--loopback-addresses", "--public", "--stop", "100ms", "--runs", "2"}, s.args...)...)
 	s.srv.AwaitText("Fairlead serves at ")
 	_, rest, _ := strings.Cut(s.srv.Printed(), "Fairlead serves at ")
 	s.url, _, _ = strings.Cut(rest, "\n")
+	s.listen = strings.TrimPrefix(s.url, "http://") // the same when it is started again
 }
 
 func (s *team) end() {

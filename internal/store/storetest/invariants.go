@@ -186,6 +186,10 @@ func (c *checker) checkJob(e record.Event, j *jobState) {
 			clear(j.steps)
 		}
 		j.started, j.attempt = true, b.Attempt
+	case *record.JobQueued:
+		if j.started { // whoever did it is lost, and it waits for somebody else
+			*j = jobState{steps: map[string]stepState{}, starts: c.started}
+		}
 	case *record.JobExpanded:
 		j.expanded = true
 	case *record.JobFinished:
