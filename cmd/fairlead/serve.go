@@ -219,8 +219,11 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	// While runs are given time to end, people may look and workers may say what they did.
+	answering, hush := context.WithCancel(context.WithoutCancel(ctx))
+	defer hush()
 	ended := make(chan error, 2)
-	go func() { ended <- web.Serve(ctx, listener) }()
+	go func() { ended <- web.Serve(answering, listener) }()
 	go func() { ended <- office.Desk.Serve(ctx) }()
 	trailed := make(chan struct{})
 	go func() {
@@ -230,11 +233,12 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 	handed := make(chan struct{})
 	go func() {
 		defer close(handed)
-		hands.Serve(ctx)
+		hands.Serve(answering)
 	}()
 	s.Ready(up)
 	err = <-ended
 	stop() // one of them without the other is no server
+	hush()
 	err = errors.Join(err, <-ended)
 	<-trailed
 	<-handed

@@ -27,7 +27,7 @@ func (o *opened) hands(ctx context.Context, w cli.Wiring, s cli.Serving, log *sl
 		at = host + " " + s.Listen
 	}
 	return crew.NewHands(ctx, crew.HandsOptions{
-		Store: o.record, At: at, Data: o.data, Blobs: o.blobs, Artifacts: o.depot, Trees: crew.GitTrees{}, Only: s.Elsewhere,
+		Store: o.record, At: at, Data: o.data, Blobs: o.blobs, Depot: o.depot, Trees: crew.GitTrees{}, Only: s.Elsewhere,
 		Log: func(doing string, err error) { log.Warn(doing, "error", err) },
 	})
 }
@@ -81,7 +81,7 @@ func work(ctx context.Context, w cli.Wiring, k cli.Working) (err error) {
 		Joining: crew.Joining{
 			Name: k.Name, Labels: labels, Places: cmp.Or(k.Jobs, runtime.NumCPU()), Version: version(), Protocol: crew.Protocol,
 		},
-		Dir: filepath.Join(o.data, "worker"), Blobs: o.lent, Artifacts: o.depot, Keeper: o.keeper, Room: workerRoom,
+		Dir: filepath.Join(o.data, "worker"), Blobs: o.lent, Depot: o.depot, Keeper: o.keeper, Room: workerRoom,
 		Log: func(doing string, err error) { log.Warn(doing, "error", err) }, Tell: k.Tell,
 	}
 	return worker.Run(ctx, k.Abort)

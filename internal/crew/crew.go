@@ -124,8 +124,10 @@ type Errand struct {
 	Lines      int64             `json:"lines"`  // that its log has
 	Commit     string            `json:"commit"` // of the tree
 	Origin     string            `json:"origin"` // names the repository, for copies of it
-	// Artifacts are those of the run so far.
+	// Artifacts are those of the run so far, Caches the newest of its repository:
+	// the job's language knows which of them it may see.
 	Artifacts []depot.Artifact `json:"artifacts,omitempty"`
+	Caches    []depot.Cache    `json:"caches,omitempty"`
 }
 
 // Heard is how much of a job's entries the server has.
@@ -174,6 +176,7 @@ var (
 const (
 	maxEntry   = 16 << 20 // bytes of one entry
 	MaxSaid    = 32 << 20 // of entries that are said at once
+	maxCaches  = 200      // that a worker is told of
 	maxHolding = 4096     // jobs of a worker
 	maxLabels  = 100
 	maxLabel   = 200 // bytes

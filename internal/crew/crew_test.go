@@ -305,6 +305,34 @@ func TestPauseAndDrain(t *testing.T) {
 	})
 }
 
+// TestFullDisk: a worker that cannot keep what its job says gives it up, and another one
+// does it.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, sc *scene) {
+		sc.start()
+		one := sc.hire("one", &doing{steps: 3, each: time.Second, seen: func(t *Task) {
+			s := t.Record.(*spool)
+			time.AfterFunc(1500*time.Millisecond, func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.err = errors.New("no space left on device")
+			})
+		}}, nil, "a")
+		done := sc.asked(t.Context(), "1", "build", "a")
+		settle(10 * time.Second)
+		if len(one.under) != 0 {
+			t.Errorf("it still has %v", one.under)
+		}
+		if err := one.leave(); err != nil {
+			t.Error(err)
+		}
+		if v := <-done; v != "nobody" {
+			t.Errorf("ended in %s", v)
+		}
+	})
+}
+
 // TestToldTwice: a worker that is told to end at once gives its jobs back at once.
 func TestToldTwice(t *testing.T) {
 	t.Parallel()
@@ -410,7 +438,7 @@ func TestArtifactsTravel(t *testing.T) {
 				return err
 			}
 			a := &depot.Artifact{Run: t.Run, Job: t.Job, Name: "made", Digest: d, Size: n, Type: "text/plain"}
-			if err := one.Artifacts.(*depot.Depot).AddArtifact(a, false); err != nil {
+			if err := one.Depot.(*depot.Depot).AddArtifact(a, false); err != nil {
 				return err
 			}
 			_, err = t.Record.Append(context.Background(), record.Event{Run: t.Run, Job: t.Job, Body: &record.ArtifactSaved{Artifact: plan.Artifact{Name: "made", Digest: string(d), Size: n}}})
@@ -418,7 +446,7 @@ func TestArtifactsTravel(t *testing.T) {
 		}
 		var got string
 		using.save = func(t *Task) error {
-			a, err := two.Artifacts.(*depot.Depot).Artifact(t.Run, "made")
+			a, err := two.Depot.(*depot.Depot).Artifact(t.Run, "made")
 			if err != nil || a == nil {
 				return fmt.Errorf("there is no artifact: %w", err)
 			}
@@ -439,12 +467,62 @@ func TestArtifactsTravel(t *testing.T) {
 		}
 		settle(time.Second)
 		for _, w := range []*hired{one, two} {
-			if a, err := w.Artifacts.Artifacts(t.Context(), "1"); err != nil || len(a) > 0 {
+			if a, err := w.Depot.Artifacts(t.Context(), "1"); err != nil || len(a) > 0 {
 				t.Errorf("worker %s keeps %+v (%v)", w.name, a, err)
 			}
 		}
 		if a, err := sc.depot.Artifact("1", "made"); err != nil || a == nil || a.Job != "a" {
 			t.Errorf("the server has %+v (%v)", a, err)
+		}
+		for _, w := range []*hired{one, two} {
+			if err := w.leave(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// TestCachesTravel from worker to server to another worker: those of the run's own ref, whatever
+// the worker says.
+func TestCachesTravel(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, sc *scene) {
+		sc.start()
+		making, using := &doing{steps: 1}, &doing{steps: 1}
+		one, two := sc.hire("one", making, nil, "make"), sc.hire("two", using, nil, "use")
+		scope := func(ref string, t *Task) depot.Scope {
+			return depot.Scope{Repository: "team/app", Refs: []string{ref}, Run: t.Run, Job: t.Job}
+		}
+		making.save = func(t *Task) error {
+			d, n, err := one.Blobs.Put(context.Background(), strings.NewReader("modules"))
+			for _, ref := range []string{"refs/heads/main", "refs/heads/release"} {
+				err = errors.Join(err, one.Depot.(*depot.Depot).AddCache(context.Background(), scope(ref, t), "v1", "deps", d, n, false))
+			}
+			return err
+		}
+		var got string
+		using.save = func(t *Task) error {
+			c, err := two.Depot.(*depot.Depot).FindCache(context.Background(), scope("refs/heads/main", t), "v1", []string{"de"})
+			if err != nil || c == nil {
+				return fmt.Errorf("there is no cache: %w", err)
+			}
+			r, err := two.Blobs.Open(context.Background(), c.Digest)
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			b, err := io.ReadAll(r)
+			got = string(b)
+			return err
+		}
+		if v := <-sc.asked(t.Context(), "1", "a", "make"); v != plan.Success {
+			t.Errorf("ended in %s", v)
+		}
+		if list, err := sc.depot.Caches(t.Context(), "team/app"); err != nil || len(list) != 1 || list[0].Ref != "refs/heads/main" {
+			t.Errorf("the server has %+v (%v)", list, err)
+		}
+		if v := <-sc.asked(t.Context(), "2", "b", "use"); v != plan.Success || got != "modules" {
+			t.Errorf("ended in %s, and had %q", v, got)
 		}
 		for _, w := range []*hired{one, two} {
 			if err := w.leave(); err != nil {
@@ -524,6 +602,7 @@ func TestStrangers(t *testing.T) {
 			"a run's event":         event(t, "run.finished", &record.RunFinished{Verdict: plan.Success}),
 			"an act":                event(t, "acted", &record.Acted{By: "root"}),
 			"an artifact not given": event(t, "artifact.saved", &record.ArtifactSaved{Artifact: plan.Artifact{Name: "x", Digest: string(d)}}),
+			"no cache":              append([]byte{entryCache}, `{"key":"x","digest":"`+string(d)+`"}`...),
 			"no artifact":           append([]byte{entryArtifact}, `{"id":1,"name":"x","digest":"sha256:x"}`...),
 			"a line far away":       appendLine(beginLines(nil, 1<<40), "1", time.Now(), []byte("x")),
 			"half a line":           beginLines(nil, 0)[:1],

@@ -17,6 +17,7 @@ const (
 	entryLines    = 'L' // number of the first line; then lines: step, time, text
 	entryEvents   = 'E' // events as JSON
 	entryArtifact = 'A' // an artifact, as a depot has it, as JSON
+	entryCache    = 'C' // a cache, likewise
 	entryEnd      = 'F' // an ending as JSON
 )
 

@@ -56,10 +56,9 @@ type HandsOptions struct {
 	// At names this server among those of one record.
 	At    string
 	Data  string     // directory of logs, as the Launcher's
-	Blobs blob.Store // of the artifacts
-	// Artifacts are those of the runs, whoever saved them.
-	Artifacts Artifacts
-	Trees     Trees
+	Blobs blob.Store // of artifacts and caches
+	Depot Depot      // their names, whoever saved them
+	Trees Trees
 	// Only says that all jobs are for workers: none runs on this machine.
 	Only bool
 	// Lease is how long a job is a worker's after a sign of life; 0: [DefaultLease].
@@ -76,12 +75,14 @@ type HandsStore interface {
 	Run(ctx context.Context, id string) (*record.Run, error)
 }
 
-// Artifacts are those of runs, where jobs of a machine save and find them: a
+// Depot is where jobs of a machine save and find artifacts and caches: a
 // [depot.Depot].
-type Artifacts interface {
+type Depot interface {
 	Artifacts(ctx context.Context, run string) ([]depot.Artifact, error)
 	Adopt(ctx context.Context, a depot.Artifact) error
 	RemoveArtifact(a *depot.Artifact) error
+	Caches(ctx context.Context, repository string) ([]depot.Cache, error)
+	AdoptCache(ctx context.Context, repository string, c depot.Cache) error
 }
 
 // Trees are what runs were started for.
@@ -105,8 +106,10 @@ const (
 	forgetAfter = 24 * time.Hour
 	// seenEvery is how often it is written down that a worker lives.
 	seenEvery = time.Minute
-	// keepAssignment is how long it is remembered at which attempt a job was.
-	keepAssignment = 7 * 24 * time.Hour
+	// keepSettled is how long it is remembered at which attempt a job was that has ended,
+	// keepAssignment how long a job may be without a word.
+	keepSettled    = 24 * time.Hour
+	keepAssignment = 30 * 24 * time.Hour
 	// maxGap is how many lines may be missing in a log, after a disk has lost some.
 	maxGap = 1_000_000
 	// MaxBlob is the size of the largest artifact that is taken from a worker.
@@ -323,6 +326,9 @@ func (h *Hands) write(ctx context.Context, t *given, doc assignmentDoc, events .
 		return nil, err
 	}
 	r := record.Register{Kind: assignmentKind, ID: Ref{Run: t.run, Job: t.job}.id(), Version: t.version, Body: body, Expires: time.Now().Add(keepAssignment)}
+	if doc.State == assignmentSettled {
+		r.Expires = time.Now().Add(keepSettled)
+	}
 	written, err := h.Store.Change(ctx, []record.Register{r}, events...)
 	if err != nil {
 		return nil, err

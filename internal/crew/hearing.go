@@ -108,6 +108,8 @@ func (h *Hands) hear(ctx context.Context, t *given, w *hand, at int64, entries [
 			events = append(events, more...)
 		case entryArtifact:
 			err = h.adopt(ctx, t, body)
+		case entryCache:
+			err = h.adoptCache(ctx, t, body)
 		case entryEnd:
 			var e ending
 			e, err = readEnd(body)
@@ -233,7 +235,40 @@ func (h *Hands) adopt(ctx context.Context, t *given, body []byte) error {
 	if err := h.here(ctx, string(a.Digest)); err != nil {
 		return err
 	}
-	return h.Artifacts.Adopt(ctx, a)
+	return h.Depot.Adopt(ctx, a)
+}
+
+// caches are those that a job's worker is told of.
+func (h *Hands) caches(ctx context.Context, t *given) ([]depot.Cache, error) {
+	list, err := h.Depot.Caches(ctx, t.a.Context.Change.Repository)
+	return list[:min(len(list), maxCaches)], err
+}
+
+// adoptCache takes over a cache. Unless the run is trusted with what all others read, it is
+// one of the run's own ref: what a worker says is as good as the jobs that run there.
+func (h *Hands) adoptCache(ctx context.Context, t *given, body []byte) error {
+	var c depot.Cache
+	if err := json.Unmarshal(body, &c); err != nil {
+		return fmt.Errorf("%w: a cache: %w", ErrUnsound, err)
+	}
+	c.Run, c.Job = t.run, t.job
+	if err := h.here(ctx, string(c.Digest)); err != nil {
+		return err
+	}
+	change := t.a.Context.Change
+	if c.Ref != change.Ref {
+		run, err := h.Store.Run(ctx, t.run)
+		if err != nil {
+			return fmt.Errorf("read run %s: %w", t.run, err)
+		}
+		if run.Planned == nil || run.Planned.Origin == nil || run.Planned.Origin.Trust != record.Protected || run.Planned.Origin.Change != "" {
+			return nil // it stays the worker's
+		}
+	}
+	if now := time.Now(); c.Created.After(now) {
+		c.Created = now.UTC() // by our clock, or nobody's would ever be newer
+	}
+	return h.Depot.AdoptCache(ctx, change.Repository, c)
 }
 
 // Missing are those of the digests whose bytes are not here.
@@ -264,14 +299,23 @@ func (h *Hands) Put(ctx context.Context, token, session string, ref Ref, d blob.
 
 // Blob opens an artifact of a job's run.
 func (h *Hands) Blob(ctx context.Context, token, session string, ref Ref, d blob.Digest) (io.ReadCloser, error) {
-	if _, err := h.heldBy(ctx, token, session, ref); err != nil {
-		return nil, err
-	}
-	saved, err := h.Artifacts.Artifacts(ctx, ref.Run)
+	t, err := h.heldBy(ctx, token, session, ref)
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(saved, func(a depot.Artifact) bool { return a.Digest == d }) {
+	saved, err := h.Depot.Artifacts(ctx, ref.Run)
+	if err != nil {
+		return nil, err
+	}
+	known := slices.ContainsFunc(saved, func(a depot.Artifact) bool { return a.Digest == d })
+	if !known {
+		caches, err := h.caches(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		known = slices.ContainsFunc(caches, func(c depot.Cache) bool { return c.Digest == d })
+	}
+	if !known {
 		return nil, blob.ErrNotFound
 	}
 	return h.Blobs.Open(ctx, d)

@@ -436,11 +436,14 @@ func (h *Hands) take(ctx context.Context, t *given, w *hand) (e *Errand, err err
 	if err := h.openLog(t); err != nil {
 		return nil, err
 	}
-	saved, err := h.Artifacts.Artifacts(ctx, t.run)
+	saved, err := h.Depot.Artifacts(ctx, t.run)
 	if err != nil {
 		return nil, err
 	}
 	e = &Errand{Lines: t.log.Lines(), Artifacts: saved}
+	if e.Caches, err = h.caches(ctx, t); err != nil {
+		return nil, err
+	}
 	if e.Commit, err = h.Trees.Head(ctx, t.a.Context); err != nil {
 		return nil, fmt.Errorf("the tree of run %s: %w", t.run, err)
 	}

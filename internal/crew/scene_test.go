@@ -173,7 +173,7 @@ func newScene(t *testing.T) *scene {
 func (sc *scene) start() *Hands {
 	dead := new(bool)
 	h, err := NewHands(context.Background(), HandsOptions{
-		Store: &session{sc.mem, dead}, Data: sc.dir, Blobs: sc.blobs, Artifacts: sc.depot, Trees: oneTree{}, Only: sc.only,
+		Store: &session{sc.mem, dead}, Data: sc.dir, Blobs: sc.blobs, Depot: sc.depot, Trees: oneTree{}, Only: sc.only,
 	})
 	if err != nil {
 		sc.t.Fatal(err)
@@ -266,7 +266,7 @@ func (sc *scene) own(soft context.Context, run, job string, labels ...string) pl
 
 func assignmentOf(run, job string, labels ...string) engine.Assignment {
 	p := &plan.Pipeline{Name: "CI", Dialect: "toy"}
-	c := &plan.Context{Pipeline: p, Change: &plan.Change{Repository: "team/app", Server: "https://code.example.org"}, RunID: run,
+	c := &plan.Context{Pipeline: p, Change: &plan.Change{Repository: "team/app", Server: "https://code.example.org", Ref: "refs/heads/main"}, RunID: run,
 		Secrets: map[string]string{"NAMED": "s3cret", "OTHER": "not-yours"}}
 	j := &plan.Job{ID: job, Place: plan.Place{Labels: labels}, Steps: []plan.Step{{Key: "1", Run: &plan.Script{Text: plan.Expr{Text: "echo ${{ secrets.NAMED }}"}}}}}
 	return engine.Assignment{Run: run, Job: job, Try: 1, Context: c, Plan: j, Scope: &plan.Scope{Context: c, Job: j, Status: plan.Success}}
@@ -480,7 +480,7 @@ func (sc *scene) hire(name string, d *doing, w *wire, labels ...string) *hired {
 	lent := &Lent{Store: blobs}
 	h := &hired{name: name, wire: w, abort: make(chan struct{}), gone: make(chan struct{})}
 	h.Worker = &Worker{
-		Master: w, Doer: d, Dir: dir, Blobs: lent, Artifacts: depot.New(lent, filepath.Join(dir, "index")),
+		Master: w, Doer: d, Dir: dir, Blobs: lent, Depot: depot.New(lent, filepath.Join(dir, "index")),
 		Joining: Joining{Name: name, Labels: labels, Places: 2, Version: "test", Protocol: Protocol},
 	}
 	sc.hired = append(sc.hired, h)

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
-	"github.com/fairlead-dev/fairlead/internal/depot"
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/record"
 )
@@ -158,8 +157,8 @@ func (s *spool) scan() (end int64, err error) {
 			}
 			s.need(digestsOf(events)...)
 		}
-		if entry[0] == entryArtifact {
-			var a depot.Artifact
+		if entry[0] == entryArtifact || entry[0] == entryCache {
+			var a struct{ Digest blob.Digest }
 			if json.Unmarshal(entry[1:], &a) != nil {
 				return end, nil // as above
 			}
@@ -273,19 +272,19 @@ func (s *spool) Append(_ context.Context, events ...record.Event) ([]record.Even
 	return told, s.add(entry)
 }
 
-// artifact says what the job has saved.
-func (s *spool) artifact(a *depot.Artifact) error {
+// saved says what the job has saved: an artifact or a cache, as a depot has it.
+func (s *spool) saved(kind byte, entry any, d blob.Digest) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	data, err := json.Marshal(a)
+	data, err := json.Marshal(entry)
 	if err == nil {
 		err = s.flush()
 	}
 	if err != nil {
 		return err
 	}
-	s.need(a.Digest)
-	return s.add(append([]byte{entryArtifact}, data...))
+	s.need(d)
+	return s.add(append([]byte{kind}, data...))
 }
 
 // end says how the attempt ended. Nothing can be said after it.

@@ -32,9 +32,8 @@ type Worker struct {
 	Doer    Doer
 	Joining Joining
 	Dir     string // of what is still to be said
-	Blobs   *Lent  // where its jobs keep the bytes of artifacts
-	// Artifacts are where its jobs save and find them.
-	Artifacts Artifacts
+	Blobs   *Lent  // where its jobs keep the bytes of artifacts and caches
+	Depot   Depot  // and their names
 	// Keeper is who keeps the bytes of Blobs, and Room how many of them are kept when
 	// nobody needs them any more; nil: nobody clears anything away.
 	Keeper blob.Keeper
@@ -77,6 +76,8 @@ type errand struct {
 	stop    context.CancelCauseFunc // of soft: steps that want to run even then, do
 	hard    context.Context
 	kill    context.CancelCauseFunc
+	telling context.Context // while there is any use in telling the server of it
+	hush    context.CancelFunc
 	told    Told
 	renewed time.Time
 	over    chan struct{} // closed when the server has all of it, or does not want it, or nobody asks any more
@@ -142,7 +143,7 @@ func (w *Worker) Run(ctx context.Context, abort <-chan struct{}) error {
 		}
 		e := w.errand(hard, s)
 		w.begun.Go(func() {
-			w.deliver(hard, e)
+			w.deliver(e)
 			w.forget(e)
 		})
 	}
@@ -313,7 +314,7 @@ func (w *Worker) heed(hard context.Context, sent time.Time, a *Polled) {
 	e.renewed = sent
 	w.mu.Unlock()
 	w.tell("%s begins", a.Errand.Ref)
-	w.begun.Go(func() { w.deliver(hard, e) })
+	w.begun.Go(func() { w.deliver(e) })
 	w.begun.Go(func() { w.do(e, a.Errand) })
 }
 
@@ -376,6 +377,7 @@ func spoolName(r Ref) string {
 // errand takes a job into the books.
 func (w *Worker) errand(hard context.Context, s *spool) *errand {
 	e := &errand{Ref: s.ref, spool: s, renewed: time.Now(), over: make(chan struct{})}
+	e.telling, e.hush = context.WithCancel(hard)
 	e.hard, e.kill = context.WithCancelCause(hard)
 	e.soft, e.stop = context.WithCancelCause(e.hard)
 	w.mu.Lock()
@@ -386,8 +388,9 @@ func (w *Worker) errand(hard context.Context, s *spool) *errand {
 
 // deliver says what a job has to say, until the server has all of it or does not
 // want it.
-func (w *Worker) deliver(ctx context.Context, e *errand) {
+func (w *Worker) deliver(e *errand) {
 	defer close(e.over)
+	ctx := e.telling
 	var at int64
 	for n := 0; ctx.Err() == nil; {
 		said, next, needs, more, err := e.spool.batch(at, sayAtOnce)
@@ -466,7 +469,11 @@ func (w *Worker) do(e *errand, x *Errand) {
 	if lost, ok := errors.AsType[*lostError](context.Cause(e.hard)); ok {
 		end = ending{Lost: lost.why}
 	}
-	w.complain("do "+e.String(), errors.Join(err, e.spool.end(end)))
+	unsaid := e.spool.end(end)
+	if unsaid != nil {
+		e.hush() // its end cannot be told: the server finds out when the lease ends
+	}
+	w.complain("do "+e.String(), errors.Join(err, unsaid))
 	<-e.over
 	if ended.Settled != nil {
 		ended.Settled()
@@ -481,12 +488,21 @@ func (w *Worker) work(e *errand, x *Errand) (engine.Ended, error) {
 	for _, a := range x.Artifacts {
 		had[a.ID], lent[a.Digest] = true, true
 	}
+	for _, c := range x.Caches {
+		lent[c.Digest] = true
+	}
 	w.Blobs.tell(e.Ref, &lending{lent, func(ctx context.Context, d blob.Digest) (io.ReadCloser, error) {
 		return w.Master.Blob(ctx, w.session, e.Ref, d)
 	}})
 	defer w.Blobs.forget(e.Ref)
 	for _, a := range x.Artifacts {
-		if err := w.Artifacts.Adopt(e.soft, a); err != nil {
+		if err := w.Depot.Adopt(e.soft, a); err != nil {
+			return engine.Ended{}, err
+		}
+	}
+	repository := x.Assignment.Context.Change.Repository
+	for _, c := range x.Caches {
+		if err := w.Depot.AdoptCache(e.soft, repository, c); err != nil {
 			return engine.Ended{}, err
 		}
 	}
@@ -499,13 +515,24 @@ func (w *Worker) work(e *errand, x *Errand) (engine.Ended, error) {
 	if err != nil {
 		return ended, err
 	}
-	saved, err := w.Artifacts.Artifacts(context.WithoutCancel(e.hard), e.Run)
+	saved, err := w.Depot.Artifacts(context.WithoutCancel(e.hard), e.Run)
 	if err != nil {
 		return ended, err
 	}
 	for i := range saved {
 		if a := &saved[i]; a.Job == e.Job && !had[a.ID] {
-			if err := e.spool.artifact(a); err != nil {
+			if err := e.spool.saved(entryArtifact, a, a.Digest); err != nil {
+				return ended, err
+			}
+		}
+	}
+	caches, err := w.Depot.Caches(context.WithoutCancel(e.hard), repository)
+	if err != nil {
+		return ended, err
+	}
+	for i := range caches {
+		if c := &caches[i]; c.Run == e.Run && c.Job == e.Job {
+			if err := e.spool.saved(entryCache, c, c.Digest); err != nil {
 				return ended, err
 			}
 		}
@@ -532,10 +559,10 @@ func (w *Worker) clear(e *errand) error {
 	ctx := context.WithoutCancel(e.hard)
 	var errs []error
 	if alone {
-		list, err := w.Artifacts.Artifacts(ctx, e.Run)
+		list, err := w.Depot.Artifacts(ctx, e.Run)
 		errs = append(errs, err)
 		for i := range list {
-			errs = append(errs, w.Artifacts.RemoveArtifact(&list[i]))
+			errs = append(errs, w.Depot.RemoveArtifact(&list[i]))
 		}
 	}
 	if late && w.Keeper != nil {
@@ -548,6 +575,7 @@ func (w *Worker) clear(e *errand) error {
 // forget takes a job from the books.
 func (w *Worker) forget(e *errand) {
 	e.kill(nil)
+	e.hush()
 	w.mu.Lock()
 	if w.under[e.id()] == e {
 		delete(w.under, e.id())

@@ -107,7 +107,7 @@ func newSceneB(t testing.TB) *scene {
 	}
 	launcher := &launch.Launcher{Data: sc.data}
 	sc.hands, err = crew.NewHands(ctx, crew.HandsOptions{
-		Store: sc.store, Data: sc.data, Blobs: sc.blobs, Artifacts: depot.New(sc.blobs, filepath.Join(sc.data, "index")), Trees: playedTrees{}, Only: true,
+		Store: sc.store, Data: sc.data, Blobs: sc.blobs, Depot: depot.New(sc.blobs, filepath.Join(sc.data, "index")), Trees: playedTrees{}, Only: true,
 	})
 	if err != nil {
 		t.Fatal(err)

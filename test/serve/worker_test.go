@@ -91,6 +91,27 @@ func TestWorker(t *testing.T) {
 	s.keepsNone(s.Data)
 }
 
+// TestStoppedServer: a server that is told to end lets a worker's job end, too.
+func TestStoppedServer(t *testing.T) {
+	t.Parallel()
+	s := newTeam(t, "--jobs", "0", "--stop", "1m")
+	w := s.hire("w1")
+	if status, body := s.push("1", nothing, s.Git("rev-parse", "HEAD"), hookSecret); status != http.StatusAccepted {
+		t.Fatalf("%d %s", status, body)
+	}
+	s.AwaitFile("held")
+	s.srv.Signal(syscall.SIGTERM)
+	s.release()
+	if out := s.srv.Wait(); out.Exit != 0 {
+		t.Error(out)
+	}
+	if runs := s.must("runs", "--all"); !strings.Contains(runs, "ok") {
+		t.Errorf("the run did not end:\n%s", runs)
+	}
+	s.serve()
+	s.drained(w)
+}
+
 // TestLabels: a server gives a worker what fits it, and does the rest itself.
 func TestLabels(t *testing.T) {
 	t.Parallel()
@@ -106,7 +127,9 @@ jobs:
     runs-on: [gpu]
     steps:
       - uses: actions/checkout@v4
-      - run: cat word.txt; echo made > made.txt
+      - uses: actions/cache@v4
+        with: {key: deps-1, path: deps}
+      - run: cat word.txt; echo made > made.txt; mkdir -p deps; echo cached > deps/one
       - uses: actions/upload-artifact@v4
         with: {name: made, path: made.txt}
   back:
@@ -115,7 +138,9 @@ jobs:
     steps:
       - uses: actions/download-artifact@v4
         with: {name: made}
-      - run: cat made.txt
+      - uses: actions/cache/restore@v4
+        with: {key: deps-1, path: deps}
+      - run: cat made.txt deps/one
 `})
 	s.Commit("labels")
 	bad := filepath.Join(s.Outside, "bad-token")
@@ -137,7 +162,7 @@ jobs:
 	if all[0].Verdict != "success" {
 		t.Fatalf("%+v\n%s", all, s.must("logs", all[0].ID))
 	}
-	if log := s.must("logs", all[0].ID); !strings.Contains(log, "there | first") || !strings.Contains(log, "back | made") {
+	if log := s.must("logs", all[0].ID); !strings.Contains(log, "there | first") || !strings.Contains(log, "back | made\nback | cached") {
 		t.Errorf("the log:\n%s", log)
 	}
 	var run struct {
