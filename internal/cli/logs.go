@@ -112,7 +112,7 @@ func (o *logging) compile() (err error) {
 		text = "(?i)" + text
 	}
 	if o.pattern, err = regexp.Compile(text); err != nil {
-		return usage("see https://pkg.go.dev/regexp/syntax", "--search: %v", err)
+		return usage("write it as Go's regular expressions are written, or leave out -E", "--search: %v", err)
 	}
 	return nil
 }
