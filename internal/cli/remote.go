@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -100,24 +99,13 @@ func (p *site) repoFlag(c *cobra.Command) {
 	c.Flags().StringVar(&p.repo, "repo", "", "`repository`, as the server calls it (default: what the remote says)")
 }
 
-// maxToken is the size of the largest file that may be one with a token.
-const maxToken = 4 << 10
-
-// dial makes ready to ask the server. Nothing is sent yet.
-func (p *site) dial(g *global) (Remote, error) {
-	token := g.Getenv("FAIRLEAD_TOKEN")
-	if p.tokenFile != "" {
-		f, err := os.Open(p.tokenFile)
-		if err != nil {
-			return nil, usage("", "--token-file: %v", err)
-		}
-		defer f.Close()
-		text, err := io.ReadAll(io.LimitReader(f, maxToken))
-		if err != nil {
-			return nil, fmt.Errorf("read the token: %w", err)
-		}
-		if token = strings.TrimSpace(string(text)); token == "" {
-			return nil, usage("it holds what the server's page Tokens showed", "--token-file: the file is empty")
+// dial makes ready to ask the server. Nothing is sent yet. Without a token it is asked
+// as nobody.
+func (p *site) dial(g *global) (_ Remote, err error) {
+	var token string
+	if p.tokenFile != "" || g.Getenv("FAIRLEAD_TOKEN") != "" {
+		if token, err = g.token(p.tokenFile); err != nil {
+			return nil, err
 		}
 	}
 	return g.Dial(p.url, token)

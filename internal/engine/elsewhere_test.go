@@ -106,6 +106,40 @@ func TestElsewhere(t *testing.T) {
 	}
 }
 
+// TestSecretsOfEnvironment: a job that names an environment is given its secrets, and no
+// other is, wherever it is done; those that cannot be opened are our failure.
+func TestSecretsOfEnvironment(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	h := b.give()
+	b.request.Secrets = func(_ context.Context, environment string) (map[string]string, error) {
+		if environment == "locked" {
+			return nil, errors.New("the vault is shut")
+		}
+		return map[string]string{"KEY": "of " + environment}, nil
+	}
+	to := func(name string) *plan.Environment { return &plan.Environment{Name: name} }
+	b.do(t.Context(), "1",
+		plan.Job{ID: "a", Environment: to("production"), Steps: steps("say a")},
+		plan.Job{ID: "b", Environment: to("staging"), Steps: steps("say b")},
+		plan.Job{ID: "c", Steps: steps("say c")},
+		plan.Job{ID: "d", Environment: to("locked"), Steps: steps("say d")},
+	)
+	if got := b.verdicts(); got != "a=success b=success c=success d=error" {
+		t.Error(got)
+	}
+	given := map[string]string{}
+	for _, a := range h.given {
+		given[a.Job] = a.Context.Secrets["KEY"]
+	}
+	if len(given) != 3 || given["a"] != "of production" || given["b"] != "of staging" || given["c"] != "" {
+		t.Errorf("%v", given)
+	}
+	if why := b.run.Jobs["d"].Why; !strings.Contains(why, "environment locked") || !strings.Contains(why, "the vault is shut") {
+		t.Error(why)
+	}
+}
+
 // TestNobodyLeft: what no hand takes any more is done here.
 func TestNobodyLeft(t *testing.T) {
 	t.Parallel()

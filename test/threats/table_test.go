@@ -90,7 +90,7 @@ func threats() []threat {
 			Name:    "A worker that takes the jobs, or writes the logs, of others",
 			Control: "A worker's token is good for a worker's addresses and nothing else; who asks is known by it, never by what is said.",
 			Try:     workerAsksForMore,
-			Rooms:   []string{"access TestWorkerToken TestRights"},
+			Rooms:   []string{"access TestWorkerToken TestRights", "crew TestStrangers TestSecretsOf TestToldTwice", "server TestWorkersAreHeardOverHTTP"},
 		},
 		{
 			Name:    "A token of one repository is used for another",
