@@ -25,6 +25,9 @@ type Working struct {
 	Abort <-chan struct{}
 }
 
+// maxToken is the size of the largest file that a token is read from.
+const maxToken = 4 << 10
+
 // workerCommand is `fairlead worker`.
 func (g *global) workerCommand() *cobra.Command {
 	var w Working
