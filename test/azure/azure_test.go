@@ -44,6 +44,17 @@ type probe struct {
 	not     []string
 }
 
+// here runs the steps of all probes: a process has one executor of its host,
+// whose end is the end of everything that it started.
+var here *host.Executor
+
+func TestMain(m *testing.M) {
+	here = host.New(host.Options{Grace: time.Second})
+	code := m.Run()
+	_ = here.Close()
+	os.Exit(code)
+}
+
 // places bounds how many probes run at a time: each starts processes itself.
 var places = make(chan struct{}, 2)
 
@@ -118,8 +129,6 @@ func newWorld(t *testing.T, files map[string]string) *world {
 	steps, err := cache.Open(cache.Options{Dir: filepath.Join(data, "steps"), Blobs: outputs})
 	w.must(err)
 	t.Cleanup(func() { _ = steps.Close() })
-	here := host.New(host.Options{Grace: time.Second})
-	t.Cleanup(func() { _ = here.Close() })
 	w.l = &launch.Launcher{
 		Dialects: []dialect.Dialect{azure.New(azure.Config{Depot: depot.New(blobs, filepath.Join(data, "index")), Trees: trees{}})},
 		Executor: here, Store: db, Cache: steps, Outputs: outputs, Slots: &workspace.Slots{Dir: filepath.Join(data, "slots")}, Data: data,
@@ -626,6 +635,11 @@ steps:
 `,
 		files: map[string]string{"say.sh": "echo \"said $1 $2\"\n", "fairlead.yaml": "azure:\n  tasks:\n    Own@4: echo \"stand-in $INPUT_SOME_INPUT\"\n"},
 		shown: []string{"./a/x.txt", "back 1", "said one two three", "stand-in hi"}, not: []string{"./y.log"},
+	}, {
+		name: "a version that is not here",
+		flow: "steps:\n- task: UsePythonVersion@0\n  inputs: {versionSpec: 2.1}\n- task: UsePythonVersion@0\n  condition: always()\n",
+		// Without python3 the same is said in other words.
+		verdict: plan.Fault,
 	}, {
 		name: "unknown task",
 		flow: `

@@ -242,6 +242,9 @@ func (l *Listener) do(c command, r *reply) {
 		l.issue(c, r)
 	case "task.complete":
 		l.complete(c, r)
+	case "fairlead.lacking": // our own: a task found that this machine lacks something
+		r.show("Error: " + c.data)
+		r.said.Lacking, r.any = c.data, true
 	case "task.debug":
 		if l.job.Debug {
 			r.show("##[debug]" + c.data)

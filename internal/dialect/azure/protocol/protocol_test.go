@@ -64,6 +64,7 @@ func TestLine(t *testing.T) {
 		"complete failed":       {"##vso[task.complete result=Failed;]no", "no", plan.Effects{Fail: "no"}},
 		"complete with issues":  {"##vso[task.complete result=SucceededWithIssues]", "-", plan.Effects{Outputs: env("#result", "SucceededWithIssues")}},
 		"build number":          {"##vso[build.updatebuildnumber]1.2", "Build number: 1.2", plan.Effects{Env: env("build.buildnumber", "1.2")}},
+		"lacking":               {"##vso[fairlead.lacking]node 99 is wanted", "Error: node 99 is wanted", plan.Effects{Lacking: "node 99 is wanted"}},
 		"task debug":            {"##vso[task.debug]x", "-", plan.Effects{}},
 		"progress":              {"##vso[task.setprogress value=75;]x", "-", plan.Effects{}},
 	} {

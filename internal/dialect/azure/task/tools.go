@@ -294,5 +294,5 @@ func versionCheck(task, program, spec string) string {
 		texts[i] = strconv.Itoa(n)
 	}
 	prefix := strings.Join(texts, ".")
-	return fmt.Sprintf("case \"$have.\" in %s.*) ;; *) echo \"##vso[task.logissue type=error]%s: %s %s is wanted, and this machine has $have\"; exit 1;; esac", prefix, task, program, prefix)
+	return fmt.Sprintf("case \"$have.\" in %s.*) ;; *) echo \"##vso[fairlead.lacking]%s: %s %s is wanted, and this machine has $have\"; exit 1;; esac", prefix, task, program, prefix)
 }
