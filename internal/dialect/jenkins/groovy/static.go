@@ -63,6 +63,8 @@ func (t *Thread) staticField(c *Class, name string) (Value, error) {
 		return int32(8), nil
 	case "java.util.regex.Pattern.DOTALL":
 		return int32(32), nil
+	case "java.lang.System.out", "java.lang.System.err", "java.lang.System.in":
+		return nil, t.Throw("org.jenkinsci.plugins.scriptsecurity.sandbox.RejectedAccessException", "Scripts not permitted to use staticField %s %s", c.Name, name)
 	case "java.util.Collections.EMPTY_LIST":
 		return &List{Frozen: true}, nil
 	case "java.util.Collections.EMPTY_MAP":

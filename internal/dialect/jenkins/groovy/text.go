@@ -120,6 +120,17 @@ func (t *Thread) writeGString(b *strings.Builder, v *GString, quoted bool, depth
 				return err
 			}
 		}
+		if r, ok := x.(*Range); ok && t != nil {
+			// A GString writes its values as collections where they are any.
+			if err := t.alloc(int(min(r.length(), maxValue)) * 16); err != nil {
+				return err
+			}
+			list := NewList()
+			for i := range r.length() {
+				list.Items = append(list.Items, r.at(i))
+			}
+			x = list
+		}
 		if err := t.write(inner, x, false, depth+1); err != nil {
 			return err
 		}
