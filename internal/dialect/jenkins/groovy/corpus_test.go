@@ -2,6 +2,7 @@ package groovy
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -207,6 +208,8 @@ func step(c *Call, calls *[]string) (Value, error) {
 	return result, nil
 }
 
+func score(n, of int) string { return fmt.Sprintf("%d of %d", n, of) }
+
 // TestCorpusRuns runs every Jenkinsfile of the corpus to its end with
 // stand-ins for steps. Of pipeline { … } the steps are reached too, as all
 // its sections are calls with closures.
@@ -250,6 +253,10 @@ func TestCorpusRuns(t *testing.T) {
 	}
 	for _, r := range rest {
 		t.Log(r)
+	}
+	// One reads files of Jenkins' own machine, which nothing here can.
+	if ended < total-1 {
+		t.Errorf("only %s run to their end", score(ended, total))
 	}
 	t.Attr("scoreboard", "groovy scripts that run to their end "+score(ended, total))
 	t.Logf("run to the end: %s", score(ended, total))

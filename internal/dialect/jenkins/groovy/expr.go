@@ -445,12 +445,10 @@ func (p *parser) path() Expr {
 				}
 				call = p.callOf(x)
 			}
-			c := p.closure()
 			// The closure is an argument of the call that stands before it.
-			extended := *call
-			extended.Args = append(extended.Args[:len(extended.Args):len(extended.Args)], c)
-			extended.Span = p.from(start)
-			x = &extended
+			call.Args = append(call.Args, p.closure())
+			call.Span = p.from(start)
+			x = call
 		case "++", "--":
 			p.pos++
 			x = &StepExpr{p.from(start), t.text, x, false}
@@ -617,7 +615,7 @@ func (p *parser) newExpr() Expr {
 	// The diamond has no type arguments inside.
 	e.Type = &TypeRef{Span: t.Span, Name: t.text}
 	p.pos++
-	for p.tok().op(".") {
+	for parts := 1; parts < maxNameParts && p.tok().op("."); parts++ {
 		p.pos++
 		e.Type.Name += "." + p.name()
 	}

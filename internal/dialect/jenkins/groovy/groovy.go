@@ -39,6 +39,8 @@ const (
 	MaxSource = 4 << 20
 	// MaxNesting of brackets, blocks and operators while parsing.
 	MaxNesting = 400
+	// maxNameParts of the full name of a class.
+	maxNameParts = 50
 	// maxHoleDepth is how deep strings may be nested in the holes of strings.
 	maxHoleDepth = 50
 )

@@ -229,6 +229,11 @@ def m = [a: 1, b: 2]; m.findAll { it.value > 1 }.keySet() as List ==> ['b']
 def m = [b: 1, a: 2]; m.sort { a, b -> a.value <=> b.value }*.key ==> ['b', 'a']
 def m = [a: [1, 2], b: [3]]; m.values().flatten().sum() ==> 6
 def m = [a: 1]; m.each { it.value = 5 }; m ==> ['a':5]
+[1, 3, 2].sort(Collections.reverseOrder()) ==> [3, 2, 1]
+['b', 'A'].sort(String.CASE_INSENSITIVE_ORDER) ==> ['A', 'b']
+def f(x) { x }; "${this.&f}".size() > 0 ==> true
+def c = { x }; for (i in 1..60) { def o = c; c = o.rehydrate(o, { -> o }, this) }; c() !!> No such property: x
+def c = { run() }; c() !!> No signature of method: WorkflowScript.run()
 node { 1 } !!> No signature of method: WorkflowScript.node() is applicable for argument types: (WorkflowScript$_run_closure1)
 `)
 }
@@ -286,6 +291,34 @@ func TestParseErrors(t *testing.T) {
 			t.Errorf("%.40q: %d problems, want %s", src, len(problems), want)
 		case !strings.Contains(problems[0].Error(), want):
 			t.Errorf("%.40q: %v, want %s", src, problems[0], want)
+		}
+	}
+}
+
+// TestLongInputs: what is long and flat is parsed in linear time, and running
+// it ends in an error at worst.
+func TestLongInputs(t *testing.T) {
+	t.Parallel()
+	const n = 30_000
+	for name, src := range map[string]string{
+		"sum":        strings.Repeat("1+", n) + "1",
+		"properties": "a" + strings.Repeat(".a", n),
+		"calls":      "a" + strings.Repeat("()", n),
+		"indexes":    "a" + strings.Repeat("[0]", n),
+		"closures":   "a" + strings.Repeat("{}", n),
+		"comparison": strings.Repeat("A<", n) + "A",
+		"command":    strings.Repeat("a ", n),
+		"holes":      `"` + strings.Repeat("${1}", n) + `"`,
+		"list":       "[" + strings.Repeat("1,", n) + "]",
+		"parameters": "{ " + strings.Repeat("a, ", n) + "b -> 1 }",
+	} {
+		script, problems := Parse("f", src)
+		if len(problems) > 0 {
+			t.Errorf("%s: %v", name, problems[0])
+			continue
+		}
+		if _, err := New(Config{}).Run(t.Context(), script); err != nil && strings.Contains(err.Error(), "fault") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

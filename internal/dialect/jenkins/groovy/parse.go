@@ -499,7 +499,7 @@ func (p *parser) name() string {
 // qualified reads a name with dots.
 func (p *parser) qualified() string {
 	name := p.name()
-	for p.tok().op(".") && (p.peek(1).kind == tIdent || p.peek(1).kind == tWord) {
+	for parts := 1; parts < maxNameParts && p.tok().op(".") && (p.peek(1).kind == tIdent || p.peek(1).kind == tWord); parts++ {
 		p.pos++
 		name += "." + p.next().text
 	}
@@ -620,7 +620,7 @@ func (p *parser) typeIn(i, depth int) (typ *TypeRef, next int, ok bool) {
 	typ = &TypeRef{Name: t.text}
 	end := t.End
 	i++
-	for t.kind == tIdent && p.toks[i].op(".") && p.toks[i+1].kind == tIdent {
+	for parts := 1; parts < maxNameParts && t.kind == tIdent && p.toks[i].op(".") && p.toks[i+1].kind == tIdent; parts++ {
 		typ.Name += "." + p.toks[i+1].text
 		end = p.toks[i+1].End
 		i += 2

@@ -1,7 +1,6 @@
 package groovy
 
 import (
-	"encoding/base64"
 	"fmt"
 	"math"
 	"math/big"
@@ -10,96 +9,6 @@ import (
 	"strings"
 	"time"
 )
-
-// newBuiltin makes an instance of a class of the language.
-func (t *Thread) newBuiltin(c *Class, args []Value) (Value, error) {
-	if c.isThrowable() {
-		o := &Object{class: c, fields: map[string]Value{}}
-		return o, t.throwableInit(o, args)
-	}
-	if err := t.alloc(64); err != nil {
-		return nil, err
-	}
-	switch c.Name {
-	case "java.lang.Object":
-		return &maker{class: c.Name}, nil
-	case "java.util.ArrayList", "java.util.LinkedList", "java.util.Vector", "java.util.Stack", "java.util.concurrent.CopyOnWriteArrayList":
-		if len(args) == 1 && rankOf(args[0]) == notNumber {
-			items, err := t.iterate(args[0])
-			return &List{Items: slices.Clone(items)}, err
-		}
-		return &List{}, nil
-	case "java.util.HashSet", "java.util.LinkedHashSet", "java.util.TreeSet":
-		var from Value
-		if len(args) == 1 && rankOf(args[0]) == notNumber && !callable(args[0]) {
-			from = args[0]
-		}
-		return t.setOf(from, c.Name == "java.util.TreeSet")
-	case "java.util.HashMap", "java.util.LinkedHashMap", "java.util.TreeMap", "java.util.Hashtable", "java.util.Properties", "java.util.concurrent.ConcurrentHashMap":
-		m := NewMap()
-		m.sorted = c.Name == "java.util.TreeMap"
-		if from, ok := single(args).(*Map); ok {
-			for k, v := range from.All() {
-				m.Put(k, v)
-			}
-		}
-		return m, t.alloc(64 * m.Len())
-	case "java.lang.StringBuilder", "java.lang.StringBuffer":
-		if len(args) == 1 && rankOf(args[0]) == notNumber {
-			s, err := t.Text(args[0])
-			return &Builder{text: []byte(s)}, err
-		}
-		return &Builder{}, nil
-	case "java.lang.String":
-		if l, ok := single(args).(*List); ok { // of bytes or characters
-			var raw []byte
-			for _, v := range l.Items {
-				if s, ok := v.(string); ok {
-					raw = append(raw, s...)
-				} else {
-					raw = append(raw, byte(asInt64(v)))
-				}
-			}
-			return strings.ToValidUTF8(string(raw), "\uFFFD"), t.alloc(len(raw))
-		}
-		if len(args) == 0 {
-			return "", nil
-		}
-		return t.Text(args[0])
-	case "java.lang.Integer", "java.lang.Long", "java.lang.Double", "java.lang.Float", "java.math.BigDecimal", "java.math.BigInteger":
-		if len(args) >= 1 {
-			return t.castNumber(lastPart(c.Name), args[0], true)
-		}
-	case "java.lang.Boolean":
-		return t.staticMethod(c, "valueOf", args)
-	case "java.util.Date":
-		switch {
-		case len(args) == 0:
-			return &Date{t.now()}, nil
-		case rankOf(args[0]) != notNumber:
-			return &Date{time.UnixMilli(asInt64(args[0])).UTC()}, nil
-		}
-	case "java.util.Random":
-		random := t.in.random
-		if len(args) == 1 {
-			seed := asInt64(args[0])
-			return &Random{next: seeded(seed)}, nil
-		}
-		return &Random{next: random.Int63n}, nil
-	case "java.text.SimpleDateFormat", "groovy.json.JsonSlurper", "groovy.json.JsonSlurperClassic", "groovy.json.JsonBuilder", "groovy.json.JsonOutput", "java.util.concurrent.atomic.AtomicInteger":
-		texts := slices.Clone(args)
-		if c.Name == "java.util.concurrent.atomic.AtomicInteger" && len(texts) == 0 {
-			texts = []Value{int32(0)}
-		}
-		return &maker{class: c.Name, args: texts}, nil
-	}
-	switch c.Name {
-	case "java.lang.Thread", "java.lang.System", "java.lang.Class":
-		return nil, t.Throw("org.jenkinsci.plugins.scriptsecurity.sandbox.RejectedAccessException", "Scripts not permitted to use new %s", c.Name)
-	}
-	types, _ := t.describe(args)
-	return nil, t.Throw("groovy.lang.GroovyRuntimeException", "Could not find matching constructor for: %s(%s)", c.Name, types)
-}
 
 // staticField is a static field of a class of the language.
 func (t *Thread) staticField(c *Class, name string) (Value, error) {
@@ -136,7 +45,7 @@ func (t *Thread) staticField(c *Class, name string) (Value, error) {
 	case "java.math.BigDecimal.ROUND_HALF_UP":
 		return int32(4), nil
 	case "java.lang.String.CASE_INSENSITIVE_ORDER":
-		return nativeClosure2(func(call *Call) (Value, error) {
+		return comparator(func(call *Call) (Value, error) {
 			if len(call.Args) != 2 {
 				return nil, ErrMissing
 			}
@@ -182,11 +91,8 @@ var timeUnits = map[string]time.Duration{
 	"SECONDS": time.Second, "MINUTES": time.Minute, "HOURS": time.Hour, "DAYS": 24 * time.Hour,
 }
 
-// nativeClosure2 is a closure of two parameters that calls a function.
-func nativeClosure2(fn Native) *Closure {
-	two := &Param{Name: "a"}
-	return &Closure{native: fn, expr: &ClosureExpr{Params: []*Param{two, two}}}
-}
+// comparator is a closure of two parameters that calls a function.
+func comparator(fn Native) *Closure { return &Closure{native: fn, takes: 2} }
 
 // staticMethod calls a static method of a class of the language.
 func (t *Thread) staticMethod(c *Class, name string, args []Value) (Value, error) {
@@ -547,7 +453,7 @@ func (t *Thread) collections(name string, args []Value) (Value, error) {
 			return MapOf(args...), nil
 		}
 	case "reverseOrder":
-		return nativeClosure2(func(call *Call) (Value, error) {
+		return comparator(func(call *Call) (Value, error) {
 			if len(call.Args) != 2 {
 				return nil, ErrMissing
 			}
@@ -595,167 +501,6 @@ func (t *Thread) collections(name string, args []Value) (Value, error) {
 	case "addAll":
 		l.Items = append(l.Items, args[1:]...)
 		return true, t.alloc(16 * len(args))
-	}
-	return nil, ErrMissing
-}
-
-// seeded is Java's own random generator, whose numbers are known for a seed.
-func seeded(seed int64) func(int64) int64 {
-	const mask = 1<<48 - 1
-	state := (seed ^ 0x5DEECE66D) & mask
-	next := func(bits uint) int32 {
-		state = (state*0x5DEECE66D + 0xB) & mask
-		return int32(state >> (48 - bits))
-	}
-	return func(n int64) int64 {
-		if n > math.MaxInt32 {
-			v := int64(next(32))<<32 + int64(next(32))
-			if n > 1<<53 || n <= 0 {
-				return v
-			}
-			return int64(uint64(v) % uint64(n))
-		}
-		bound := int32(n)
-		if bound&-bound == bound {
-			return (n * int64(next(31))) >> 31
-		}
-		for {
-			bits := next(31)
-			val := bits % bound
-			if bits-val+(bound-1) >= 0 {
-				return int64(val)
-			}
-		}
-	}
-}
-
-// makerMethod calls a method of an object of one of the small classes.
-func (t *Thread) makerMethod(m *maker, name string, args []Value) (Value, error) {
-	switch m.class {
-	case "groovy.json.JsonSlurper", "groovy.json.JsonSlurperClassic":
-		switch name {
-		case "parseText":
-			s, err := t.Text(single(args))
-			if err != nil {
-				return nil, err
-			}
-			return t.parseJSON(s)
-		case "setType":
-			return m, nil
-		}
-	case "groovy.json.JsonBuilder":
-		switch name {
-		case "toString":
-			return t.FormatJSON(single(m.args), false)
-		case "toPrettyString":
-			return t.FormatJSON(single(m.args), true)
-		case "call":
-			m.args = slices.Clone(args)
-			return single(args), nil
-		case "getContent":
-			return single(m.args), nil
-		}
-	case "java.text.SimpleDateFormat":
-		switch name {
-		case "format":
-			if d, ok := single(args).(*Date); ok {
-				return t.dateMethod(d, "format", append([]Value{m.text(0)}, m.args[min(1, len(m.args)):]...))
-			}
-		case "parse":
-			return t.parseDate([]Value{m.text(0), single(args)})
-		case "setTimeZone":
-			m.args = append(m.args[:min(1, len(m.args))], args...)
-			return nil, nil
-		case "setLenient":
-			return nil, nil
-		}
-	case "groovy.json.JsonOutput":
-		return t.staticMethod(t.in.builtin(m.class), name, args)
-	case "java.util.Base64":
-		return t.base64(m.text(0), name, args)
-	case "java.util.concurrent.TimeUnit":
-		unit := timeUnits[m.text(0)]
-		to, ok := timeUnits[strings.ToUpper(strings.TrimPrefix(name, "to"))]
-		switch {
-		case name == "toString" || name == "name":
-			return m.text(0), nil
-		case name == "toMillis":
-			to, ok = time.Millisecond, true
-		case name == "toMicros":
-			to, ok = time.Microsecond, true
-		case name == "toNanos":
-			to, ok = time.Nanosecond, true
-		case name == "sleep":
-			return nil, t.Throw("org.jenkinsci.plugins.scriptsecurity.sandbox.RejectedAccessException", "Scripts not permitted to use method java.util.concurrent.TimeUnit sleep")
-		}
-		if ok && len(args) == 1 {
-			if unit >= to {
-				return asInt64(args[0]) * int64(unit/to), nil
-			}
-			return asInt64(args[0]) / int64(to/unit), nil
-		}
-	case "java.util.concurrent.atomic.AtomicInteger":
-		old := asInt32(m.args[0])
-		next := old
-		switch name {
-		case "get", "intValue", "toInteger":
-			return old, nil
-		case "set":
-			next = asInt32(single(args))
-		case "incrementAndGet", "getAndIncrement", "next":
-			next = old + 1
-		case "decrementAndGet", "getAndDecrement":
-			next = old - 1
-		case "addAndGet", "getAndAdd":
-			next = old + asInt32(single(args))
-		case "toString":
-			return simpleText(old), nil
-		default:
-			return nil, ErrMissing
-		}
-		m.args[0] = next
-		if strings.HasPrefix(name, "getAnd") {
-			return old, nil
-		}
-		return next, nil
-	}
-	return nil, ErrMissing
-}
-
-func (t *Thread) base64(kind, name string, args []Value) (Value, error) {
-	enc := base64.StdEncoding
-	if strings.Contains(kind, "Url") {
-		enc = base64.URLEncoding
-	}
-	var raw []byte
-	switch v := single(args).(type) {
-	case *List:
-		for _, b := range v.Items {
-			raw = append(raw, byte(asInt64(b)))
-		}
-	default:
-		s, err := t.Text(v)
-		if err != nil {
-			return nil, err
-		}
-		raw = []byte(s)
-	}
-	if err := t.alloc(4 * len(raw)); err != nil {
-		return nil, err
-	}
-	switch name {
-	case "encodeToString":
-		return enc.EncodeToString(raw), nil
-	case "encode":
-		return t.stringQuery(enc.EncodeToString(raw), "getBytes", nil)
-	case "decode":
-		out, err := enc.DecodeString(string(raw))
-		if err != nil {
-			return nil, t.Throw("java.lang.IllegalArgumentException", "Illegal base64 character")
-		}
-		return t.stringQuery(string(out), "getBytes", nil)
-	case "withoutPadding":
-		return nil, ErrMissing
 	}
 	return nil, ErrMissing
 }

@@ -282,7 +282,7 @@ func (t *Thread) stringChange(s, name string, args []Value) (Value, error) {
 	case 0:
 		switch name {
 		case "toString", "trim", "strip", "toUpperCase", "toLowerCase", "capitalize", "uncapitalize", "reverse", "intern", "stripLeading", "stripTrailing",
-			"stripIndent", "stripMargin", "chomp", "chop", "denormalize", "normalize", "expand", "unexpand", "toCharArray2":
+			"stripIndent", "stripMargin", "chomp", "chop", "denormalize", "normalize", "expand", "unexpand":
 			return changeText(s, name), nil
 		case "split":
 			parts := strings.Fields(s)
