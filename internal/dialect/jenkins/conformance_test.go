@@ -115,7 +115,7 @@ func runCase(t *testing.T, dir string, c *testCase) string {
 	change := push()
 	change.Ref = ""
 	w := newWorld(t, change, "Jenkinsfile", string(body))
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	prepare(w, c)
 	result, _, _ := w.run(ctx)

@@ -47,15 +47,17 @@ func (globals) Set(*groovy.Call, groovy.Value) error { return groovy.ErrMissing 
 
 func (g globals) Invoke(c *groovy.Call) (groovy.Value, error) {
 	f := frameOf(c.Context())
+	// What fairlead.yaml says goes first: a plug-in's step may be one that has
+	// no effect here.
+	if text, ok := g.b.standIn(c.Name); ok {
+		v, err := g.b.runStandIn(c, f, text)
+		return v, settled(err)
+	}
 	if run, ok := g.b.table()[c.Name]; ok {
 		if run.shown != "" {
 			f.say("[Pipeline] " + run.shown)
 		}
 		v, err := run.do(g.b, c, f)
-		return v, settled(err)
-	}
-	if text, ok := g.b.standIn(c.Name); ok {
-		v, err := g.b.runStandIn(c, f, text)
 		return v, settled(err)
 	}
 	return nil, c.Wrap(noSuchStep, missingStep(c.Name))

@@ -278,7 +278,9 @@ func (w *world) command(ctx context.Context, c *plan.Command, more map[string]st
 	for k, v := range env {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}
-	cmd.WaitDelay = 10 * time.Millisecond // what it leaves behind may hold its output open
+	// What it has started ends with it, or would hold its output open.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	out, err := cmd.CombinedOutput()
 	log.Write(out)
 	var exit *exec.ExitError

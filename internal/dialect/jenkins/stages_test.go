@@ -190,6 +190,7 @@ pipeline {
   stages { stage('a') { steps {
     sh 'mvn'
     notifyTeam channel: 'dev'
+    slackSend 'a message'
     greet 'you'
     script { echo new org.acme.Tool().name()
       echo libraryResource('note.txt') }
@@ -197,7 +198,7 @@ pipeline {
 }`, "fairlead.yaml", `
 jenkins:
   libraries: [{name: acme, path: lib}]
-  steps: [{name: notifyTeam, script: 'echo "told $ARG_CHANNEL"'}]
+  steps: [{name: notifyTeam, script: 'echo "told $ARG_CHANNEL"'}, {name: slackSend, script: 'echo "said $ARG"'}]
   tools: [{type: maven, name: m3, home: /opt/m3}]
   agents: [{name: ecs, options: [cluster]}]
 `, "lib/vars/greet.groovy", "def call(who) { echo \"hello ${who}\" }", "lib/src/org/acme/Tool.groovy", "package org.acme\nclass Tool { def name() { 'the tool' } }", "lib/resources/note.txt", "a note")
@@ -208,7 +209,7 @@ jenkins:
 	if result != "SUCCESS" {
 		t.Errorf("%s %v\n%s", result, err, w.text())
 	}
-	expectInOrder(t, w.text(), "the mvn of m3", "told dev", "hello you", "the tool", "a note")
+	expectInOrder(t, w.text(), "the mvn of m3", "told dev", "said a message", "hello you", "the tool", "a note")
 }
 
 // TestOwnLibrary runs the Jenkinsfile of a repository that is a shared library.

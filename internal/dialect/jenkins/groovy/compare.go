@@ -50,10 +50,6 @@ func (t *Thread) Truth(v Value) (bool, error) {
 			}
 			return truthOf(x), nil
 		}
-	case Host:
-		if yes, ok, err := t.ask(v, "asBoolean"); ok || err != nil {
-			return truthOf(yes), err
-		}
 	}
 	return truthOf(v), nil
 }
@@ -146,10 +142,6 @@ func (t *Thread) equal(a, b Value, depth int) (bool, error) {
 	case *Date:
 		y, ok := b.(*Date)
 		return ok && x.Time.Equal(y.Time), nil
-	case Host:
-		if same, ok, err := t.ask(x, "equals", b); ok || err != nil {
-			return same == Value(true), err
-		}
 	}
 	if rankOf(a) != notNumber {
 		if rankOf(b) == notNumber {

@@ -18,7 +18,8 @@ var ErrMissing = errors.New("no such member")
 
 // Host is an object that the host lends to scripts: env, params, docker, and
 // the one of [Config] that all names are looked up in. Its methods are called
-// with the turn held: they must not block but inside [Thread.Unlocked].
+// with the turn held: they must not block but inside [Thread.Unlocked]. One
+// that is a fmt.Stringer is shown as that says; it is equal to itself alone.
 type Host interface {
 	// ClassName is what getClass().getName() says.
 	ClassName() string

@@ -83,12 +83,6 @@ func (t *Thread) write(b *strings.Builder, v Value, quoted bool, depth int) erro
 			return err
 		}
 		fmt.Fprintf(b, "%s@%p", v.class.Name, v)
-	case Host:
-		if s, ok, err := t.ask(v, "toString"); ok || err != nil {
-			b.WriteString(plain(s))
-			return err
-		}
-		b.WriteString(simpleText(v))
 	default:
 		b.WriteString(simpleText(v))
 	}
@@ -233,6 +227,8 @@ func simpleText(v Value) string {
 		return v.source
 	case *Closure:
 		return v.class() + "@" + identity(v)
+	case fmt.Stringer: // a Host that says it itself
+		return v.String()
 	case Host:
 		if s, ok := v.(fmt.Stringer); ok {
 			return s.String()
@@ -245,21 +241,6 @@ func simpleText(v Value) string {
 // identity stands for what Java says of an object that says nothing else. It
 // is the same for all, so that runs can be compared.
 func identity(Value) string { return "1" }
-
-// ask calls a method of a host's object that it may not have.
-func (t *Thread) ask(h Host, name string, args ...Value) (v Value, ok bool, err error) {
-	if t == nil {
-		return nil, false, nil
-	}
-	v, err = h.Invoke(&Call{Thread: t, Name: name, Args: args, At: t.Position()})
-	if err != nil && isMissing(err) {
-		return nil, false, nil
-	}
-	if again, same := v.(Host); same && again == h {
-		return nil, false, err
-	}
-	return v, err == nil, err
-}
 
 // objectText is what toString of an object says.
 func (t *Thread) objectText(o *Object) (string, error) {
