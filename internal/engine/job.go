@@ -60,9 +60,9 @@ type job struct {
 	posts    []post
 	state    map[string]map[string]string // by the main step's key
 	commands map[string]*plan.Command
-	reported map[string]bool // test reports that were read, below the workspace
-	unseen   bool            // a command ran of which nobody knows what it wrote
-	lost     error           // an event could not be recorded
+	reported map[string]time.Time // test reports that were read, below the workspace, and of when they were
+	unseen   bool                 // a command ran of which nobody knows what it wrote
+	lost     error                // an event could not be recorded
 }
 
 // post is a step to run at the end of the job, in the scope it was met in.
@@ -76,7 +76,7 @@ func (o *owner) job(soft context.Context, n *node, r *reusing) *job {
 	return &job{
 		Engine: o.Engine, req: &o.req, plan: n.job, base: n.seen(), prior: o.prior(n), reuse: r,
 		soft: soft, hard: o.ctx, began: time.Now(), verdict: plan.Success,
-		state: map[string]map[string]string{}, commands: map[string]*plan.Command{}, reported: map[string]bool{},
+		state: map[string]map[string]string{}, commands: map[string]*plan.Command{}, reported: map[string]time.Time{},
 		places:  make(chan struct{}, maxBackground),
 		earnest: func() { o.earnest(n) },
 	}
@@ -298,7 +298,7 @@ func (j *job) harvest(workspace string) {
 	}
 	defer root.Close()
 	for _, name := range harvest.Find(os.DirFS(workspace), j.began) {
-		if j.reported[name] {
+		if _, read := j.reported[name]; read {
 			continue
 		}
 		report, err := readReport(root, name)

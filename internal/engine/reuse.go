@@ -476,16 +476,28 @@ func (t *thread) reports(o *record.Observation) (tests []record.TestsReported) {
 	}
 	defer root.Close()
 	for _, name := range harvest.Among(root.FS(), names) {
+		// What a command beside this one wrote may be among its outputs, too.
+		info, err := root.Stat(name)
+		if err != nil || t.known(name, info.ModTime()) {
+			continue
+		}
 		report, err := readReport(root, name)
 		if err != nil {
 			report = record.TestsReported{Source: name, Unread: err.Error()}
 		}
 		tests = append(tests, report)
-		t.mu.Lock()
-		t.reported[name] = true
-		t.mu.Unlock()
 	}
 	return tests
+}
+
+// known reports whether a report was read as it was at that time, and notes
+// that it now is.
+func (j *job) known(name string, written time.Time) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	before, ok := j.reported[name]
+	j.reported[name] = written
+	return ok && before.Equal(written)
 }
 
 // besides is a command in a workspace where others run at the same time.

@@ -281,6 +281,36 @@ func (l *Launcher) compile(ctx context.Context, p *Prepared, facts workspace.Fac
 		}
 		p.Pipelines, p.Problems = append(p.Pipelines, pipelines...), append(p.Problems, problems...)
 	}
+	return l.compileNamed(ctx, p)
+}
+
+// fileCompiler is a dialect that reads a pipeline wherever it lies, when it is
+// asked for by its path.
+type fileCompiler interface {
+	CompileFile(ctx context.Context, tree fs.FS, file string, change *plan.Change) ([]plan.Pipeline, []plan.Problem, error)
+}
+
+// compileNamed reads the file that the order names, when it is none of those
+// that are found by themselves.
+func (l *Launcher) compileNamed(ctx context.Context, p *Prepared) error {
+	file := path.Clean(filepath.ToSlash(p.Order.Workflow))
+	if p.Order.Workflow == "" || slices.ContainsFunc(p.Pipelines, func(pl plan.Pipeline) bool { return answersTo(&pl, p.Order.Workflow) }) {
+		return nil
+	}
+	if info, err := fs.Stat(p.files, file); err != nil || !info.Mode().IsRegular() {
+		return nil // choose says that there is no such workflow
+	}
+	for _, d := range l.Dialects {
+		c, ok := d.(fileCompiler)
+		if !ok || len(p.Order.Dialects) > 0 && !slices.Contains(p.Order.Dialects, d.Name()) {
+			continue
+		}
+		pipelines, problems, err := c.CompileFile(ctx, p.files, file, p.changes[d.Name()])
+		if err != nil {
+			return fmt.Errorf("read %s as a pipeline of %s: %w", file, d.Name(), err)
+		}
+		p.Pipelines, p.Problems = append(p.Pipelines, pipelines...), append(p.Problems, problems...)
+	}
 	return nil
 }
 
