@@ -287,7 +287,7 @@ func (l *Launcher) compile(ctx context.Context, p *Prepared, facts workspace.Fac
 // fileCompiler is a dialect that reads a pipeline wherever it lies, when it is
 // asked for by its path.
 type fileCompiler interface {
-	CompileFile(ctx context.Context, tree fs.FS, file string, change *plan.Change) ([]plan.Pipeline, []plan.Problem, error)
+	CompileFile(ctx context.Context, tree fs.FS, file string, change *plan.Change) (*plan.Pipeline, []plan.Problem, error)
 }
 
 // compileNamed reads the file that the order names, when it is none of those
@@ -305,11 +305,13 @@ func (l *Launcher) compileNamed(ctx context.Context, p *Prepared) error {
 		if !ok || len(p.Order.Dialects) > 0 && !slices.Contains(p.Order.Dialects, d.Name()) {
 			continue
 		}
-		pipelines, problems, err := c.CompileFile(ctx, p.files, file, p.changes[d.Name()])
+		pl, problems, err := c.CompileFile(ctx, p.files, file, p.changes[d.Name()])
 		if err != nil {
 			return fmt.Errorf("read %s as a pipeline of %s: %w", file, d.Name(), err)
 		}
-		p.Pipelines, p.Problems = append(p.Pipelines, pipelines...), append(p.Problems, problems...)
+		if pl != nil {
+			p.Pipelines, p.Problems = append(p.Pipelines, *pl), append(p.Problems, problems...)
+		}
 	}
 	return nil
 }
