@@ -48,7 +48,7 @@ func TestCorpus(t *testing.T) {
 			if p.Severity == plan.Error {
 				clean = false
 				t.Logf("%s: %s", e.Name(), p)
-				t.Attr("scoreboard-rest", fmt.Sprintf("corpus %s: %s", e.Name(), p.Message))
+				t.Attr("scoreboard-rest", fmt.Sprintf("jenkins-corpus %s: %s", e.Name(), p.Message))
 			}
 		}
 		declarative := strings.Contains(string(body), "pipeline {") || strings.Contains(string(body), "pipeline{")
@@ -60,6 +60,7 @@ func TestCorpus(t *testing.T) {
 		counts[declarative] = n
 	}
 	t.Logf("%d of %d declarative and %d of %d scripted Jenkinsfiles of the corpus compile", counts[true][0], counts[true][1], counts[false][0], counts[false][1])
+	t.Attr("scoreboard", fmt.Sprintf("jenkins-corpus %d/%d %d declarative, %d scripted", counts[true][0]+counts[false][0], counts[true][1]+counts[false][1], counts[true][1], counts[false][1]))
 	for kind, least := range map[bool]int{true: 95, false: 80} {
 		if n := counts[kind]; n[0]*100 < n[1]*least {
 			t.Errorf("declarative %v: %d of %d, want %d %%", kind, n[0], n[1], least)
