@@ -80,13 +80,14 @@ type stepNode struct {
 	StepRow
 	Href  string
 	Inner []*stepNode
-	Count int // steps below it, at all depths
+	Count int  // steps below it, at all depths
+	whole bool // all of the job
 }
 
-// Open reports whether one wants to see what is inside: something goes on there, or
-// went wrong.
+// Open reports whether one wants to see what is inside: it is all that there is,
+// something goes on there, or went wrong.
 func (n *stepNode) Open() bool {
-	return n.State.Live() || plan.Verdict(n.State).Bad() || slices.ContainsFunc(n.Inner, (*stepNode).Open)
+	return n.whole || n.State.Live() || plan.Verdict(n.State).Bad() || slices.ContainsFunc(n.Inner, (*stepNode).Open)
 }
 
 // maxTree is how many steps of a job its tree shows.
@@ -117,6 +118,9 @@ func stepTree(run, job string, steps []StepRow) (roots []*stepNode) {
 	}
 	for _, n := range roots {
 		n.count()
+	}
+	if len(roots) == 1 {
+		roots[0].whole = true
 	}
 	return roots
 }

@@ -90,6 +90,9 @@ func TestPlay(t *testing.T) {
 		t.Errorf("the headline is %q", v.Sentence)
 	}
 	w := sc.call("POST", v.Acts[i].URL, "", form(map[string][]string{"play": {"deploy"}}), session(sc.admin))
+	if asked := sc.desk.asked; len(asked) == 0 || !strings.Contains(asked[len(asked)-1], "Play:[deploy]") {
+		t.Errorf("what is asked for is %q", asked)
+	}
 	if w.Code != 303 || w.Header().Get("Location") != "/runs/"+told+"0" {
 		t.Errorf("the button: %d to %s: %s", w.Code, w.Header().Get("Location"), w.Body)
 	}
