@@ -303,6 +303,13 @@ func report(w io.Writer, r *record.Run, list []failure, st style, cols int) {
 	if n, size := artifacts(r); n > 0 {
 		field("saved", plural(n, "artifact")+st.dim(" "+st.dot()+" "+bytesText(size)+" "+st.dot()+" fairlead show "+r.ID))
 	}
+	if asks := waiting(r); len(asks) > 0 {
+		more := ""
+		if n := len(asks) - 1; n > 0 {
+			more = st.dim(fmt.Sprintf("  and %d more", n))
+		}
+		field("play", "fairlead rerun "+r.ID+" --play "+quoted(asks[0])+more)
+	}
 	told := map[string]bool{}
 	for i, f := range list {
 		key := f.same()
@@ -371,6 +378,16 @@ type skipped struct {
 	why  string
 	jobs []string
 	at   plan.Source
+}
+
+// waiting are the jobs that wait for a person to ask for them.
+func waiting(r *record.Run) (ids []string) {
+	for _, id := range r.Order {
+		if r.Jobs[id].Waits {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // skips groups the skipped jobs of a run by reason.

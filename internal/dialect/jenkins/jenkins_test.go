@@ -204,6 +204,13 @@ func TestOutline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var stages []string
+	for _, j := range d.Stages(&pipelines[0]) {
+		stages = append(stages, j.ID+"<-"+strings.Join(j.Needs, "+"))
+	}
+	if s := strings.Join(stages, ", "); s != "1 Build<-, 2 Check<-1 Build, 3 unit<-2 Check, 4 lint<-2 Check, 5 Cells<-3 unit+4 lint, 6 Deploy<-5 Cells" {
+		t.Errorf("stages: %s", s)
+	}
 	var got []string
 	for _, j := range o.Jobs {
 		got = append(got, fmt.Sprintf("%s<-%s", j.ID, strings.Join(j.Needs, "+")))

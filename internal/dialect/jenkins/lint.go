@@ -113,3 +113,41 @@ func (l *stepLinter) steps(c *groovy.ClosureExpr) {
 		}
 	}
 }
+
+// Stages are those of a declarative pipeline that hold no other stages, as far as
+// they are known before it runs: for people, as jobs with an ID, Name, Needs and
+// Source. A scripted pipeline has none.
+func (d *Dialect) Stages(p *plan.Pipeline) (list []plan.Job) {
+	s, problems := d.parse(p.File, textOf(p, p.File))
+	if len(problems) > 0 {
+		return nil
+	}
+	m, problems := read(s, declarative.Known{})
+	if m == nil || plan.Errors(problems) {
+		return nil
+	}
+	// one adds what a stage is made of, and says what has to end for it to end.
+	var one func(st *declarative.Stage, after []string) []string
+	one = func(st *declarative.Stage, after []string) (ends []string) {
+		switch {
+		case len(st.Stages) > 0:
+			for _, inner := range st.Stages {
+				after = one(inner, after)
+			}
+			return after
+		case len(st.Parallel) > 0:
+			for _, inner := range st.Parallel {
+				ends = append(ends, one(inner, after)...)
+			}
+			return ends
+		}
+		id := fmt.Sprintf("%d %s", len(list)+1, st.Name) // names may repeat
+		list = append(list, plan.Job{ID: id, Name: st.Name, Needs: after, Source: st.Source})
+		return []string{id}
+	}
+	var after []string
+	for _, st := range m.Stages {
+		after = one(st, after)
+	}
+	return list
+}
