@@ -127,11 +127,7 @@ func (r *resolving) runsIn(c *plan.Container, d dockerAction, env map[string]str
 	}
 	e := &evaluator{s: &inner, d: r.d, self: r.e.self, env: r.e.env}
 	if d.runs != nil {
-		var list []plan.Binding
-		for _, pair := range pairs(d.runs.Env) {
-			list = append(list, pair)
-		}
-		own, err := e.bindings(list)
+		own, err := e.bindings(pairs(d.runs.Env))
 		if err != nil {
 			return "", err
 		}

@@ -426,7 +426,7 @@ func TestClass(t *testing.T) {
 		{Image: "fairlead-test/none:1"}, {Pull: plan.PullAlways}, {Private: []plan.Binding{{Name: "A"}}}, {Build: &plan.Build{Dir: "x"}},
 	} {
 		p := in(c)
-		if x.Class(&p).Name == x.Class(&p).Name {
+		if first := x.Class(&p); x.Class(&p).Name == first.Name {
 			t.Errorf("%+v: the same class twice", c)
 		}
 	}
