@@ -484,6 +484,9 @@ func removeAll(ctx context.Context, dir int, name string) error {
 		return err
 	}
 	fd, _, err := enterDir(dir, name, true)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // somebody else was quicker: two processes may empty one trash
+	}
 	if err != nil {
 		return err
 	}
