@@ -523,6 +523,9 @@ func removeBelow(ctx context.Context, fd int) error {
 		return err
 	}
 	names, err := readNames(fd, make([]byte, dirBuffer))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it is gone itself
+	}
 	if err != nil {
 		return err
 	}
