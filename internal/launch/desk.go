@@ -17,6 +17,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/secret"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
 
@@ -71,6 +72,9 @@ type Runs interface {
 type Secrets interface {
 	// Resolve gives the values of those of the names that there are.
 	Resolve(ctx context.Context, repository, environment string, names []string) (map[string]string, error)
+	// List names the secrets of a repository and its environments; "" those of
+	// the organisation.
+	List(ctx context.Context, repository string) ([]secret.Named, error)
 	// Internal is a secret of the server's own.
 	Internal(ctx context.Context, repository, name string) (value string, ok bool, err error)
 }
