@@ -133,6 +133,22 @@ func preview() func(job *plan.Job, c *plan.Context) (*plan.Expansion, bool) {
 	}
 }
 
+// stages are those of a declarative Jenkinsfile.
+func stages(p *plan.Pipeline) (list []plan.Job) {
+	if p.Dialect != jenkins.Name {
+		return nil
+	}
+	o, err := jenkins.New(jenkins.Config{}).Outline(p)
+	if err != nil { // lint says what is wrong
+		return nil
+	}
+	for i := range o.Jobs {
+		j := &o.Jobs[i]
+		list = append(list, plan.Job{ID: j.ID, Name: j.Name, Needs: j.Needs, Source: j.Source})
+	}
+	return list
+}
+
 // convert says pipelines of a tree in another language.
 func convert(ctx context.Context, tree fs.FS, file, to string) ([]launch.Converted, error) {
 	return launch.Convert(ctx, readers(), tree, file, to)

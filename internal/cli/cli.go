@@ -68,6 +68,9 @@ type App struct {
 	// Preview says what a deferred job will become, if that can be known
 	// before a run.
 	Preview func(job *plan.Job, c *plan.Context) (x *plan.Expansion, ok bool)
+	// Stages are what is known of a pipeline that is a program, before it runs:
+	// their ID, Name, Needs and Source; none of any other pipeline.
+	Stages func(p *plan.Pipeline) []plan.Job
 	// Shell runs a command with a step's environment, in its directory, on this
 	// process's own terminal, and returns its exit code.
 	Shell func(ctx context.Context, dirs plan.Dirs, c *plan.Command) (int, error)

@@ -50,18 +50,25 @@ type listed struct {
 type listedJob struct {
 	ID     string      `json:"id"`
 	Name   string      `json:"name"`
+	Stage  string      `json:"stage,omitempty"`
 	Needs  []string    `json:"needs,omitempty"`
 	If     string      `json:"if,omitempty"`
 	RunsOn []string    `json:"runs_on,omitempty"`
-	Kind   string      `json:"kind,omitempty"` // matrix, call: what it becomes is in Cells, if known
+	Kind   string      `json:"kind,omitempty"` // matrix, call: what it becomes is in Cells, if known; program: its stages are
 	Cells  []listedJob `json:"cells,omitempty"`
 	At     plan.Source `json:"at,omitzero"`
 }
 
 func (g *global) listedJob(p *launch.Prepared, pl *plan.Pipeline, j *plan.Job, depth int) listedJob {
-	l := listedJob{ID: j.ID, Name: j.Name, Needs: j.Needs, If: j.If.Text, RunsOn: j.Place.Labels, At: j.Source}
+	l := listedJob{ID: j.ID, Name: j.Name, Stage: j.Stage, Needs: j.Needs, If: j.If.Text, RunsOn: j.Place.Labels, At: j.Source}
 	if j.Deferred != nil {
 		l.Kind = j.Deferred.Kind
+	}
+	if j.Deferred == nil && depth == 0 && g.Stages != nil {
+		for _, s := range g.Stages(pl) {
+			l.Kind = "program"
+			l.Cells = append(l.Cells, listedJob{ID: s.ID, Name: s.Name, Needs: s.Needs, At: s.Source})
+		}
 	}
 	if x, ok := g.preview(p, pl, j); ok && depth < maxPreview {
 		if l.Kind == "fields" && len(x.Jobs) == 1 { // the job itself, made concrete
@@ -135,6 +142,9 @@ func (g *global) list(p *launch.Prepared) error {
 		for _, j := range l.Jobs {
 			text := "    " + pad(clip(j.title(st), maxGraphLabel, st.ellipsis()), widest)
 			var more []string
+			if j.Stage != "" && j.Stage != j.ID && j.Stage != j.Name {
+				more = append(more, "stage "+shown(j.Stage))
+			}
 			if j.Name != "" && j.Name != j.ID && !strings.Contains(j.Name, "${{") {
 				more = append(more, shown(j.Name))
 			}
@@ -142,7 +152,10 @@ func (g *global) list(p *launch.Prepared) error {
 				more = append(more, "after "+shown(strings.Join(j.Needs, ", ")))
 			}
 			if c := condition(j.If); c != "" {
-				more = append(more, "if "+c)
+				if !strings.HasPrefix(c, "when") { // as some languages have it themselves
+					c = "if " + c
+				}
+				more = append(more, c)
 			}
 			if len(more) > 0 {
 				text += "  " + st.dim(strings.Join(more, " "+st.dot()+" "))
@@ -153,7 +166,11 @@ func (g *global) list(p *launch.Prepared) error {
 					put("      " + st.dim(fmt.Sprintf("%s and %d more", st.ellipsis(), len(j.Cells)-k)))
 					break
 				}
-				put("      " + st.dim(shown(c.ID)))
+				name := c.ID
+				if j.Kind == "program" {
+					name = c.Name
+				}
+				put("      " + st.dim(shown(name)))
 			}
 		}
 	}
@@ -164,7 +181,7 @@ func (g *global) list(p *launch.Prepared) error {
 // that all has gone well so far.
 func condition(text string) string {
 	const implied = "success()"
-	if slices.Contains([]string{implied, "succeeded()", "when: on_success"}, text) || strings.HasPrefix(text, "{") { // not written by a person
+	if slices.Contains([]string{implied, "succeeded()", "when: on_success", "always"}, text) || strings.HasPrefix(text, "{") { // not written by a person
 		return ""
 	}
 	if own, ok := strings.CutPrefix(text, implied+" && ("); ok && strings.HasSuffix(own, ")") {
@@ -184,6 +201,8 @@ func (j listedJob) title(st style) string {
 		text += fmt.Sprintf(" %s%d", st.times(), len(j.Cells))
 	case j.Kind == "matrix":
 		text += " " + st.times() + "?"
+	case j.Kind == "program":
+		text += " (" + plural(len(j.Cells), "stage") + ")"
 	case j.Kind == "call" && j.Cells != nil:
 		text += " (" + plural(len(j.Cells), "job") + ")"
 	case j.Kind == "call":
@@ -200,16 +219,23 @@ func (g *global) graph(p *launch.Prepared) error {
 		if i > 0 {
 			fmt.Fprintln(g.Stdout)
 		}
-		jobs := make([]graphJob, 0, len(pl.Jobs))
+		jobs, what := make([]graphJob, 0, len(pl.Jobs)), "job"
 		for k := range pl.Jobs {
 			l := g.listedJob(p, pl, &pl.Jobs[k], 0)
+			if l.Kind == "program" && len(pl.Jobs) == 1 { // what there is to see is inside
+				for _, s := range l.Cells {
+					jobs = append(jobs, graphJob{ID: s.ID, Label: shown(s.Name), Needs: s.Needs})
+				}
+				what = "stage"
+				break
+			}
 			jobs = append(jobs, graphJob{ID: pl.Jobs[k].ID, Label: l.title(st), Needs: pl.Jobs[k].Needs})
 		}
 		head := st.bold(shown(pl.Name))
 		if pl.Name != pl.File {
 			head += "  " + st.dim(pl.File)
 		}
-		fmt.Fprintf(g.Stdout, "%s  %s\n", head, st.dim(plural(len(jobs), "job")))
+		fmt.Fprintf(g.Stdout, "%s  %s\n", head, st.dim(plural(len(jobs), what)))
 		drawing := drawGraph(jobs, cols, st)
 		if drawing == "" {
 			drawing = listGraph(jobs, st)

@@ -115,6 +115,7 @@ type end struct {
 	withheld []string
 	// events are those of a job that was done on paper: facts only now.
 	events []record.Event
+	waits  bool // it would have begun, had a person asked for it
 	lost   bool // an event could not be recorded
 	nobody bool // it did not end at all: no hand takes it any more
 	// leave gives up the workspace. It waits until the end is a fact: whoever
@@ -285,7 +286,7 @@ func (o *owner) delay(n *node) {
 	ctx, cancel := context.WithCancelCause(o.soft)
 	n.cancel = cancel
 	o.waits++
-	o.emit(n.job.ID, &record.JobQueued{Why: fmt.Sprintf("waits %s, as it says", n.job.Delay)})
+	o.emit(n.job.ID, &record.JobQueued{Why: fmt.Sprintf("waits %s, as it says", n.job.Delay), Until: time.Now().Add(n.job.Delay)})
 	go func() {
 		defer cancel(nil)
 		select {
@@ -541,7 +542,7 @@ func (o *owner) emitEnd(n *node, e end) {
 	if p := o.prior(n); o.resumes() && p != nil && p.State == record.Finished {
 		return
 	}
-	o.emit(n.job.ID, &record.JobFinished{Verdict: n.verdict, Result: n.result, Why: e.why, At: e.at, Outputs: n.outputs, Withheld: e.withheld})
+	o.emit(n.job.ID, &record.JobFinished{Verdict: n.verdict, Result: n.result, Why: e.why, At: e.at, Outputs: n.outputs, Withheld: e.withheld, Waits: e.waits})
 }
 
 // settled passes a finished job on: to those that need it, and up.
@@ -759,6 +760,10 @@ func (o *owner) declined(n *node) end {
 		e.verdict, e.why = plan.Cancelled, c.why
 		return e
 	}
+	if o.waitsForPerson(n) {
+		e.waits, e.why = true, "it waits for a person to ask for it"
+		return e
+	}
 	for _, need := range n.needs {
 		switch {
 		case need.result.Bad():
@@ -774,6 +779,20 @@ func (o *owner) declined(n *node) end {
 	}
 	e.why = "its condition is false: " + n.job.If.Text
 	return e
+}
+
+// waitsForPerson reports whether a job whose condition does not hold would begin
+// if a person asked for it. Only its dialect knows, and conditions are pure: it is
+// asked once more, as if somebody had.
+func (o *owner) waitsForPerson(n *node) bool {
+	if n.job.If.IsZero() || o.played(n.job) {
+		return false
+	}
+	asked, s := *n.scope.Context, *n.scope
+	asked.Play = append(slices.Clone(asked.Play), n.job.ID)
+	s.Context = &asked
+	holds, err := o.holds(n.job.If, &s)
+	return err == nil && holds
 }
 
 // resumes reports whether this run itself was begun before, by a process

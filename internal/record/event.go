@@ -108,7 +108,8 @@ type JobHead struct {
 // JobQueued says that a job's needs are done and it waits for a place, or for
 // its concurrency group.
 type JobQueued struct {
-	Why string `json:"why,omitempty"`
+	Why   string    `json:"why,omitempty"`
+	Until time.Time `json:"until,omitzero"` // it waits for a time, and not for a place
 }
 
 // JobStarted says that a job has its room.
@@ -131,6 +132,9 @@ type JobFinished struct {
 	Outputs map[string]string `json:"outputs,omitempty"`
 	// Withheld names outputs that were not passed on because they hold a secret.
 	Withheld []string `json:"withheld,omitempty"`
+	// Waits says that the job was skipped because nobody had asked for it
+	// (Settings.Play), and for nothing else.
+	Waits bool `json:"waits,omitempty"`
 }
 
 // Material is something from outside that a job used, pinned.

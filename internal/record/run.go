@@ -28,6 +28,7 @@ type Run struct {
 // JobRun is what is known of one job.
 type JobRun struct {
 	ID, Name string
+	Stage    string // for people: jobs of one stage are shown together
 	Needs    []string
 	Parent   string // the deferred job it was expanded from
 	Children []string
@@ -38,11 +39,13 @@ type JobRun struct {
 	Attempt int
 	Started JobStarted
 	Queued  time.Time
+	Until   time.Time // when it may begin, if it waits for a time
 	Begun   time.Time
 	Ended   time.Time
 	Verdict plan.Verdict
 	Result  plan.Verdict
 	Outputs map[string]string
+	Waits   bool // a person may ask for it: see JobFinished
 
 	Materials []Material
 	Steps     []*StepRun // in order of starting
@@ -114,7 +117,7 @@ func (r *Run) Apply(e Event) {
 		for i := range b.Pipeline.Jobs {
 			j := &b.Pipeline.Jobs[i]
 			jr := r.Job(j.ID)
-			jr.Name, jr.Needs, jr.At = j.Name, j.Needs, j.Source
+			jr.Name, jr.Stage, jr.Needs, jr.At = j.Name, j.Stage, j.Needs, j.Source
 		}
 	case *RunStarted:
 		if r.Started.IsZero() {
@@ -146,18 +149,18 @@ func (j *JobRun) apply(r *Run, e Event) {
 		}
 		for _, h := range b.Jobs {
 			c := r.Job(h.ID)
-			c.Name, c.Needs, c.Parent = h.Name, h.Needs, j.ID
+			c.Name, c.Stage, c.Needs, c.Parent = h.Name, h.Stage, h.Needs, j.ID
 			j.Children = append(j.Children, h.ID)
 		}
 	case *JobQueued:
-		j.State, j.Queued, j.Why = Queued, e.Time, b.Why
+		j.State, j.Queued, j.Until, j.Why = Queued, e.Time, b.Until, b.Why
 	case *JobStarted:
 		j.State, j.Begun, j.Why, j.Started, j.Attempt = Running, e.Time, "", *b, b.Attempt
 		if !b.GoesOn {
 			j.Steps, j.Tests, j.Artifacts, j.Materials = nil, nil, nil, nil
 		}
 	case *JobFinished:
-		j.State, j.Verdict, j.Result, j.Why, j.Ended, j.Outputs = Finished, b.Verdict, b.Result, b.Why, e.Time, b.Outputs
+		j.State, j.Verdict, j.Result, j.Why, j.Ended, j.Outputs, j.Waits = Finished, b.Verdict, b.Result, b.Why, e.Time, b.Outputs, b.Waits
 		if !b.At.IsZero() {
 			j.At = b.At
 		}

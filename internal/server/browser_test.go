@@ -148,6 +148,13 @@ func TestShots(t *testing.T) {
 	b := browse(t, sc)
 	paths := pagePaths(failing)
 	paths["running"], paths["join"] = "/runs/"+running.id, "/join?first=1#secret"
+	stages := sc.tellStages(noon.Add(-10 * time.Minute))
+	plays := sc.tellStages(noon.Add(-20 * time.Minute))
+	if _, err := sc.store.Append(t.Context(), record.Event{Time: noon, Run: plays, Job: "later", Body: &record.JobFinished{Verdict: plan.Success, Result: plan.Success}}, record.Event{Time: noon, Run: plays, Body: &record.RunFinished{Verdict: plan.Success}}); err != nil {
+		t.Fatal(err)
+	}
+	paths["plays"] = "/runs/" + plays
+	paths["stages"], paths["nested"] = "/runs/"+stages, "/runs/"+stages+"/log/compile"
 	only := os.Getenv("FAIRLEAD_SHOTS_OF")
 	for name, path := range paths {
 		if only != "" && !strings.Contains(" "+only+" ", " "+name+" ") {

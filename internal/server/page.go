@@ -83,7 +83,7 @@ func (p *pages) Render(w io.Writer, name string, page *Page) error {
 // whom the views have settled.
 func (p *pages) functions() template.FuncMap {
 	return template.FuncMap{
-		"asset": p.assets.url, "menu": menu, "current": current, "refresh": refresh, "jobsOf": jobsOf, "logOf": logOf,
+		"asset": p.assets.url, "menu": menu, "current": current, "refresh": refresh, "jobsOf": jobsOf, "staged": staged, "stageOf": stageOf, "stepTree": stepTree, "logOf": logOf,
 		"glyph": func(s any) string { return glyph(State(fmt.Sprint(s))) }, "word": func(s any) string { return words(State(fmt.Sprint(s))) }, "dur": duration, "short": short, "thousands": thousands, "upper": upper,
 		"plural":  func(n any, noun string) string { return plural(toInt(n), noun) },
 		"num":     func(n any) string { return thousands(toInt(n)) },

@@ -242,24 +242,21 @@ type railJob struct {
 	JobRow
 	Href  string
 	Child bool
+	Head  string // the stage that begins here
 	Note  string
-	Steps []railStep
-}
-
-type railStep struct {
-	StepRow
-	Href string
+	Tree  []*stepNode
 }
 
 func newRail(run string, jobs []JobRow, current string) (r rail) {
 	r.Current = current
-	jobs = nested(jobs)
-	if len(jobs) > mostRail { // those that one looks for come first
+	jobs = staged(jobs)
+	crowded := len(jobs) > mostRail
+	if crowded { // those that one looks for come first
 		slices.SortStableFunc(jobs, func(a, b JobRow) int { return urgency(a.State) - urgency(b.State) })
 		r.More = len(jobs) - mostRail
 		jobs = jobs[:mostRail]
 	}
-	for _, j := range jobs {
+	for i, j := range jobs {
 		row := railJob{JobRow: j, Href: logPath(run, j.ID), Child: j.Parent != ""}
 		if len(j.Children) > 0 {
 			row.Href = "#" + "job-" + j.ID
@@ -267,12 +264,12 @@ func newRail(run string, jobs []JobRow, current string) (r rail) {
 		if j.State != "success" && j.State != Running {
 			row.Note = j.Why
 		}
+		if !crowded {
+			row.Head = stageOf(jobs, i)
+		}
 		if j.ID == current {
-			for i := range j.Steps {
-				if s := &j.Steps[i]; s.State != State(plan.Skipped) {
-					row.Steps = append(row.Steps, railStep{*s, stepHref(run, j.ID, s)})
-				}
-			}
+			done := slices.DeleteFunc(slices.Clone(j.Steps), func(s StepRow) bool { return s.State == State(plan.Skipped) })
+			row.Tree = stepTree(run, j.ID, done)
 		}
 		r.Rows = append(r.Rows, row)
 	}

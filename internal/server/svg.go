@@ -99,9 +99,13 @@ func newTimeline(v *RunView, now time.Time) *timeline {
 		if steps > stepBars {
 			continue
 		}
+		depth := 0
+		if len(j.Steps) > 1 && !slices.ContainsFunc(j.Steps[1:], func(s StepRow) bool { return s.Depth() == 0 }) {
+			depth = 1 // the first step is a program that asked for the others
+		}
 		for k := range j.Steps {
 			s := &j.Steps[k]
-			if s.Depth() > 0 || s.State == State(plan.Skipped) || s.Seconds < all/500 {
+			if s.Depth() != depth || s.State == State(plan.Skipped) || s.Seconds < all/500 {
 				continue
 			}
 			x := at(s.Begun)

@@ -279,6 +279,7 @@ type Summary struct {
 type JobRow struct {
 	ID       string      `json:"id"`
 	Name     string      `json:"name"`
+	Stage    string      `json:"stage,omitempty"`
 	Needs    []string    `json:"needs,omitempty"`
 	Parent   string      `json:"parent,omitempty"`
 	Children []string    `json:"children,omitempty"`
@@ -288,6 +289,7 @@ type JobRow struct {
 	Attempt  int         `json:"attempt,omitempty"`
 	Place    string      `json:"place,omitempty"`
 	Queued   time.Time   `json:"queued,omitzero"`
+	Until    time.Time   `json:"until,omitzero"` // it waits until then, as it says
 	Begun    time.Time   `json:"begun,omitzero"`
 	Ended    time.Time   `json:"ended,omitzero"`
 	Seconds  float64     `json:"seconds"`
@@ -297,6 +299,9 @@ type JobRow struct {
 	Critical bool        `json:"critical,omitempty"` // on the critical path
 	// Allowed says that it failed and is let: what needs it goes on.
 	Allowed bool `json:"allowed,omitempty"`
+	// Waits says that it was left out because nobody asked for it: a rerun with
+	// it in play begins it.
+	Waits bool `json:"waits,omitempty"`
 }
 
 // Whole reports whether every command of the job was reused.

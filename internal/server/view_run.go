@@ -26,6 +26,7 @@ const (
 	maxNotes     = 50
 	maxBad       = 50 // failed tests
 	maxSummary   = 16 << 10
+	maxPlays     = 20 // buttons of jobs that wait for a person
 )
 
 // repositoryOf is where the verbs of a run are decided: its name on the server,
@@ -108,8 +109,12 @@ func (x *ReuseSum) add(y ReuseSum) {
 func (v *views) job(r *record.Run, j *record.JobRun) JobRow {
 	now := v.now()
 	row := JobRow{
-		ID: j.ID, Name: cmp.Or(j.Name, j.ID), Needs: j.Needs, Parent: j.Parent, Children: j.Children, State: jobState(r, j), Why: j.Why, At: j.At,
+		ID: j.ID, Name: cmp.Or(j.Name, j.ID), Stage: j.Stage, Needs: j.Needs, Parent: j.Parent, Children: j.Children, State: jobState(r, j), Why: j.Why, At: j.At,
 		Attempt: j.Attempt, Place: j.Started.Place, Queued: j.Queued, Begun: j.Begun, Ended: j.Ended,
+	}
+	row.Waits = j.Waits
+	if row.State == Queued {
+		row.Until = j.Until
 	}
 	row.Allowed = j.Verdict.Bad() && j.Result != "" && !j.Result.Bad()
 	end := j.Ended
@@ -468,6 +473,9 @@ func sentence(v *RunView) string {
 	}
 	switch v.Verdict {
 	case plan.Success:
+		if waits := waitingFor(v); waits != "" {
+			return "Succeeded in " + took + "; " + waits
+		}
 		if v.Count.Jobs > 0 && v.Count.Skipped == v.Count.Jobs {
 			return "Nothing to do: every job was skipped"
 		}
@@ -493,6 +501,23 @@ func sentence(v *RunView) string {
 		return "Could not be done"
 	}
 	return "Failed after " + took
+}
+
+// waitingFor says what waits for a person; "" for nothing.
+func waitingFor(v *RunView) string {
+	n, name := 0, ""
+	for i := range v.Jobs {
+		if v.Jobs[i].Waits {
+			n, name = n+1, v.Jobs[i].Name
+		}
+	}
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return name + " waits for a person"
+	}
+	return plural(int64(n), "job") + " wait for a person"
 }
 
 // failedIn names the jobs that failed.
@@ -565,6 +590,20 @@ func acts(v *RunView, r *record.Run) (list []Act) {
 	}
 	rerun := func(label string, fields map[string]string) Act {
 		return Act{Name: "rerun", Label: label, URL: url + "/rerun", Verb: string(access.RepeatRun), Fields: fields, Why: why}
+	}
+	plays := 0
+	for i := range v.Jobs {
+		j := &v.Jobs[i]
+		if !j.Waits || plays == maxPlays {
+			continue
+		}
+		plays++
+		a := rerun("Run “"+j.Name+"”: goes on from here, what succeeded is kept", map[string]string{"play": j.ID})
+		a.Name, a.Loud = "play", plays == 1
+		if v.Local {
+			a.Why = "It ran on a developer’s machine: ask for the job there, with “fairlead rerun " + v.ID + " --play”."
+		}
+		list = append(list, a)
 	}
 	if failed := v.Count.Failed + v.Count.Cancelled; failed > 0 && failed < v.Count.Jobs {
 		a := rerun("Re-run "+plural(int64(failed), "failed job"), map[string]string{"failed": "true"})

@@ -168,6 +168,23 @@ func (deaf) Line(string, string, int64, []byte) {}
 // "job=verdict", in the order of their names, and the run's own.
 func simulate(t *testing.T, files map[string]string, ends, play string) string {
 	t.Helper()
+	run, verdict := simulated(t, files, ends, play)
+	var out []string
+	for _, id := range slices.Sorted(maps.Keys(run.Jobs)) {
+		if j := run.Jobs[id]; len(j.Children) == 0 {
+			mark := ""
+			if j.Result == plan.Success && j.Verdict.Bad() {
+				mark = "!" // with a warning
+			}
+			out = append(out, fmt.Sprintf("%s=%s%s", id, short[j.Verdict], mark))
+		}
+	}
+	return strings.Join(out, " ") + " | " + string(verdict)
+}
+
+// simulated is the record of such a run.
+func simulated(t *testing.T, files map[string]string, ends, play string) (*record.Run, plan.Verdict) {
+	t.Helper()
 	tree := fstest.MapFS{}
 	for name, body := range files {
 		tree[name] = &fstest.MapFile{Data: []byte(body)}
@@ -207,17 +224,7 @@ func simulate(t *testing.T, files map[string]string, ends, play string) string {
 	for _, e := range rec.events {
 		run.Apply(e)
 	}
-	var out []string
-	for _, id := range slices.Sorted(maps.Keys(run.Jobs)) {
-		if j := run.Jobs[id]; len(j.Children) == 0 {
-			mark := ""
-			if j.Result == plan.Success && j.Verdict.Bad() {
-				mark = "!" // with a warning
-			}
-			out = append(out, fmt.Sprintf("%s=%s%s", id, short[j.Verdict], mark))
-		}
-	}
-	return strings.Join(out, " ") + " | " + string(verdict)
+	return run, verdict
 }
 
 var short = map[plan.Verdict]string{plan.Success: "ok", plan.Failure: "failed", plan.Skipped: "-", plan.Fault: "error", plan.Cancelled: "cancelled", plan.Timeout: "timeout"}
@@ -329,6 +336,37 @@ func TestStates(t *testing.T) {
 			t.Parallel()
 			if got := simulate(t, map[string]string{".gitlab-ci.yml": c.yaml}, c.ends, c.play); got != c.want {
 				t.Errorf("%s\nends %s, play %s\n got %s\nwant %s", c.yaml, c.ends, c.play, got, c.want)
+			}
+		})
+	}
+}
+
+// TestWhoWaits looks for the jobs that a person may ask for: those that would begin.
+func TestWhoWaits(t *testing.T) {
+	t.Parallel()
+	build, manual := job("build", "build"), job("m", "test", "when: manual")
+	for name, c := range map[string]struct{ yaml, ends, play, want string }{
+		"manual":                     {build + manual, "", "", "m"},
+		"asked for":                  {build + manual, "", "m", ""},
+		"after a failure":            {build + manual, "build=1", "", ""},
+		"on_failure without one":     {build + job("f", "test", "when: on_failure"), "", "", ""},
+		"two, one behind the other":  {manual + job("n", "deploy", "when: manual", "needs: [m]"), "", "", "m"},
+		"two, the first asked for":   {manual + job("n", "deploy", "when: manual", "needs: [m]"), "", "m", "n"},
+		"what needs a blocking one":  {job("m", "test", "when: manual", "allow_failure: false") + job("d", "deploy"), "", "", "m"},
+		"two of one stage":           {manual + job("n", "test", "when: manual"), "", "", "m n"},
+		"in a stage after a failure": {build + job("d", "deploy", "when: manual", "needs: []"), "build=1", "", "d"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run, _ := simulated(t, map[string]string{".gitlab-ci.yml": c.yaml}, c.ends, c.play)
+			var waits []string
+			for _, id := range slices.Sorted(maps.Keys(run.Jobs)) {
+				if run.Jobs[id].Waits {
+					waits = append(waits, id)
+				}
+			}
+			if got := strings.Join(waits, " "); got != c.want {
+				t.Errorf("%q wait for a person, not %q", got, c.want)
 			}
 		})
 	}

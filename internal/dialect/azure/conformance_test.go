@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -105,11 +106,13 @@ func TestCases(t *testing.T) {
 		if why := judge(head, p, problems); why != "" {
 			rel, _ := filepath.Rel(dir, name)
 			t.Logf("%s: %s", rel, why)
+			t.Attr("scoreboard-rest", fmt.Sprintf("azure-cases %s: %s", rel, why))
 			continue
 		}
 		passed++
 	}
 	t.Logf("%d of %d cases pass", passed, len(files))
+	t.Attr("scoreboard", fmt.Sprintf("azure-cases %d/%d", passed, len(files)))
 	if passed < floorCases {
 		t.Errorf("%d of %d cases pass, and %d did before", passed, len(files), floorCases)
 	}
@@ -176,6 +179,7 @@ func TestMustParse(t *testing.T) {
 		if len(problems) > 0 {
 			rel, _ := filepath.Rel(dir, name)
 			t.Logf("%s: %s", rel, problems[0])
+			t.Attr("scoreboard-rest", fmt.Sprintf("azure-parse %s: %s", rel, problems[0].Message))
 			return nil
 		}
 		passed++
@@ -185,6 +189,7 @@ func TestMustParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%d of %d files have no false problem", passed, total)
+	t.Attr("scoreboard", fmt.Sprintf("azure-parse %d/%d", passed, total))
 	if passed < floorMustParse {
 		t.Errorf("%d of %d files have no problem, and %d did before", passed, total, floorMustParse)
 	}
@@ -277,13 +282,16 @@ func TestCorpus(t *testing.T) {
 		switch {
 		case len(problems) > 0:
 			t.Logf("%s: %s (and %d more)", e.Name(), problems[0], len(problems)-1)
+			t.Attr("scoreboard-rest", fmt.Sprintf("azure-corpus %s: %s", e.Name(), problems[0].Message))
 		case len(p.Jobs) == 0 && !missing && !isPart(string(p.Texts[0].Body)):
 			t.Logf("%s: no jobs", e.Name())
+			t.Attr("scoreboard-rest", fmt.Sprintf("azure-corpus %s: no jobs", e.Name()))
 		default:
 			passed++
 		}
 	}
 	t.Logf("%d of %d real files compile, or name exactly what they lack", passed, len(entries))
+	t.Attr("scoreboard", fmt.Sprintf("azure-corpus %d/%d", passed, len(entries)))
 	if passed < floorCorpus {
 		t.Errorf("%d of %d real files compile, and %d did before", passed, len(entries), floorCorpus)
 	}

@@ -2,6 +2,7 @@ package gitlab
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -93,9 +94,11 @@ func TestConformance(t *testing.T) {
 				continue
 			}
 			t.Logf("%s/%s: %v", c.Name(), file, problems)
+			t.Attr("scoreboard-rest", fmt.Sprintf("gitlab-cases %s/%s: %v", c.Name(), file, problems))
 		}
 	}
 	t.Logf("%d of %d files compile, or are refused as they must be", good, all)
+	t.Attr("scoreboard", fmt.Sprintf("gitlab-cases %d/%d %d of them are refused, as GitLab does", good, all, len(trueProblems)))
 	if good*100 < conformanceFloor*all {
 		t.Errorf("less than %d %%", conformanceFloor)
 	}

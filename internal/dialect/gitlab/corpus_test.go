@@ -1,6 +1,7 @@
 package gitlab
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -97,6 +98,7 @@ func TestCorpus(t *testing.T) {
 				})
 				for _, p := range bad {
 					t.Logf("%s %s, %s: %s", repo, name, kind, p)
+					t.Attr("scoreboard-rest", fmt.Sprintf("gitlab-corpus %s %s: %s", repo, name, p.Message))
 				}
 				if len(bad) > 0 {
 					good--
@@ -106,6 +108,7 @@ func TestCorpus(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d pipelines compile", good, all)
+	t.Attr("scoreboard", fmt.Sprintf("gitlab-corpus %d/%d", good, all))
 	if good*100 < corpusFloor*all {
 		t.Errorf("less than %d %% compile", corpusFloor)
 	}

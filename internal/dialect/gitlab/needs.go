@@ -378,7 +378,11 @@ func (p *pipeline) checkDependencies(byCell map[string]*cell) {
 			}
 			switch {
 			case other == nil:
-				p.blame(at, "dependencies", fmt.Sprintf("%s depends on %s, which is not there", document.Clip(e.name), document.Clip(name)), "check the name")
+				hint := "check the name"
+				if near := plan.Nearest(name, slices.Sorted(maps.Keys(p.byName))); near != "" {
+					hint = "did you mean " + near + "?"
+				}
+				p.blame(at, "dependencies", fmt.Sprintf("%s depends on %s, which is not there", document.Clip(e.name), document.Clip(name)), hint)
 			case !e.dag && other.stage >= e.stage:
 				p.fail(at, "dependencies", fmt.Sprintf("%s depends on %s, which is not in an earlier stage", document.Clip(e.name), document.Clip(name)), "move one of the two to another stage")
 			case e.dag && len(e.needs) > 0 && !slices.ContainsFunc(e.needs, func(n need) bool { return n.job == other.name || n.job == name }):

@@ -1,6 +1,7 @@
 package jenkins
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -60,6 +61,19 @@ func plainText(s string) string {
 // runFloor is how many cases passed when this was written.
 const runFloor = 199
 
+// excused says why cases do not pass.
+var excused = map[string]string{
+	"globalConditionalExistingWhensMatching":   "a transformer that only a plug-in of the tests brings",
+	"globalConditionalNoWhensMatching":         "a transformer that only a plug-in of the tests brings",
+	"nestedTransform":                          "a transformer that only a plug-in of the tests brings",
+	"simpleTransform":                          "a transformer that only a plug-in of the tests brings",
+	"transformPost":                            "a transformer that only a plug-in of the tests brings",
+	"improveMessageErrorWhenEnvVarNotExists":   "a variable that is not there is null in a condition, which is no error here",
+	"noBindingAvailable":                       "a kind of credential (a certificate) that is not known here",
+	"stages100WithOutsideVarAndFuncNotAllowed": "a limit of the JVM on the size of a method, which is none here",
+	"stages300NoSplit":                         "a limit of the JVM on the size of a method, which is none here",
+}
+
 func TestRunConformance(t *testing.T) {
 	t.Parallel()
 	dir := shared(t, "FAIRLEAD_CONFORMANCE", "conformance", "jenkins")
@@ -88,7 +102,7 @@ func TestRunConformance(t *testing.T) {
 				if why == "" {
 					pass++
 				} else {
-					rest = append(rest, fmt.Sprintf("%s (%s): %s", c.Test, c.File, why))
+					rest = append(rest, fmt.Sprintf("%s (%s): %s", c.Test, c.File, cmp.Or(excused[c.Test], strings.ReplaceAll(why, "\n", " | "))))
 				}
 			})
 		}
@@ -96,11 +110,10 @@ func TestRunConformance(t *testing.T) {
 	slices.Sort(rest)
 	for _, r := range rest {
 		t.Log(r)
-		t.Attr("scoreboard-rest", "run "+r)
+		t.Attr("scoreboard-rest", "jenkins-run "+r)
 	}
 	t.Logf("%d of %d run cases pass", pass, all)
-	// What is missing: transformers that only the tests' own plug-ins bring,
-	// limits of the JVM, a certificate, and an error that is none here.
+	t.Attr("scoreboard", fmt.Sprintf("jenkins-run %d/%d", pass, all))
 	if pass < runFloor {
 		t.Errorf("%d pass, %d did before", pass, runFloor)
 	}

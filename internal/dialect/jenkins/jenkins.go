@@ -290,6 +290,7 @@ func (d *Dialect) compile(file, text string, shared []plan.Text, said *project.J
 	if len(problems) == 0 {
 		m, problems = read(s, known)
 		problems = append(problems, values.missing(s)...)
+		problems = append(problems, unknownSteps(m, values, shared)...)
 	}
 	p.Start = start(m, s, change, plan.Errors(problems))
 	p.Events = []string{"push", "pull_request", "workflow_dispatch"}

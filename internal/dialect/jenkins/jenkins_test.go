@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func TestCorpus(t *testing.T) {
 			if p.Severity == plan.Error {
 				clean = false
 				t.Logf("%s: %s", e.Name(), p)
-				t.Attr("scoreboard-rest", fmt.Sprintf("corpus %s: %s", e.Name(), p.Message))
+				t.Attr("scoreboard-rest", fmt.Sprintf("jenkins-corpus %s: %s", e.Name(), p.Message))
 			}
 		}
 		declarative := strings.Contains(string(body), "pipeline {") || strings.Contains(string(body), "pipeline{")
@@ -60,6 +61,7 @@ func TestCorpus(t *testing.T) {
 		counts[declarative] = n
 	}
 	t.Logf("%d of %d declarative and %d of %d scripted Jenkinsfiles of the corpus compile", counts[true][0], counts[true][1], counts[false][0], counts[false][1])
+	t.Attr("scoreboard", fmt.Sprintf("jenkins-corpus %d/%d %d declarative, %d scripted", counts[true][0]+counts[false][0], counts[true][1]+counts[false][1], counts[true][1], counts[false][1]))
 	for kind, least := range map[bool]int{true: 95, false: 80} {
 		if n := counts[kind]; n[0]*100 < n[1]*least {
 			t.Errorf("declarative %v: %d of %d, want %d %%", kind, n[0], n[1], least)
@@ -216,8 +218,47 @@ func TestOutline(t *testing.T) {
 	if deploy.Steps[1].If == nil || deploy.Steps[1].If.Op != "==" || o.Jobs[2].Image.Image != "lint:1" || len(o.Jobs[3].Exclude) != 1 || o.Env[1].Text[0].Ref != "secret API_TOKEN" {
 		t.Errorf("%+v", o)
 	}
-	if len(o.Lost) == 0 || !strings.Contains(o.Lost[len(o.Lost)-1].Message, "the step script") {
+	if !slices.ContainsFunc(o.Lost, func(p plan.Problem) bool { return strings.Contains(p.Message, "the step script") }) {
 		t.Errorf("lost: %v", o.Lost)
+	}
+}
+
+// TestUnknownSteps finds steps that only the build would stumble over, and nothing
+// where a name may be anything.
+func TestUnknownSteps(t *testing.T) {
+	t.Parallel()
+	body := func(steps string) string {
+		return "pipeline { agent any\n stages { stage('a') {\n steps {\n" + steps + "\n} } } }"
+	}
+	for name, c := range map[string]struct {
+		file string
+		more []string
+		want string
+	}{
+		"a slip":            {body("shh 'x'"), nil, "4:1 did you mean sh?"},
+		"in a block":        {body("dir('x') {\n timeout(5) { shh 'x' } }"), nil, "5:15 did you mean sh?"},
+		"of a plug-in":      {body("uploadSomewhere 'x'"), nil, "4:1 say in fairlead.yaml what stands for it: jenkins: {steps: [{name: uploadSomewhere, script: …}]}"},
+		"in post":           {"pipeline { agent any\n stages { stage('a') { steps { sh 'x' } } }\n post { always {\nechoo 'x' } } }", nil, "4:1 did you mean echo?"},
+		"known":             {body("sh 'x'\n slackSend 'x'"), nil, ""},
+		"in a script":       {body("script { helper() }"), nil, ""},
+		"a function":        {"def shh(x) { sh x }\n" + body("shh 'x'"), nil, ""},
+		"a stand-in":        {body("upload 'x'"), []string{"fairlead.yaml", "jenkins: {steps: [{name: upload, script: 'true'}]}\n"}, ""},
+		"of the tree":       {body("upload 'x'"), []string{"vars/upload.groovy", "def call(x) {}\n"}, ""},
+		"perhaps a library": {"@Library('acme') _\n" + body("upload 'x'"), nil, ""},
+	} {
+		_, problems, err := New(Config{}).Compile(t.Context(), tree(append([]string{"Jenkinsfile", c.file}, c.more...)...), push())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, p := range problems {
+			if p.Rule == "step" {
+				got = append(got, fmt.Sprintf("%d:%d %s", p.Line, p.Col, p.Hint))
+			}
+		}
+		if s := strings.Join(got, "; "); s != c.want {
+			t.Errorf("%s: %q, want %q (%v)", name, s, c.want, problems)
+		}
 	}
 }
 

@@ -8,6 +8,9 @@
 //	scoreboard       SUITE PASSED/TOTAL [a remark]
 //	scoreboard-rest  SUITE CASE: why it does not pass
 //
+// Beneath the suites stands what works in which language (features.go); a test
+// sees to it that each row is held by a test.
+//
 // A suite whose data are not on this machine says nothing, and then there is
 // no page: a scoreboard with holes would be taken for a whole one.
 package main
@@ -51,13 +54,36 @@ func suites() []*suite {
 		{name: "actionlint-ok", title: "actionlint's sound workflows", unit: "files", rest: "Refused", what: "`fairlead lint` finds nothing wrong with them."},
 		{name: "corpus", title: "Workflows of public projects", unit: "files", rest: "With errors",
 			what: "Real workflow files compile without errors. Those listed have true errors: GitHub does not run them either."},
+		{name: "gitlab-cases", title: "gitlab-ci-local's cases", unit: "files", rest: "Not passed",
+			what: "The pipelines of gitlab-ci-local's tests compile, or are refused where GitLab refuses them, with that cause."},
+		{name: "gitlab-corpus", title: "GitLab pipelines of public projects", unit: "files", rest: "With errors",
+			what: "Real .gitlab-ci.yml files compile for a push, a branch, a tag, a merge request and no change at all. What they include from elsewhere is out of reach in a test: it is named, and the rest is planned."},
+		{name: "azure-cases", title: "azpipelines' cases", unit: "cases", rest: "Not passed",
+			what: "Templates, parameters and expressions expand, or give the error that the case expects."},
+		{name: "azure-parse", title: "Microsoft's example pipelines", unit: "files", rest: "With errors",
+			what: "None is given a false problem."},
+		{name: "azure-corpus", title: "Azure pipelines of public projects", unit: "files", rest: "With errors",
+			what: "Real files compile, or what they lack of other repositories is named."},
+		{name: "jenkins-validator", title: "Jenkins' declarative plug-in: its validator's cases", unit: "cases", rest: "Not passed",
+			what: "A faulty Jenkinsfile is refused, with the plug-in's own words."},
+		{name: "jenkins-accepts", title: "Jenkins' declarative plug-in: sound pipelines", unit: "files", rest: "Refused; most of them on purpose, as the plug-in does when they run",
+			what: "The pipelines of its tests that are no errors are accepted."},
+		{name: "jenkins-run", title: "Jenkins' declarative plug-in: builds", unit: "cases", rest: "Not passed",
+			what: "A build ends with the expected result, and its log holds what it must and nothing that it must not. Without a JVM."},
+		{name: "jenkins-groovy", title: "Groovy of real pipelines and libraries", unit: "files", rest: "Not read",
+			what: "Jenkinsfiles and files of shared libraries parse."},
+		{name: "jenkins-corpus", title: "Jenkinsfiles of public projects", unit: "files", rest: "With errors",
+			what: "Real Jenkinsfiles compile."},
 	}
 }
 
 // tests are what is run: packages, and the tests in them.
-var tests = []string{"-run", "^(TestConformance|TestParserConformance|TestActionlintCases|TestCorpus|TestAct)$",
+var tests = []string{"-run", "^(TestConformance|TestParserConformance|TestActionlintCases|TestCorpus|TestAct" +
+	"|TestCases|TestMustParse|TestValidatorConformance|TestRunConformance|TestAccepts|TestCorpusParses)$",
 	"./internal/dialect/github", "./internal/dialect/github/expression", "./internal/dialect/github/workflow",
-	"./internal/dialect/github/opinion", "./test/conformance"}
+	"./internal/dialect/github/opinion", "./test/conformance",
+	"./internal/dialect/gitlab", "./internal/dialect/azure",
+	"./internal/dialect/jenkins", "./internal/dialect/jenkins/declarative", "./internal/dialect/jenkins/groovy"}
 
 func main() {
 	if err := run(os.Stdout); err != nil {
@@ -128,8 +154,8 @@ func render(w io.Writer, rows []*suite) error {
 
 <!-- Generated: go run ./test/conformance/scoreboard > docs/reference/compatibility.md -->
 
-What Fairlead makes of cases that other projects have written. The cases are not in this
-repository; the tests that drive them are.
+What Fairlead makes of cases that other projects have written, and [what works in which
+language](#features). The cases are not in this repository; the tests that drive them are.
 
 | suite | passed | of | |
 |---|--:|--:|---|
@@ -143,6 +169,7 @@ repository; the tests that drive them are.
 		}
 		fmt.Fprintf(&b, "| [%s](#%s) | %s | %s | %s |\n", s.title, s.name, passed, total, unit)
 	}
+	renderFeatures(&b)
 	for _, s := range rows {
 		fmt.Fprintf(&b, "\n<a id=\"%s\"></a>\n## %s\n\n%s\n", s.name, s.title, s.what)
 		others := slices.Compact(slices.Sorted(slices.Values(s.others)))

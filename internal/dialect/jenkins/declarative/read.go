@@ -342,7 +342,7 @@ func (r *reader) stage(call *groovy.CallExpr) *Stage {
 func (r *reader) stageBody(st *Stage, call *groovy.CallExpr, body *groovy.ClosureExpr, matrix bool) (own []section) {
 	unknown := func(n groovy.Node, name string) {
 		r.report(n, "stage", fmt.Sprintf("Unknown stage section %q. Starting with version 0.5, steps in a stage must be in a ‘steps’ block.", name),
-			near(name, stageSections()))
+			cmp.Or(near(name, stageSections()), "write steps { … } around it"))
 	}
 	bodies := 0
 	for _, s := range r.sections(body, func(n groovy.Node, name string) {
@@ -420,7 +420,7 @@ func (r *reader) stageBody(st *Stage, call *groovy.CallExpr, body *groovy.Closur
 	}
 	switch {
 	case bodies == 0:
-		r.report(call, "stage", fmt.Sprintf("Expected one of \"steps\", \"stages\", or \"parallel\" for stage %q", st.Name), "")
+		r.report(call, "stage", fmt.Sprintf("Expected one of \"steps\", \"stages\", or \"parallel\" for stage %q", st.Name), "write what the stage does into steps { … }")
 	case bodies > 1:
 		r.report(call, "stage", fmt.Sprintf("Only one of \"matrix\", \"parallel\", \"stages\", or \"steps\" allowed for stage %q", st.Name), "")
 	}

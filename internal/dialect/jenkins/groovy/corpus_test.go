@@ -72,7 +72,7 @@ func TestCorpusParses(t *testing.T) {
 		}
 		wanted++
 	}
-	t.Attr("scoreboard", "groovy parses "+score(parsed, wanted))
+	t.Attr("scoreboard", fmt.Sprintf("jenkins-groovy %d/%d", parsed, wanted))
 	t.Logf("parse: %s", score(parsed, wanted))
 }
 
@@ -257,6 +257,5 @@ func TestCorpusRuns(t *testing.T) {
 	if ended < total-1 {
 		t.Errorf("only %s run to their end", score(ended, total))
 	}
-	t.Attr("scoreboard", "groovy scripts that run to their end "+score(ended, total))
 	t.Logf("run to the end: %s", score(ended, total))
 }
