@@ -319,9 +319,15 @@ func (r *Process) AwaitText(text string) {
 // no event to wait for.
 func Await(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
+	AwaitWithin(t, time.Minute, what, holds)
+}
+
+// AwaitWithin is Await with a limit of its own.
+func AwaitWithin(t testing.TB, limit time.Duration, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !holds(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited a minute for %s", what)
+			t.Fatalf("waited %s for %s", limit, what)
 		}
 	}
 }

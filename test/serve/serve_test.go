@@ -66,7 +66,11 @@ func newTeam(t *testing.T, args ...string) *team { return newTeamOf(t, workflow,
 // newTeamOf is a team whose pipeline is that text. args are further flags of
 // its server.
 func newTeamOf(t *testing.T, pipeline string, args ...string) *team {
-	p := binary.NewPlace(t, map[string]string{".github/workflows/ci.yml": pipeline, "word.txt": "first\n"})
+	return newTeamAt(t, binary.NewPlace(t, map[string]string{".github/workflows/ci.yml": pipeline, "word.txt": "first\n"}), args...)
+}
+
+// newTeamAt is a team whose repository is there.
+func newTeamAt(t *testing.T, p *binary.Place, args ...string) *team {
 	s := &team{Place: p, t: t, listen: "127.0.0.1:0", args: args}
 	s.serve()
 	t.Cleanup(s.end)
