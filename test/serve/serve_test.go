@@ -97,8 +97,15 @@ func (s *team) must(args ...string) string {
 // serve starts the server, and waits until it answers.
 func (s *team) serve() {
 	s.t.Helper()
-	s.srv = s.Start(append([]string{"serve", "--listen", s.listen, "--loopback-addresses", "--public", "--stop", "100ms", "--runs", "2"}, s.args...)...)
-	s.srv.AwaitText("Fairlead serves at ")
+	binary.Await(s.t, "the server's port to be free", func() bool {
+		s.srv = s.Start(append([]string{"serve", "--listen", s.listen, "--loopback-addresses", "--public", "--stop", "100ms", "--runs", "2"}, s.args...)...)
+		s.srv.AwaitText("Fairlead serves at ", "address already in use")
+		if s.srv.Said("address already in use") { // some connection has it, until it ends
+			s.srv.Wait()
+			return false
+		}
+		return true
+	})
 	_, rest, _ := strings.Cut(s.srv.Printed(), "Fairlead serves at ")
 	s.url, _, _ = strings.Cut(rest, "\n")
 	s.listen = strings.TrimPrefix(s.url, "http://") // the same when it is started again
