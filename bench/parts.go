@@ -12,6 +12,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/engine"
+	"github.com/fairlead-dev/fairlead/internal/executor"
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
@@ -111,7 +112,7 @@ func (b *serving) dag() error {
 			return err
 		}
 		change := &plan.Change{Repository: "team/app", Event: "push"}
-		e := &engine.Engine{Dialect: plain{}, Leases: st, Idle: func() float64 { return 1 }, Hands: doing{st}}
+		e := &engine.Engine{Dialect: plain{}, Executor: anywhere{}, Leases: st, Idle: func() float64 { return 1 }, Hands: doing{st}}
 		begin := time.Now()
 		verdict, _, err := e.Run(ctx, engine.Request{
 			Context: &plan.Context{Pipeline: p, Change: change, RunID: run, Number: number, Attempt: 1},
@@ -135,6 +136,11 @@ func (plain) Eval(e plan.Expr, as dialect.Kind, s *plan.Scope) (any, error) {
 	}
 	return e.Text, nil
 }
+
+// anywhere is a place that all jobs fit.
+type anywhere struct{ executor.Executor }
+
+func (anywhere) Fits(*plan.Place) *plan.Problem { return nil }
 
 // doing does jobs at once.
 type doing struct{ record engine.Record }
