@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -66,6 +67,8 @@ type Runs interface {
 	Events(ctx context.Context, f store.EventFilter) ([]record.Event, error)
 	// Watch waits until the record goes beyond seq, and returns the newest Seq.
 	Watch(ctx context.Context, seq int64) (int64, error)
+	// AfterKinds yields the events after seq that are of these kinds, in order.
+	AfterKinds(ctx context.Context, seq int64, kinds ...record.Kind) iter.Seq2[record.Event, error]
 }
 
 // Secrets opens secrets; see [secret.Vault].
