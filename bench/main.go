@@ -9,6 +9,8 @@
 //	go run ./bench -only reuse     what watching costs and reuse saves
 //	go run ./bench -act ""         without the peer
 //	go run ./bench -mono DIR       only make the monorepo, to look at
+//	go run ./bench serve           the server: hooks, queue, pages, logs, workers
+//	go run ./bench -only dag serve
 //
 // Act is built from its module (about two minutes, once), and what bundles is
 // fetched with npm, once. The peer of the monorepo is Ninja, when it is on PATH.
@@ -60,17 +62,29 @@ func main() {
 	dir := flag.String("dir", os.TempDir(), "where to make the workloads")
 	large := flag.Bool("large", false, "with the step of 200,000 inputs, too, which takes minutes to make")
 	markdown := flag.Bool("markdown", false, "print a table in Markdown")
+	lines := flag.Bool("emit", false, "only print lines, as a step of the server's bench")
 	flag.Parse()
+	if *lines {
+		fail(emit())
+		return
+	}
+	if flag.Arg(0) == "serve" {
+		b := serving{only: *only, markdown: *markdown}
+		fail(b.run(*program, *dir))
+		return
+	}
 	mono := monorepo{packages: *packages, files: *sources}
 	if *tree != "" {
-		if err := repository(*tree, mono.write); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
-		}
+		fail(repository(*tree, mono.write))
 		return
 	}
 	b := benchmark{runs: *runs, only: *only, peer: *peer, files: *files, program: *program, dir: *dir, large: *large, mono: mono, out: &table{markdown: *markdown}}
-	if err := b.run(); err != nil {
+	fail(b.run())
+}
+
+// fail ends the program if there is an error.
+func fail(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -91,15 +105,9 @@ func (b *benchmark) run() error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	ours, err := filepath.Abs(b.program)
+	ours, err := measured(b.program, tmp)
 	if err != nil {
 		return err
-	}
-	if b.program == "" {
-		ours = filepath.Join(tmp, "fairlead")
-		if out, err := exec.Command("go", "build", "-o", ours, "./cmd/fairlead").CombinedOutput(); err != nil {
-			return fmt.Errorf("build fairlead: %v\n%s", err, out)
-		}
 	}
 	left := func(name string) bool { return !strings.HasPrefix(name, b.only) }
 	list := slices.DeleteFunc(workloads(b.files, b.mono), func(w workload) bool { return left(w.name) })
@@ -125,6 +133,19 @@ func (b *benchmark) run() error {
 	}
 	fmt.Printf("\n%d processors; processes that want one: %s before, %s after, over a minute each\n", runtime.NumCPU(), before, load())
 	return nil
+}
+
+// measured is the path of the program to measure: the one that was named, or one
+// that is built into dir.
+func measured(program, dir string) (string, error) {
+	if program != "" {
+		return filepath.Abs(program)
+	}
+	program = filepath.Join(dir, "fairlead")
+	if out, err := exec.Command("go", "build", "-o", program, "./cmd/fairlead").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build fairlead: %v\n%s", err, out)
+	}
+	return program, nil
 }
 
 // time times a workload, and the peer's or rival's way to do it, in turns.

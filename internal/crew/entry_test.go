@@ -46,6 +46,10 @@ func TestSecretsOf(t *testing.T) {
 			t.Errorf("%s: %s, want %s", text, got, want)
 		}
 	}
+	program := &plan.Job{ID: "a", Steps: []plan.Step{{Data: map[string]any{"file": "Jenkinsfile"}}}}
+	if got := secretsOf(program, all); len(got) != len(all) {
+		t.Errorf("a job that is a program is given %v", got)
+	}
 	if got := secretsOf(&plan.Job{}, nil); got != nil {
 		t.Errorf("of nothing: %v", got)
 	}

@@ -35,7 +35,8 @@ var (
 
 // secretsOf are the secrets that a job names, in whatever language: by their name alone, or
 // as secrets.NAME or secrets['NAME'], where upper and lower case are the same. Of a job
-// that asks for all of them at once, nobody can say which it means.
+// that asks for all of them at once, nobody can say which it means; nor of one whose
+// steps are programs, whose text is not in the plan: the run was given what its text names.
 func secretsOf(j *plan.Job, secrets map[string]string) map[string]string {
 	if len(secrets) == 0 {
 		return nil
@@ -49,7 +50,9 @@ func secretsOf(j *plan.Job, secrets map[string]string) map[string]string {
 	for _, m := range secretNamed.FindAllStringSubmatch(text, -1) {
 		words[strings.ToUpper(m[1])] = true
 	}
-	all := secretAny.MatchString(text)
+	all := secretAny.MatchString(text) || slices.ContainsFunc(j.Steps, func(s plan.Step) bool {
+		return s.Run == nil && s.Use == nil && s.Wait == nil && s.Cancel == "" && s.Parallel == nil
+	})
 	for name, value := range secrets {
 		if all || name == tokenName || words[name] || words[strings.ToUpper(name)] {
 			given[name] = value

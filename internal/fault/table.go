@@ -92,8 +92,8 @@ func table() []rule {
 	add("no-such-package", fail, "e404|matching distribution|satisfies the requirement|unknown revision|no matching package|not find artifact|unable to locate package|notarget|404 not found",
 		`npm (ERR!|error) (code )?(E404|ETARGET|notarget).*|No matching distribution found for (.*)|go: .*(unknown revision|404 Not Found|410 Gone).*|error: no matching package (named|found).*|Could not find artifact \S+.*|E: Unable to locate package \S+`,
 		"$0", "there is no such package or version: check its name and the version asked for (for apt, run apt-get update first)")
-	add("docker-daemon", fault, "docker", `(?i)cannot connect to the docker daemon|docker daemon is not running|dial unix \S*docker\.sock`,
-		"no Docker daemon answers", "start it, and see that this user may talk to it")
+	add("docker-daemon", fault, "docker|container engine", `(?i)cannot connect to the docker daemon|docker daemon is not running|dial unix \S*docker\.sock|no container engine answers`,
+		"no container engine answers", "start Docker or Podman, or say in DOCKER_HOST where one is, and see that this user may talk to it")
 	add("docker-pull", fault, "from daemon|manifest|source metadata", `(?i)error response from daemon: (get "?https?://.*|pull access denied.*|manifest .* not found.*)|failed to resolve source metadata for .*`,
 		"a container image could not be pulled", "check the image's name and tag, the login, and that the registry can be reached")
 	add("git-access", fault, "fatal: |permission denied (|remote: ",

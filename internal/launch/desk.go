@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/secret"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
 
@@ -65,12 +67,17 @@ type Runs interface {
 	Events(ctx context.Context, f store.EventFilter) ([]record.Event, error)
 	// Watch waits until the record goes beyond seq, and returns the newest Seq.
 	Watch(ctx context.Context, seq int64) (int64, error)
+	// AfterKinds yields the events after seq that are of these kinds, in order.
+	AfterKinds(ctx context.Context, seq int64, kinds ...record.Kind) iter.Seq2[record.Event, error]
 }
 
 // Secrets opens secrets; see [secret.Vault].
 type Secrets interface {
 	// Resolve gives the values of those of the names that there are.
 	Resolve(ctx context.Context, repository, environment string, names []string) (map[string]string, error)
+	// List names the secrets of a repository and its environments; "" those of
+	// the organisation.
+	List(ctx context.Context, repository string) ([]secret.Named, error)
 	// Internal is a secret of the server's own.
 	Internal(ctx context.Context, repository, name string) (value string, ok bool, err error)
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -473,14 +474,7 @@ func (s *sender) statuses(ctx context.Context) error {
 	for ctx.Err() == nil {
 		var batch []*planned
 		from := seen
-		for e, err := range s.Store.After(ctx, seen) {
-			if e.Seq > 0 {
-				seen = e.Seq
-			}
-			if err != nil {
-				s.complain("follow the record", err)
-				continue
-			}
+		for e := range s.news(ctx, &seen, "run.planned", "run.started", "run.finished", "request.settled") {
 			more, err := s.ofEvent(ctx, e)
 			if err != nil {
 				return err
@@ -505,6 +499,32 @@ func (s *sender) statuses(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// news yields the events after seq that are of these kinds, and moves seq on: past
+// all others, too, when there are no more of them. What is not asked for is not
+// read: deliveries are large, and there may be a thousand a second.
+func (s *sender) news(ctx context.Context, seq *int64, kinds ...record.Kind) iter.Seq[record.Event] {
+	return func(yield func(record.Event) bool) {
+		newest, err := s.Runs.Watch(ctx, -1)
+		if err != nil {
+			s.complain("follow the record", err)
+			return
+		}
+		for e, err := range s.Runs.AfterKinds(ctx, *seq, kinds...) {
+			if err != nil {
+				s.complain("follow the record", err)
+			}
+			if e.Seq == 0 {
+				return // it cannot be read now
+			}
+			*seq = e.Seq
+			if err == nil && !yield(e) {
+				return
+			}
+		}
+		*seq = max(*seq, newest)
+	}
 }
 
 // ofEvent is what an event gives reason to tell a code host.

@@ -356,7 +356,7 @@ func TestSecretsOfRun(t *testing.T) {
 		s.vault["team/app "+name] = "value of " + name
 	}
 	text := `${{ secrets.ONE }} ${{ Secrets['two'] }} ${{ secrets [ "Three" ] }} my_secrets.FOUR secrets.$HOOK ${{ github.token }}`
-	p := &record.RunPlanned{Origin: &record.Origin{Repository: "team/app", Trust: record.Contributor}, Pipeline: &plan.Pipeline{Texts: []plan.Text{{Body: text}}}}
+	p := &record.RunPlanned{Origin: &record.Origin{Repository: "team/app", Trust: record.Contributor}, Pipeline: &plan.Pipeline{Dialect: "github", Texts: []plan.Text{{Body: text}}}}
 	got, err := s.desk.secrets(t.Context(), p, "", false)
 	if err != nil {
 		t.Fatal(err)
@@ -368,6 +368,32 @@ func TestSecretsOfRun(t *testing.T) {
 	p.Pipeline.Texts[0].Body = "echo"
 	if got, err := s.desk.secrets(t.Context(), p, "", false); err != nil || len(got) != 1 {
 		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// In languages where secrets have no place of their own, those are given whose
+// names are words of the text.
+func TestSecretsByTheirNames(t *testing.T) {
+	t.Parallel()
+	s := set(t, nil)
+	for _, name := range []string{"team/app ONE", "team/app TWO", "team/app MY_CRED_USR", "team/app MY_CRED_PSW", "team/app OTHER", "team/app $HOOK", " SHARED", "team/other THREE"} {
+		s.vault[name] = "value of " + name
+	}
+	for dialect, text := range map[string]string{
+		"gitlab":  "script: [deploy $ONE \"${TWO}x\" $SHARED $HOOK $THREE, 'use MY_CRED_USR MY_CRED_PSW']",
+		"azure":   "steps: [{bash: deploy $(One) $(two) $(shared), env: {A: $(MY_CRED_USR), B: $(MY_CRED_PSW)}}]",
+		"jenkins": "withCredentials([string(credentialsId: 'one')]) {}; environment { A = credentials('my-cred'); B = \"${env.TWO}\"; C = SHARED }",
+	} {
+		p := &record.RunPlanned{Origin: &record.Origin{Repository: "team/app", Trust: record.Contributor}, Pipeline: &plan.Pipeline{Dialect: dialect, Texts: []plan.Text{{Body: text}}}}
+		got, err := s.desk.secrets(t.Context(), p, "", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := slices.Sorted(maps.Keys(got))
+		// The played vault keeps what belongs to all under no repository, and does not hand it on.
+		if want := []string{"MY_CRED_PSW", "MY_CRED_USR", "ONE", "TWO"}; !slices.Equal(names, want) {
+			t.Errorf("%s: given %q, want %q", dialect, names, want)
+		}
 	}
 }
 

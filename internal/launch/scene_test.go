@@ -22,6 +22,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/secret"
 	"github.com/fairlead-dev/fairlead/internal/store"
 	"github.com/fairlead-dev/fairlead/internal/store/sqlite"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
@@ -387,6 +388,16 @@ func (v vault) Resolve(_ context.Context, repository, environment string, names 
 		}
 	}
 	return values, nil
+}
+
+func (v vault) List(_ context.Context, repository string) (list []secret.Named, err error) {
+	for key := range v {
+		scope, name, _ := strings.Cut(key, " ")
+		if of, _, _ := strings.Cut(scope, "@"); of == repository {
+			list = append(list, secret.Named{Name: name})
+		}
+	}
+	return list, nil
 }
 
 func (v vault) Internal(_ context.Context, repository, name string) (string, bool, error) {

@@ -51,14 +51,7 @@ func (s *sender) fold(ctx context.Context) error {
 	written := t.Seq
 	for ctx.Err() == nil {
 		var said []notify.Message
-		for e, err := range s.Store.After(ctx, t.Seq) {
-			if e.Seq > 0 {
-				t.Seq = e.Seq
-			}
-			if err != nil {
-				s.complain("follow the record", err)
-				continue
-			}
+		for e := range s.news(ctx, &t.Seq, append(notify.Kinds(), "acted")...) {
 			if b, ok := e.Body.(*record.Acted); ok && b.Verb == string(access.SetRepo) && b.Detail["removed"] != "" {
 				t.Fold.Forget(b.Object)
 			}

@@ -205,6 +205,11 @@ func (d *Desk) secrets(ctx context.Context, p *record.RunPlanned, environment st
 		}
 		token = token || ownToken.MatchString(t.Body)
 	}
+	if p.Pipeline.Dialect != "github" {
+		if err := d.mentioned(ctx, p, named); err != nil {
+			return nil, fmt.Errorf("the secrets of the run: %w", err)
+		}
+	}
 	got, err := d.Vault.Resolve(ctx, p.Origin.Repository, environment, sortedKeys(named))
 	if err != nil {
 		return nil, fmt.Errorf("the secrets of the run: %w", err)
@@ -222,6 +227,47 @@ func (d *Desk) secrets(ctx context.Context, p *record.RunPlanned, environment st
 		}
 	}
 	return values, nil
+}
+
+// words finds what may be the name of a secret in a language in which they have
+// no place of their own: $NAME, $(NAME), credentials('my-name').
+var words = regexp.MustCompile(`[A-Za-z0-9_.-]+`)
+
+// partsOf are the secrets that one name of a credential may stand for.
+var partsOf = []string{"_USR", "_PSW", "_FILE", "_KEY", "_PASSPHRASE"}
+
+// mentioned adds the secrets that there are whose names are words of the
+// pipeline's text.
+func (d *Desk) mentioned(ctx context.Context, p *record.RunPlanned, named map[string]bool) error {
+	said := map[string]bool{}
+	say := func(word string) { said[strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(word))] = true }
+	for _, t := range p.Pipeline.Texts {
+		for _, word := range words.FindAllString(t.Body, -1) {
+			say(word)
+			for _, part := range strings.FieldsFunc(word, func(r rune) bool { return r == '.' || r == '-' }) {
+				say(part)
+			}
+		}
+	}
+	for _, repository := range []string{p.Origin.Repository, ""} {
+		list, err := d.Vault.List(ctx, repository)
+		if err != nil {
+			return err
+		}
+		for _, s := range list {
+			name := strings.ToUpper(s.Name)
+			known := said[name]
+			for _, part := range partsOf {
+				if whole, ok := strings.CutSuffix(name, part); ok {
+					known = known || said[whole]
+				}
+			}
+			if known {
+				named[s.Name] = true
+			}
+		}
+	}
+	return nil
 }
 
 // starting watches a run begin: who asked to cancel it before it had begun is not

@@ -484,6 +484,36 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// FuzzFolded compares what is found in either case with a search of copies in lower
+// case, whichever letter is looked for first.
+func FuzzFolded(f *testing.F) {
+	f.Add([]byte("Needle neeDLE nneedle"), "needle")
+	f.Add([]byte("aAaAa"), "aa")
+	f.Add([]byte("[[x[["), "[[")
+	f.Fuzz(func(t *testing.T, line []byte, query string) {
+		x := newFolded([]byte(query))
+		if x == nil {
+			return
+		}
+		low := make([]byte, len(line))
+		for i, c := range line {
+			if c >= 'A' && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			low[i] = c
+		}
+		x.choose(line)
+		for _, x.at = range []int{x.at, 0, len(query) - 1} {
+			if got, want := x.count(line), bytes.Count(low, x.lower); got != want {
+				t.Errorf("%q is in %q %d times, found %d by letter %d", query, line, want, got, x.at)
+			}
+			if got, want := x.index(line), bytes.Index(low, x.lower); got != want {
+				t.Errorf("%q is in %q at %d, found at %d by letter %d", query, line, want, got, x.at)
+			}
+		}
+	})
+}
+
 func TestSearch(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")

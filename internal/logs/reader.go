@@ -497,6 +497,9 @@ func (q Query) Counter() func(line []byte) int {
 	}
 	text := []byte(q.Text)
 	if q.Fold {
+		if f := newFolded(text); f != nil {
+			return f.count
+		}
 		text = bytes.ToLower(text)
 	}
 	return func(line []byte) int {
@@ -531,6 +534,13 @@ func (r *Reader) Search(ctx context.Context, q Query, fn func(Line) bool) (Found
 		skip = func(raw []byte) bool { return ctx.Err() != nil || !bytes.Contains(raw, text) }
 	}
 	telling, count := true, q.Counter()
+	if f := newFolded(text); f != nil && q.Fold && q.Pattern == nil {
+		count = f.count
+		skip = func(raw []byte) bool {
+			f.choose(raw)
+			return ctx.Err() != nil || f.index(raw) < 0
+		}
+	}
 	_, err := r.read(max(q.From, 0), skip, func(l Line) bool {
 		if q.Step != "" && l.Step != q.Step {
 			return true

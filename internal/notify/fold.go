@@ -68,6 +68,11 @@ type Standing struct {
 	Told   time.Time `json:"told,omitzero"` // when people were last told that it is broken; zero: never
 }
 
+// Kinds are those of the events that Apply has to be given.
+func Kinds() []record.Kind {
+	return []record.Kind{"run.planned", "run.started", "job.expanded", "job.finished", "run.finished"}
+}
+
 // Apply takes one event and says what there is to tell.
 func (f *Fold) Apply(e record.Event) []Message {
 	switch b := e.Body.(type) {

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -355,32 +354,6 @@ func TestLogJSON(t *testing.T) {
 			t.Errorf("%q: %d", query, w.Code)
 		}
 	}
-}
-
-// FuzzCountFold compares the count with that of copies in lower case.
-func FuzzCountFold(f *testing.F) {
-	f.Add([]byte("Needle neeDLE nneedle"), "needle")
-	f.Add([]byte("aAaAa"), "aa")
-	f.Add([]byte("[[x[["), "[[")
-	f.Fuzz(func(t *testing.T, line []byte, query string) {
-		ascii := func(b byte) byte {
-			if b >= 'A' && b <= 'Z' {
-				b += 'a' - 'A'
-			}
-			return b
-		}
-		if query == "" || strings.ContainsFunc(query, func(r rune) bool { return r >= 0x80 }) {
-			return
-		}
-		low := make([]byte, len(line))
-		for i, c := range line {
-			low[i] = ascii(c)
-		}
-		lower := []byte(strings.ToLower(query))
-		if got, want := countFold(line, lower), bytes.Count(low, lower); got != want {
-			t.Errorf("%q is in %q %d times, found %d", query, line, want, got)
-		}
-	})
 }
 
 // TestLongLines keeps a page small, however long the lines of its log are.

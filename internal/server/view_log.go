@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -145,28 +144,8 @@ func search(ctx context.Context, log *logs.Reader, ask LogAsk) (*Found, error) {
 		f.Hits = append(f.Hits, l.N+1)
 		return true
 	}
-	if pattern != nil || ask.Case || strings.ContainsFunc(ask.Query, func(r rune) bool { return r >= utf8.RuneSelf }) {
-		counts, err := log.Search(ctx, logs.Query{Text: ask.Query, Pattern: pattern, Fold: !ask.Case, Step: ask.Step}, hit)
-		f.Lines, f.Matches = counts.Lines, counts.Matches
-		return f, err
-	}
-	// What is asked for most: letters of ASCII in either case. No line is copied for it.
-	lower := []byte(strings.ToLower(ask.Query))
-	err := log.Read(0, func(l logs.Line) bool {
-		if ask.Step != "" && l.Step != ask.Step {
-			return true
-		}
-		if n := countFold(l.Text, lower); n > 0 {
-			f.Lines, f.Matches = f.Lines+1, f.Matches+int64(n)
-			if !f.More {
-				hit(l)
-			}
-		}
-		return ctx.Err() == nil
-	})
-	if ctx.Err() != nil {
-		err = ctx.Err()
-	}
+	counts, err := log.Search(ctx, logs.Query{Text: ask.Query, Pattern: pattern, Fold: !ask.Case, Step: ask.Step}, hit)
+	f.Lines, f.Matches = counts.Lines, counts.Matches
 	return f, err
 }
 
@@ -189,50 +168,6 @@ func patternOf(ask LogAsk) (*regexp.Regexp, error) {
 		return nil, problem(http.StatusUnprocessableEntity, "unusable", "write it as Go's regular expressions are written, or look for it as text", "it is no pattern: %s", bad.Code)
 	}
 	return p, err
-}
-
-// countFold counts where a text of lower-case ASCII is found in a line, in either
-// case, without overlaps.
-func countFold(line, lower []byte) (n int) {
-	first, upper := lower[0], lower[0]
-	if first >= 'a' && first <= 'z' {
-		upper -= 'a' - 'A'
-	}
-	for len(line) >= len(lower) {
-		rest := line[:len(line)-len(lower)+1] // where it may begin
-		at := bytes.IndexByte(rest, first)
-		if upper != first {
-			if at >= 0 {
-				rest = rest[:at]
-			}
-			if b := bytes.IndexByte(rest, upper); b >= 0 {
-				at = b
-			}
-		}
-		if at < 0 {
-			break
-		}
-		if equalFold(line[at:at+len(lower)], lower) {
-			n++
-			at += len(lower) - 1
-		}
-		line = line[at+1:]
-	}
-	return n
-}
-
-// equalFold reports whether a text is the other, which is lower-case ASCII, in either
-// case.
-func equalFold(text, lower []byte) bool {
-	for i, c := range text {
-		if c >= 'A' && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // logLine is a line for people: valid UTF-8, cut when it is too long.

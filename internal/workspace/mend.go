@@ -484,6 +484,9 @@ func removeAll(ctx context.Context, dir int, name string) error {
 		return err
 	}
 	fd, _, err := enterDir(dir, name, true)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // somebody else was quicker: two processes may empty one trash
+	}
 	if err != nil {
 		return err
 	}
@@ -520,6 +523,9 @@ func removeBelow(ctx context.Context, fd int) error {
 		return err
 	}
 	names, err := readNames(fd, make([]byte, dirBuffer))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it is gone itself
+	}
 	if err != nil {
 		return err
 	}

@@ -482,3 +482,27 @@ func TestKeptAfterCrash(t *testing.T) {
 		t.Error("not as the crash left it")
 	}
 }
+
+// Several processes may empty the trash at once.
+func TestRemovedTogether(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for i := range 200 {
+		write(t, dir, map[string]string{fmt.Sprintf("a/b%d/c/d", i): "x"})
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer unix.Close(fd)
+			if err := removeBelow(t.Context(), fd); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}

@@ -307,21 +307,30 @@ func (r *Process) Wait() Outcome {
 // Printed is what the process has written to standard output so far.
 func (r *Process) Printed() string { return r.stdout.String() }
 
-// AwaitText waits until the process has printed a text.
-func (r *Process) AwaitText(text string) {
+// AwaitText waits until the process has printed one of the texts.
+func (r *Process) AwaitText(texts ...string) {
 	r.p.t.Helper()
-	Await(r.p.t, fmt.Sprintf("fairlead to print %q", text), func() bool {
-		return strings.Contains(r.stdout.String()+r.stderr.String(), text)
-	})
+	Await(r.p.t, fmt.Sprintf("fairlead to print %q", texts), func() bool { return slices.ContainsFunc(texts, r.Said) })
+}
+
+// Said reports whether the process has printed a text.
+func (r *Process) Said(text string) bool {
+	return strings.Contains(r.stdout.String()+r.stderr.String(), text)
 }
 
 // Await polls until a condition holds: for what another process does there is
 // no event to wait for.
 func Await(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
+	AwaitWithin(t, time.Minute, what, holds)
+}
+
+// AwaitWithin is Await with a limit of its own.
+func AwaitWithin(t testing.TB, limit time.Duration, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !holds(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited a minute for %s", what)
+			t.Fatalf("waited %s for %s", limit, what)
 		}
 	}
 }

@@ -57,7 +57,7 @@ jobs:
       - uses: actions/checkout@v4
       - id: ask
         run: |
-          echo "got=$(nc web 8077 </dev/null)" >> $GITHUB_OUTPUT
+          echo "got=$(until nc web 8077 </dev/null; do sleep 0.05; done)" >> $GITHUB_OUTPUT
           echo "$PLAIN $HIDDEN ${#HIDDEN} $(whoami)"
       - run: test -n "${{ job.services.web.ports['8077'] }}"
   host:
@@ -122,6 +122,7 @@ jobs:
       - run: if [ -e change ]; then echo x >> /bin/tool; fi
       - run: cat in
   b:
+    needs: a # one after the other, so that both have the same workspace each time
     runs-on: ubuntu-latest
     steps:
       - {uses: "docker://` + name + `", with: {args: tool in}}

@@ -10,6 +10,9 @@ import (
 
 // What cannot run here, and what was not written in good faith.
 
+// noEngine lets no container engine answer, whatever this machine has.
+var noEngine = []string{"DOCKER_HOST=unix:///nowhere/docker.sock"}
+
 func TestWhatCannotRunHere(t *testing.T) {
 	check(t, []probe{
 		{name: "another operating system", exit: 4, shown: []string{"windows-latest"},
@@ -36,14 +39,14 @@ jobs:
     steps: [{ run: 'echo ran >> $OUTSIDE/a' }]
 `,
 			shown: []string{"windows-latest"}, marks: map[string]string{"a": "ran\n"}},
-		{name: "a container", exit: 4, shown: []string{"Docker"},
+		{name: "a container", exit: 4, env: noEngine, shown: []string{"no container engine answers"},
 			flow: `
 on: push
 jobs:
   a: { runs-on: ubuntu-latest, container: "alpine:3", steps: [{ run: echo ran > $OUTSIDE/a }] }
 `,
 			marks: map[string]string{"a": ""}},
-		{name: "a container action", exit: 4, shown: []string{"Docker"},
+		{name: "a container action", exit: 4, env: noEngine, shown: []string{"no container engine answers"},
 			flow: `
 on: push
 jobs:

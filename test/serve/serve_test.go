@@ -66,7 +66,11 @@ func newTeam(t *testing.T, args ...string) *team { return newTeamOf(t, workflow,
 // newTeamOf is a team whose pipeline is that text. args are further flags of
 // its server.
 func newTeamOf(t *testing.T, pipeline string, args ...string) *team {
-	p := binary.NewPlace(t, map[string]string{".github/workflows/ci.yml": pipeline, "word.txt": "first\n"})
+	return newTeamAt(t, binary.NewPlace(t, map[string]string{".github/workflows/ci.yml": pipeline, "word.txt": "first\n"}), args...)
+}
+
+// newTeamAt is a team whose repository is there.
+func newTeamAt(t *testing.T, p *binary.Place, args ...string) *team {
 	s := &team{Place: p, t: t, listen: "127.0.0.1:0", args: args}
 	s.serve()
 	t.Cleanup(s.end)
@@ -93,8 +97,15 @@ func (s *team) must(args ...string) string {
 // serve starts the server, and waits until it answers.
 func (s *team) serve() {
 	s.t.Helper()
-	s.srv = s.Start(append([]string{"serve", "--listen", s.listen, "--loopback-addresses", "--public", "--stop", "100ms", "--runs", "2"}, s.args...)...)
-	s.srv.AwaitText("Fairlead serves at ")
+	binary.Await(s.t, "the server's port to be free", func() bool {
+		s.srv = s.Start(append([]string{"serve", "--listen", s.listen, "--loopback-addresses", "--public", "--stop", "100ms", "--runs", "2"}, s.args...)...)
+		s.srv.AwaitText("Fairlead serves at ", "address already in use")
+		if s.srv.Said("address already in use") { // some connection has it, until it ends
+			s.srv.Wait()
+			return false
+		}
+		return true
+	})
 	_, rest, _ := strings.Cut(s.srv.Printed(), "Fairlead serves at ")
 	s.url, _, _ = strings.Cut(rest, "\n")
 	s.listen = strings.TrimPrefix(s.url, "http://") // the same when it is started again

@@ -3,7 +3,6 @@ package github
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"path"
 	"path/filepath"
 	"strings"
@@ -71,15 +70,9 @@ func (r *resolving) docker(act *plan.Act, a *action, inputs map[string]string, p
 
 // contain makes the command that runs an action's container.
 func (r *resolving) contain(act *plan.Act, d dockerAction, p phase) error {
+	// The cache and artifact services are on this machine's own address, which
+	// is another inside.
 	env := r.e.environment()
-	service, err := r.serviceEnv(r.ctx, r.s)
-	if err != nil {
-		return err
-	}
-	maps.Copy(env, service)
-	if token := service["ACTIONS_RUNTIME_TOKEN"]; token != "" {
-		act.Masks = append(act.Masks, token)
-	}
 	for name, v := range d.inputs {
 		env[inputName(name)] = v
 	}
@@ -127,11 +120,7 @@ func (r *resolving) runsIn(c *plan.Container, d dockerAction, env map[string]str
 	}
 	e := &evaluator{s: &inner, d: r.d, self: r.e.self, env: r.e.env}
 	if d.runs != nil {
-		var list []plan.Binding
-		for _, pair := range pairs(d.runs.Env) {
-			list = append(list, pair)
-		}
-		own, err := e.bindings(list)
+		own, err := e.bindings(pairs(d.runs.Env))
 		if err != nil {
 			return "", err
 		}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -102,7 +103,8 @@ func filesKey(dir string, files []string) (string, error) {
 			if err != nil {
 				continue // one that is not there, or not within the workspace, does not count
 			}
-			if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+			var info fs.FileInfo
+			if info, err = f.Stat(); err == nil && info.Mode().IsRegular() {
 				fmt.Fprintf(h, "%d:%s", len(name), name)
 				_, err = io.Copy(h, io.LimitReader(f, maxKeyFile))
 				any = true

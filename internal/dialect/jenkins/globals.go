@@ -21,15 +21,15 @@ func (globals) ClassName() string { return "WorkflowScript" }
 func (g globals) Get(c *groovy.Call) (groovy.Value, error) {
 	switch c.Name {
 	case "env":
-		return envObject{g.b}, nil
+		return envObject(g), nil
 	case "params":
 		return g.b.params, nil
 	case "currentBuild":
-		return currentBuild{g.b}, nil
+		return currentBuild(g), nil
 	case "scm":
-		return scmObject{g.b}, nil
+		return scmObject(g), nil
 	case "docker":
-		return dockerObject{g.b}, nil
+		return dockerObject(g), nil
 	case "steps":
 		return stepsObject{g}, nil
 	}

@@ -52,9 +52,6 @@ func (d *Dialect) Outline(p *plan.Pipeline) (*outline.Pipeline, error) {
 	k.sequence(m.Stages, m.Agent, nil)
 	k.flush()
 	k.post(m.Post)
-	if len(o.Jobs) > 1 && m.Agent != nil && m.Agent.Type != "none" {
-		o.Lose(p.Source, "that its stages share one workspace: each job begins with the tree as it is, and what it needs of another is to be handed on as an artifact")
-	}
 	return o, nil
 }
 

@@ -274,7 +274,10 @@ func (x *Executor) Class(place *plan.Place) executor.Class {
 	}
 	c.Image, c.Source, c.Pull = "", plan.Source{}, ""
 	c.Username, c.Password = plan.Expr{}, plan.Expr{}
-	how, err := json.Marshal(&c)
+	how, err := json.Marshal(struct {
+		Container *plan.Container
+		Limits    Limits
+	}{&c, x.opts.Limits})
 	if err != nil {
 		return unique
 	}

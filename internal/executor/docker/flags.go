@@ -281,8 +281,7 @@ func flags() map[string]flag {
 		"restart": {set: func(*settings, string) error { return nil }},
 		"name":    {set: func(*settings, string) error { return nil }},
 	}
-	f["net"], f["net-alias"], f["label-add"] = f["network"], f["network-alias"], f["label"]
-	delete(f, "label-add")
+	f["net"], f["net-alias"] = f["network"], f["network-alias"]
 	return f
 }
 

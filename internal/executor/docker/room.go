@@ -57,43 +57,31 @@ func (r *room) open(ctx context.Context) (err error) {
 			return fmt.Errorf("make a network for the job's services: %w", plain(err))
 		}
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	// The first that fails cancels the other, whose own error says no more.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var wg sync.WaitGroup
-	errs := make([]error, 2)
+	var served, started error
 	wg.Go(func() {
-		if errs[0] = r.serve(ctx); errs[0] != nil {
-			cancel()
+		if served = r.serve(ctx); served != nil {
+			cancel(served)
 		}
 	})
 	if place.Container != nil {
 		wg.Go(func() {
-			if r.box, errs[1] = r.start(ctx, place.Container, "", false, nil); errs[1] != nil {
-				cancel()
+			if r.box, started = r.start(ctx, place.Container, "", false, nil); started != nil {
+				cancel(started)
 			}
 		})
 	}
 	wg.Wait()
-	// The first one that failed has cancelled the other.
-	slices.SortStableFunc(errs, func(a, b error) int {
-		return boolInt(errors.Is(a, context.Canceled)) - boolInt(errors.Is(b, context.Canceled))
-	})
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
+	if served != nil || started != nil {
+		return context.Cause(ctx)
 	}
 	if r.box != nil {
 		r.note(r.box.image)
 	}
 	return nil
-}
-
-func boolInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // note remembers an image as one of those that the room is made of.

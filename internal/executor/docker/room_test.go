@@ -133,7 +133,7 @@ func TestServices(t *testing.T) {
 		p.Services = map[string]plan.Container{"web": web, "two": {Image: testImage, Command: []string{"sleep", "1000"}}}
 		r := room(t, x, p)
 		for _, name := range []string{"web", "other"} {
-			if got := r.run("nc " + name + " 8077 </dev/null"); got != "hello\n" {
+			if got := r.run("until nc " + name + " 8077 </dev/null 2>/dev/null; do sleep 0.05; done"); got != "hello\n" {
 				t.Errorf("%s says %q", name, got)
 			}
 		}
@@ -149,7 +149,7 @@ func TestServices(t *testing.T) {
 			t.Errorf("port %q", port)
 		}
 		// A command with a container of its own is in the services' network.
-		c := r.sh("nc web 8077 </dev/null")
+		c := r.sh("until nc web 8077 </dev/null 2>/dev/null; do sleep 0.05; done")
 		c.Container = &plan.Container{Image: testImage}
 		if got := r.command(c); got != "hello\n" {
 			t.Errorf("%q", got)
@@ -426,7 +426,7 @@ func TestClass(t *testing.T) {
 		{Image: "fairlead-test/none:1"}, {Pull: plan.PullAlways}, {Private: []plan.Binding{{Name: "A"}}}, {Build: &plan.Build{Dir: "x"}},
 	} {
 		p := in(c)
-		if x.Class(&p).Name == x.Class(&p).Name {
+		if first := x.Class(&p); x.Class(&p).Name == first.Name {
 			t.Errorf("%+v: the same class twice", c)
 		}
 	}

@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
@@ -64,7 +65,8 @@ type checker struct {
 type jobState struct {
 	started  bool
 	attempt  int
-	starts   int // of the run, when it last started
+	starts   int  // of the run, when it last started
+	away     bool // a worker does it: it goes on while the run has no owner
 	finished bool
 	expanded bool
 	result   plan.Verdict
@@ -107,9 +109,10 @@ func (c *checker) check(e record.Event) {
 		c.started++
 		c.running, c.finished = true, false
 		for _, j := range c.jobs {
-			// What was under way when the last owner died begins anew.
+			// What was under way when the last owner died begins anew, unless a
+			// worker went on with it.
 			for key, s := range j.steps {
-				if s == stepRunning {
+				if s == stepRunning && !j.away {
 					delete(j.steps, key)
 				}
 			}
@@ -185,7 +188,7 @@ func (c *checker) checkJob(e record.Event, j *jobState) {
 		if b.Attempt != j.attempt && !b.GoesOn {
 			clear(j.steps)
 		}
-		j.started, j.attempt = true, b.Attempt
+		j.started, j.attempt, j.away = true, b.Attempt, strings.HasPrefix(b.Place, "worker ")
 	case *record.JobQueued:
 		if j.started { // whoever did it is lost, and it waits for somebody else
 			*j = jobState{steps: map[string]stepState{}, starts: c.started}

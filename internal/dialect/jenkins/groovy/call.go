@@ -301,9 +301,7 @@ func (t *Thread) scriptMethod(name string, args []Value) (Value, error) {
 	case "sprintf":
 		return t.format(args)
 	case "getBinding":
-		return t.in.binding, nil
-	case "run", "evaluate", "sleep":
-		return nil, ErrMissing
+		return bindingObject{t.in}, nil
 	}
 	return nil, ErrMissing
 }

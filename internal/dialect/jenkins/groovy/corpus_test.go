@@ -122,7 +122,6 @@ func (a *anything) Invoke(c *Call) (Value, error) {
 // bodies, and variables that have every property.
 type standIn struct {
 	calls []string
-	vars  []string
 }
 
 func (s *standIn) ClassName() string { return "Host" }

@@ -191,8 +191,8 @@ func (t *Thread) listMake(l *List, name string, args []Value) (Value, error) {
 		return t.transpose(l.Items)
 	case "combinations":
 		return t.combinations(l.Items)
-	case "permutations", "subsequences":
-		return nil, ErrMissing
+	case "permutations":
+		return t.permutations(l.Items)
 	case "toString":
 		if len(args) == 0 {
 			return t.Text(&List{Items: l.Items})
@@ -255,6 +255,24 @@ func (t *Thread) transpose(rows []Value) (Value, error) {
 			return nil, err
 		}
 	}
+}
+
+func (t *Thread) permutations(items []Value) (Value, error) {
+	out := []Value{&List{}}
+	for _, v := range items {
+		var next []Value
+		for _, head := range out {
+			head := head.(*List).Items
+			for i := range len(head) + 1 {
+				if err := t.alloc(64 + 16*len(head)); err != nil {
+					return nil, err
+				}
+				next = append(next, &List{Items: slices.Insert(slices.Clone(head), i, v)})
+			}
+		}
+		out = next
+	}
+	return &List{Items: out}, nil
 }
 
 func (t *Thread) combinations(lists []Value) (Value, error) {

@@ -300,7 +300,7 @@ func (t *Thread) rate(typ *TypeRef, v Value, class *Class) (int, error) {
 		}
 		return -1, nil
 	}
-	switch v.(type) {
+	switch v := v.(type) {
 	case *GString:
 		if c.Name == "java.lang.String" {
 			return 6, nil
@@ -314,7 +314,7 @@ func (t *Thread) rate(typ *TypeRef, v Value, class *Class) (int, error) {
 			return 4, nil
 		}
 	case string:
-		if c.Name == "java.lang.Character" && len(v.(string)) == 1 {
+		if c.Name == "java.lang.Character" && len(v) == 1 {
 			return 4, nil
 		}
 	}

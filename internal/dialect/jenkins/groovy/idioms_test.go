@@ -238,6 +238,145 @@ node { 1 } !!> No signature of method: WorkflowScript.node() is applicable for a
 `)
 }
 
+// TestMoreIdioms go on with TestIdioms.
+func TestMoreIdioms(t *testing.T) {
+	t.Parallel()
+	table(t, `
+def sh(m) { m.script }
+sh(script: '''
+  a
+''').trim() ==> 'a'
+def sh(x) { x }
+sh """#!/bin/bash
+echo ${1 + 1}
+""" ==> '#!/bin/bash\necho 2\n'
+def s(n, c) { c() }
+def stages = [:]
+['a', 'b'].each { p ->
+  stages[p] = {
+    s("build ${p}") {
+      p.toUpperCase()
+    }
+  }
+}
+stages.collect { k, v -> v() } ==> ['A', 'B']
+def transform(list) { list.collect { it ->
+    return { ->
+      "x${it}"
+    }
+  }
+}
+transform([1, 2])*.call() ==> ['x1', 'x2']
+def f() {
+  return [
+    a: 1,
+    b: { it }
+  ]
+}
+f().b(3) ==> 3
+def isPr = false, name = 'x'
+isPr ? 'pr' : name ==> 'x'
+def v = [a: 1, b: [c: 2]]
+[v?.b?.c, v?.d?.e] ==> [2, null]
+def getLabel(os) { return (os == 'linux') ? 'l' : (os == 'win' ? 'w' : 'o') }
+['linux', 'win', 'x'].collect { getLabel(it) } ==> ['l', 'w', 'o']
+def m = [:]
+m['a'] = m['a'] ?: []
+m['a'] += 1
+m ==> ['a':[1]]
+def list = []
+list += ['a']
+list.addAll(['b', 'c'])
+list -= 'a'
+list ==> ['b', 'c']
+def x = 'abc'
+x == 'abc' && x != 'd' || false ==> true
+def x = 5
+switch (x) {
+  case 1:
+  case 5:
+    x = 'five'
+    break
+  default:
+    x = 'none'
+}
+x ==> 'five'
+if (!(1 in [2, 3])) { 'no' } ==> 'no'
+def d = [debug: true, release: false]
+d.findAll { it.value }.collect { it.key } ==> ['debug']
+d = ['x': ['y', 'z']]
+d.each { k, vs -> vs.each { println "$k/$it" } } ==> ['x':['y', 'z']]
+def cartesian(a, b) { [a, b].combinations { x, y -> x + y } }
+1 ==> 1
+def cfg = [
+  'linux'  : [jdks: [11, 17]],
+  'windows': [jdks: [17]],
+]
+cfg.collectMany { os, c -> c.jdks.collect { "${os}-${it}".toString() } } ==> ['linux-11', 'linux-17', 'windows-17']
+cfg = [a: 1]
+for (def e in cfg) { e.value } ; for (String k : cfg.keySet()) { k } ==> null
+try {
+  throw new RuntimeException("x")
+} catch (err) {
+  "${err}"
+} finally {
+  println 'f'
+} ==> 'java.lang.RuntimeException: x'
+def s = 'a/b/c'
+s.substring(s.lastIndexOf('/') + 1) ==> 'c'
+'Hello'.toLowerCase().tr('a-z', 'b-za') ==> 'ifmmp'
+new Date(0).format("yyyy-MM-dd HH:mm:ss.SSS") ==> '1970-01-01 00:00:00.000'
+"${new Date(0)}" ==> 'Thu Jan 01 00:00:00 UTC 1970'
+Calendar.getInstance() !!> RejectedAccess
+def a = [3, 1, 2] as int[]
+a.max() ==> 3
+def text = 'k1=v1;k2=v2'
+text.split(';').collectEntries { def kv = it.split('='); [(kv[0]): kv[1]] } ==> ['k1':'v1', 'k2':'v2']
+'%s is %d'.format('a', 1) ==> 'a is 1'
+String.format("%-10s|%6.2f%%", 'x', 12.345) ==> 'x         | 12.35%'
+1.toString().padLeft(3, '0') ==> '001'
+[1, [a: 'b']].toString() ==> '[1, [a:b]]'
+def r = (1..5).findAll { it % 2 }
+r ==> [1, 3, 5]
+(1..5).every { it < 6 } && (1..5).any { it == 3 } ==> true
+def c = 0
+10.downto(8) { c += it }
+c ==> 27
+def outer = 'o'
+def fn = { inner = 'i' -> outer + inner }
+fn() + fn('x') ==> 'oiox'
+def compose = { f, g -> { x -> g(f(x)) } }
+compose({ it + 1 }, { it * 2 })(3) ==> 8
+this.getClass().getSimpleName() ==> 'WorkflowScript'
+x = 1; binding.x ==> 1
+binding.hasVariable('nope') ==> false
+x = 1; binding.hasVariable('x') ==> true
+x = 1; getBinding().getVariable('x') ==> 1
+binding.setVariable('q', 3); q ==> 3
+binding.variables.size() ==> 0
+['a', 'b', 'c'].subList(1, 3) ==> ['b', 'c']
+['a', 'b'].join('\n') ==> 'a\nb'
+'a,b;c'.split('[,;]').size() ==> 3
+[[1, 2], [3]].sum() ==> [1, 2, 3]
+[a: 1].toMapString() ==> '[a:1]'
+[1, 2].toListString() ==> '[1, 2]'
+'a' as char ==> 'a'
+[1, 2, 3].permutations().size() ==> 6
+'abc'.md5() ==> '900150983cd24fb0d6963f7d28e17f72'
+'abc'.sha256() ==> 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
+def s = [] as SortedSet; s << 3; s << 1; s.first() ==> 1
+[5, 3].sort { a, b -> a <=> b }.first() ==> 3
+[1, 2, 3, 4].max { a, b -> a <=> b } ==> 4
+def n = null; n.toString() ==> 'null'
+def m = [a: 1].asImmutable(); m.b = 2 !!> UnsupportedOperationException
+[a: 1].any { it.value == 1 } ==> true
+def l = ['a', 'b', 'c']; l[1..-1] ==> ['b', 'c']
+def l = [1]; l[0] += 5; l ==> [6]
+[1, 2, 3].each { n -> println n }.size() ==> 3
+def x = 10; def f = { -> x }; x = 20; f() ==> 20
+`)
+}
+
 // TestParseErrors: what is wrong, and where.
 func TestParseErrors(t *testing.T) {
 	t.Parallel()

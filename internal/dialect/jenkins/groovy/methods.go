@@ -114,7 +114,7 @@ func (t *Thread) nullMethod(name string, args []Value) (Value, error) {
 func (t *Thread) objectMethod(v Value, name string, args []Value) (Value, error) {
 	c, _ := single(args).(*Closure)
 	switch name {
-	case "toString":
+	case "toString", "toListString", "toMapString":
 		if len(args) == 0 {
 			return t.Text(v)
 		}

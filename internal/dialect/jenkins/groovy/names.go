@@ -175,13 +175,67 @@ func (t *Thread) scriptName(name string) (Value, error) {
 		return v, nil
 	}
 	if name == "binding" {
-		return t.in.binding, nil
+		return bindingObject{t.in}, nil
 	}
 	if o, err := t.library(name); o != nil || err != nil {
 		return o, err
 	}
 	if t.in.config.Host != nil {
 		return t.in.config.Host.Get(&Call{Thread: t, Name: name, At: t.Position()})
+	}
+	return nil, ErrMissing
+}
+
+// bindingObject is what scripts see of their binding.
+type bindingObject struct{ in *Interp }
+
+func (b bindingObject) ClassName() string { return "groovy.lang.Binding" }
+
+func (b bindingObject) Get(c *Call) (Value, error) {
+	if c.Name == "variables" {
+		return b.in.binding, nil
+	}
+	if v, ok := b.in.binding.Get(c.Name); ok {
+		return v, nil
+	}
+	return nil, ErrMissing
+}
+
+func (b bindingObject) Set(c *Call, v Value) error {
+	b.in.binding.Put(c.Name, v)
+	return nil
+}
+
+func (b bindingObject) Invoke(c *Call) (Value, error) {
+	if c.Name == "getVariables" {
+		return b.in.binding, nil
+	}
+	if len(c.Args) == 0 {
+		return nil, ErrMissing
+	}
+	name, err := c.Text(c.Args[0])
+	if err != nil {
+		return nil, err
+	}
+	switch c.Name {
+	case "hasVariable":
+		_, ok := b.in.binding.Get(name)
+		return ok, nil
+	case "getVariable", "getProperty", "getAt":
+		v, ok := b.in.binding.Get(name)
+		if !ok {
+			return nil, c.missingProperty(ErrMissing, b, name)
+		}
+		return v, nil
+	case "setVariable", "setProperty", "putAt":
+		if len(c.Args) == 2 {
+			b.in.binding.Put(name, c.Args[1])
+			return nil, nil
+		}
+	case "removeVariable":
+		v, _ := b.in.binding.Get(name)
+		b.in.binding.Remove(name)
+		return v, nil
 	}
 	return nil, ErrMissing
 }

@@ -28,7 +28,6 @@ type Matcher struct {
 	all     [][]int // byte offsets of groups in pairs, -1 for none; nil before the search
 	next    int     // which match find() comes to
 	current []int
-	append  int // where appendReplacement goes on
 }
 
 const (
@@ -83,7 +82,8 @@ func (t *Thread) pattern(source string) (*Pattern, error) {
 	return p, nil
 }
 
-// goPattern is a Java pattern in Go's language.
+// goPattern is a Java pattern in Go's language. The pair of backslashes is
+// replaced by itself so that what follows it is not taken for an escape.
 func goPattern(s string) string {
 	return strings.NewReplacer(`\Z`, `\n?\z`, `\h`, `[ \t]`, `\R`, `(?:\r\n|[\n\r])`, `\p{Alpha}`, `[[:alpha:]]`, `\p{Digit}`, `[[:digit:]]`,
 		`\p{Alnum}`, `[[:alnum:]]`, `\p{Upper}`, `[[:upper:]]`, `\p{Lower}`, `[[:lower:]]`, `\p{Punct}`, `[[:punct:]]`, `\p{Space}`, `[[:space:]]`,
@@ -217,7 +217,7 @@ func group(text string, groups []int, i int) Value {
 	return text[groups[2*i]:groups[2*i+1]]
 }
 
-// item is a match as Groovy shows it: its text, or with groups a list.
+// matchItem is a match as Groovy shows it: its text, or with groups a list.
 func matchItem(text string, groups []int) Value {
 	if len(groups) == 2 {
 		return group(text, groups, 0)
@@ -330,7 +330,7 @@ func (t *Thread) matcherMethod(m *Matcher, name string, args []Value) (Value, er
 			return int32(len(m.all)), err
 		}
 	case "reset":
-		m.next, m.current, m.append = 0, nil, 0
+		m.next, m.current = 0, nil
 		if len(args) == 1 {
 			s, err := t.Text(args[0])
 			if err != nil {

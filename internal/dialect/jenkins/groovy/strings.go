@@ -1,8 +1,11 @@
 package groovy
 
 import (
+	"crypto/md5"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"math/big"
 	"slices"
 	"strings"
@@ -117,8 +120,10 @@ func (t *Thread) stringQuery(s, name string, args []Value) (Value, error) {
 				l.Items = append(l.Items, int32(int8(s[i])))
 			}
 			return l, nil
-		case "md5", "sha256":
-			return nil, ErrMissing
+		case "md5":
+			return fmt.Sprintf("%x", md5.Sum([]byte(s))), nil
+		case "sha256":
+			return fmt.Sprintf("%x", sha256.Sum256([]byte(s))), nil
 		case "charValue", "toURI", "toURL", "toCharacter":
 			return s, nil
 		case "intValue":
