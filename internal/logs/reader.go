@@ -534,11 +534,15 @@ func (r *Reader) Search(ctx context.Context, q Query, fn func(Line) bool) (Found
 		skip = func(raw []byte) bool { return ctx.Err() != nil || !bytes.Contains(raw, text) }
 	}
 	telling, count := true, q.Counter()
-	if f := newFolded(text); f != nil && q.Fold && q.Pattern == nil {
-		count = f.count
+	if f := newFolded(text); f != nil {
+		// Where it is not in any case, it is not in this one: that is soon found out.
+		exact := !q.Fold || q.Pattern != nil
+		if !exact {
+			count = f.count
+		}
 		skip = func(raw []byte) bool {
 			f.choose(raw)
-			return ctx.Err() != nil || f.index(raw) < 0
+			return ctx.Err() != nil || f.index(raw) < 0 || exact && !bytes.Contains(raw, text)
 		}
 	}
 	_, err := r.read(max(q.From, 0), skip, func(l Line) bool {
