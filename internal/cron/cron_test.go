@@ -18,6 +18,10 @@ func TestNext(t *testing.T) {
 		{"61 * * * *", "2026-03-01T00:00:00Z", "error"},
 		{"CRON_TZ=Nowhere/None 0 9 * * *", "2026-03-01T00:00:00Z", "error"},
 		{"", "2026-03-01T00:00:00Z", "error"},
+		{"CRON_TZ=", "2026-03-01T00:00:00Z", "error"},
+		{"CRON_TZ=UTC", "2026-03-01T00:00:00Z", "error"},
+		{"CRON_TZ=UTC CRON_TZ=", "2026-03-01T00:00:00Z", "error"},
+		{"@every 1s", "2026-03-01T00:00:00Z", "error"},
 	} {
 		after, err := time.Parse(time.RFC3339, tt.after)
 		if err != nil {
