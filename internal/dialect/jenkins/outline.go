@@ -205,15 +205,21 @@ func (k *outliner) branches(st *declarative.Stage, agent *declarative.Agent, whe
 		ends = append(ends, k.last...)
 	}
 	k.last = ends
+	k.apart(st, before)
+	k.lostPost(st.Post)
+}
+
+// apart tells that jobs begin where there was one workspace.
+func (k *outliner) apart(st *declarative.Stage, before []string) {
 	if len(before) > 0 {
 		k.o.Lose(st.Source, "files that earlier stages left in the workspace: here each branch begins with the tree alone, so hand them on as artifacts")
 	}
-	k.lostPost(st.Post)
 }
 
 // matrix outlines a matrix stage: one job with a matrix.
 func (k *outliner) matrix(st *declarative.Stage, agent *declarative.Agent, when []outline.Cond) {
 	k.flush()
+	k.apart(st, k.last)
 	cell := st.Matrix.Cell
 	own := agent
 	if cell.Agent != nil {
