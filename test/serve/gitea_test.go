@@ -73,11 +73,13 @@ type sent struct {
 // TestGitea takes a team's day through a real Gitea: pushes, a pull request, one from
 // a fork, a tag, a release, and a hook that is delivered again.
 //
-// It is skipped unless FAIRLEAD_GITEA is the path of a Gitea. Without one installed, build
-// it from its module (7 minutes of a processor), in an empty directory:
+// It is skipped unless FAIRLEAD_GITEA is the path of a Gitea. Where none is installed,
+// build one from its module (7 minutes of a processor), in an empty directory:
 //
-//	go mod init gitea-build && go get code.gitea.io/gitea@v1.26.0
-//	sed -n '/^replace /p' "$(go list -m -f '{{.Dir}}' code.gitea.io/gitea)/go.mod" >> go.mod
+//	go mod init gitea-build
+//	go mod edit -require=code.gitea.io/gitea@v1.26.0
+//	go mod download code.gitea.io/gitea@v1.26.0
+//	sed -n '/^replace /p' "$(go env GOMODCACHE)/code.gitea.io/gitea@v1.26.0/go.mod" >> go.mod
 //	GOFLAGS=-mod=mod go build -tags 'sqlite sqlite_unlock_notify' -o gitea code.gitea.io/gitea
 //
 //	FAIRLEAD_GITEA=$PWD/gitea go test -run TestGitea ./test/serve    # in Fairlead's repository
