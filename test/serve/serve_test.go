@@ -71,17 +71,23 @@ func newTeamOf(t *testing.T, pipeline string, args ...string) *team {
 
 // newTeamAt is a team whose repository is there.
 func newTeamAt(t *testing.T, p *binary.Place, args ...string) *team {
+	s := newServer(t, p, map[string]string{"$HOOK": hookSecret, "CANARY": canary}, args...)
+	s.must("repo", "add", "team/app", p.Root, "--forge", "gitea")
+	return s
+}
+
+// newServer is a server that has secrets for team/app, and no such repository yet.
+func newServer(t *testing.T, p *binary.Place, secrets map[string]string, args ...string) *team {
 	s := &team{Place: p, t: t, listen: "127.0.0.1:0", args: args}
 	s.serve()
 	t.Cleanup(s.end)
-	for name, value := range map[string]string{"$HOOK": hookSecret, "CANARY": canary} {
+	for name, value := range secrets {
 		file := filepath.Join(p.Outside, "secret-of-"+strings.Trim(name, "$"))
 		if err := os.WriteFile(file, []byte(value), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		s.must("secret", "set", name, "--repo", "team/app", "--from-file", file)
 	}
-	s.must("repo", "add", "team/app", p.Root, "--forge", "gitea")
 	return s
 }
 
@@ -174,7 +180,7 @@ func (s *team) deliver(event, delivery, key string, body object) (status int, an
 }
 
 type run struct {
-	ID, State, Verdict, SHA, Trust string
+	ID, State, Verdict, SHA, Trust, Event, Ref string
 }
 
 func (s *team) runs() []run {
