@@ -53,7 +53,7 @@ const defaultFresh = 10 * time.Minute
 // Errors of sources. ErrUnknownRepository and ErrUnknownRef wrap fs.ErrNotExist.
 var (
 	ErrOffline           = errors.New("not here yet, and going online is off; run once without --offline, or name a directory for it")
-	ErrUnknownRepository = fmt.Errorf("no such repository, or it is private; check the name, or give a token or a mirror that may read it: %w", fs.ErrNotExist)
+	ErrUnknownRepository = fmt.Errorf("no such repository, or it is private; check the name, or give a token (it is sent over https only) or a mirror that may read it: %w", fs.ErrNotExist)
 	ErrUnknownRef        = fmt.Errorf("the repository has no such branch, tag or commit; check the ref: %w", fs.ErrNotExist)
 	ErrUnreachable       = errors.New("the server cannot be reached; check the network, or use a mirror or --offline")
 )
