@@ -56,7 +56,7 @@ func mutate(t testing.TB, r *rand.Rand, dir string, kinds int) {
 		os.MkdirAll(name, 0o755)
 	case 5:
 		os.RemoveAll(name)
-		os.Symlink([]string{os.DevNull, "../..", "nowhere", "c.txt"}[r.IntN(4)], name)
+		os.Symlink([]string{"/nonexistent/file", "../..", "nowhere", "c.txt"}[r.IntN(4)], name)
 	case 6:
 		if st, err := os.Lstat(name); err == nil && st.Mode().IsRegular() {
 			os.Chmod(name, []os.FileMode{0o644, 0o755, 0o444, 0o600}[r.IntN(4)])
