@@ -32,7 +32,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -40,6 +39,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/depot"
+	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/dialect/azure/expression"
 	"github.com/fairlead-dev/fairlead/internal/dialect/azure/task"
 	"github.com/fairlead-dev/fairlead/internal/dialect/azure/template"
@@ -118,7 +118,7 @@ func (d *Dialect) Compile(ctx context.Context, tree fs.FS, change *plan.Change) 
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		body, err := readFile(tree, file)
+		body, err := dialect.ReadFile(tree, file, maxText)
 		if err != nil {
 			return nil, nil, fmt.Errorf("read pipeline %s: %w", file, err)
 		}
@@ -139,7 +139,7 @@ func (d *Dialect) CompileFile(ctx context.Context, tree fs.FS, file string, chan
 	if err != nil {
 		return nil, nil, err
 	}
-	body, err := readFile(tree, file)
+	body, err := dialect.ReadFile(tree, file, maxText)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read pipeline %s: %w", file, err)
 	}
@@ -164,16 +164,6 @@ func pipelineFiles(tree fs.FS) ([]string, error) {
 		}
 	}
 	return files, nil
-}
-
-// readFile reads a file of the tree, and no more of it than could be right.
-func readFile(tree fs.FS, name string) ([]byte, error) {
-	f, err := tree.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxText+1))
 }
 
 // compiler makes one pipeline.
@@ -267,7 +257,7 @@ func (c *compiler) load(r template.Reference) ([]byte, *plan.Problem) {
 	var body []byte
 	var err error
 	if r.Repository == nil {
-		if body, err = readFile(c.tree, r.Path); err != nil {
+		if body, err = dialect.ReadFile(c.tree, r.Path, maxText); err != nil {
 			p := &plan.Problem{Severity: plan.Error, Rule: ruleMissing, Message: fmt.Sprintf("the template %s is not there", r.Path), Hint: "check the path: it is relative to this file, or to the root of the repository with a / in front"}
 			if !errors.Is(err, fs.ErrNotExist) {
 				p.Message = fmt.Sprintf("the template %s cannot be read: %v", r.Path, err)
@@ -328,7 +318,7 @@ func (d *Dialect) fetchText(ctx context.Context, name, ref, file string) (body [
 		return nil, "", err
 	}
 	defer root.Close()
-	body, err = readFile(root.FS(), file)
+	body, err = dialect.ReadFile(root.FS(), file, maxText)
 	return body, commit, err
 }
 

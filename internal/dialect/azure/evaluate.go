@@ -9,7 +9,6 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/dialect/azure/expression"
-	"github.com/fairlead-dev/fairlead/internal/dialect/azure/template"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
@@ -151,7 +150,7 @@ func (e *evaluator) integer(x plan.Expr, key string) (int, error) {
 	}
 	n, ok := expression.Number(text)
 	if !ok || n < 0 || n > 1<<20 {
-		return 0, wrong(x.Source, "type", fmt.Sprintf("%s comes to %s and must be a number", key, template.Clip(text)), "")
+		return 0, wrong(x.Source, "type", fmt.Sprintf("%s comes to %s and must be a number", key, plan.Clip(text)), "")
 	}
 	return int(n), nil
 }
@@ -195,7 +194,7 @@ func (e *evaluator) went(want plan.Verdict) func([]any) (any, error) {
 			o, ok := e.need(expression.String(n))
 			switch {
 			case !ok:
-				return nil, &expression.Error{Message: fmt.Sprintf("'%s' is not among the dependencies", template.Clip(expression.String(n))), Hint: "add it to dependsOn:", Offset: -1}
+				return nil, &expression.Error{Message: fmt.Sprintf("'%s' is not among the dependencies", plan.Clip(expression.String(n))), Hint: "add it to dependsOn:", Offset: -1}
 			case want == plan.Failure:
 				some = some || o.Verdict.Bad()
 				continue

@@ -11,7 +11,6 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/dialect/azure/expression"
-	"github.com/fairlead-dev/fairlead/internal/dialect/azure/template"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
@@ -214,7 +213,7 @@ func (x *expansion) cells(e *evaluator) ([]cell, error) {
 	}
 	if text, ok := v.(string); ok {
 		if v, err = fromJSON(text); err != nil {
-			return nil, wrong(at, "matrix", fmt.Sprintf("the matrix comes to %s, which is no JSON: %v", template.Clip(text), err), `give it as {"name": {"variable": "value"}}`)
+			return nil, wrong(at, "matrix", fmt.Sprintf("the matrix comes to %s, which is no JSON: %v", plan.Clip(text), err), `give it as {"name": {"variable": "value"}}`)
 		}
 	}
 	o, ok := v.(*expression.Object)
@@ -232,7 +231,7 @@ func (x *expansion) cells(e *evaluator) ([]cell, error) {
 		inner, _ := o.Get(name)
 		variables, ok := inner.(*expression.Object)
 		if !ok {
-			return nil, wrong(at, "matrix", fmt.Sprintf("the cell %s of the matrix is %s and must be a mapping", template.Clip(name), expression.KindName(inner)), "")
+			return nil, wrong(at, "matrix", fmt.Sprintf("the cell %s of the matrix is %s and must be a mapping", plan.Clip(name), expression.KindName(inner)), "")
 		}
 		for _, k := range variables.Keys() {
 			value, _ := variables.Get(k)

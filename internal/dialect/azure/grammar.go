@@ -123,7 +123,7 @@ func isBoolean(text string) string {
 	if _, ok := boolean(text); ok || runtime(text) {
 		return ""
 	}
-	return fmt.Sprintf("Unexpected value '%s': true or false is wanted", template.Clip(text))
+	return fmt.Sprintf("Unexpected value '%s': true or false is wanted", plan.Clip(text))
 }
 
 // boolean reads a boolean as the service does.
@@ -154,7 +154,7 @@ func (k *checker) check(n *node, s shape, what string) {
 		return // nothing at all says nothing, everywhere
 	case n.Kind == template.Scalar:
 		if !s.text {
-			k.report(n.Source, "type", fmt.Sprintf("Unexpected value '%s': %s is %s", template.Clip(n.Text), what, s.words()), "")
+			k.report(n.Source, "type", fmt.Sprintf("Unexpected value '%s': %s is %s", plan.Clip(n.Text), what, s.words()), "")
 		} else if s.check != nil {
 			if bad := s.check(n.Text); bad != "" {
 				k.report(n.Source, "value", bad, "")
@@ -184,7 +184,7 @@ func (k *checker) mapping(n *node, s shape, what string) {
 		if near := plan.Nearest(key.Text, s.first); near != "" {
 			hint = "did you mean " + near + "?"
 		}
-		k.report(key.Source, "key", fmt.Sprintf("Unexpected value '%s': it does not say what %s is", template.Clip(key.Text), what), hint)
+		k.report(key.Source, "key", fmt.Sprintf("Unexpected value '%s': it does not say what %s is", plan.Clip(key.Text), what), hint)
 		return
 	}
 	for _, f := range n.Fields {
@@ -200,7 +200,7 @@ func (k *checker) mapping(n *node, s shape, what string) {
 			if near := plan.Nearest(f.Key.Text, names); near != "" {
 				hint = "did you mean " + near + "?"
 			}
-			k.report(f.Key.Source, "key", fmt.Sprintf("Unexpected value '%s'", template.Clip(f.Key.Text)), hint)
+			k.report(f.Key.Source, "key", fmt.Sprintf("Unexpected value '%s'", plan.Clip(f.Key.Text)), hint)
 		}
 	}
 }

@@ -175,7 +175,7 @@ func (b *builder) names(list []*node, what string, keys ...string) []string {
 		if i := strings.IndexFunc(name, func(r rune) bool {
 			return r != '_' && r != '-' && r != '.' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 		}); i >= 0 {
-			b.report(at.Source, "name", fmt.Sprintf("the %s name %s holds a character that names do not", what, template.Clip(name)), "names are made of letters, digits and _; use displayName for more")
+			b.report(at.Source, "name", fmt.Sprintf("the %s name %s holds a character that names do not", what, plan.Clip(name)), "names are made of letters, digits and _; use displayName for more")
 			name = what + strconv.Itoa(i+1)
 		}
 		if before := first[strings.ToLower(name)]; before != nil {
@@ -214,7 +214,7 @@ func (b *builder) needs(n *node, names []string, self int, what string, otherwis
 			if near := plan.Nearest(name, names); near != "" {
 				hint = "did you mean " + near + "?"
 			}
-			b.report(item.Source, "needs", fmt.Sprintf("%s %s depends on %s, which there is not", what, names[self], template.Clip(name)), hint)
+			b.report(item.Source, "needs", fmt.Sprintf("%s %s depends on %s, which there is not", what, names[self], plan.Clip(name)), hint)
 		case i == self:
 			b.report(item.Source, "needs", fmt.Sprintf("%s %s depends on itself", what, name), "")
 		case !slices.Contains(needs, names[i]):

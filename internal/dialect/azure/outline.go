@@ -358,7 +358,7 @@ func (o *outliner) condition(n *node) *outline.Cond {
 			return &c
 		}
 	}
-	o.lose(n.Source, "the condition %s", template.Clip(n.Text))
+	o.lose(n.Source, "the condition %s", plan.Clip(n.Text))
 	return nil
 }
 

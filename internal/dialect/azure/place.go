@@ -141,7 +141,7 @@ func (s *sketch) fill(job *plan.Job, value func(plan.Expr) (string, error)) erro
 	if limit = strings.TrimSpace(limit); limit != "" {
 		n, ok := expression.Number(limit)
 		if !ok {
-			return wrong(s.Timeout.Source, "type", fmt.Sprintf("timeoutInMinutes comes to %s and must be a number", template.Clip(limit)), "")
+			return wrong(s.Timeout.Source, "type", fmt.Sprintf("timeoutInMinutes comes to %s and must be a number", plan.Clip(limit)), "")
 		}
 		job.Timeout = minutes(n)
 	}

@@ -16,7 +16,6 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/dialect/azure/expression"
 	"github.com/fairlead-dev/fairlead/internal/dialect/azure/protocol"
 	"github.com/fairlead-dev/fairlead/internal/dialect/azure/task"
-	"github.com/fairlead-dev/fairlead/internal/dialect/azure/template"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 )
@@ -95,7 +94,7 @@ func (r *resolving) act() (*plan.Act, error) {
 		text := strings.TrimSpace(vars.macros(step.Timeout.Text))
 		limit, ok := expression.Number(text)
 		if !ok && text != "" {
-			return nil, wrong(step.Timeout.Source, "type", fmt.Sprintf("timeoutInMinutes comes to %s and must be a number", template.Clip(text)), "")
+			return nil, wrong(step.Timeout.Source, "type", fmt.Sprintf("timeoutInMinutes comes to %s and must be a number", plan.Clip(text)), "")
 		}
 		act.Timeout = minutes(limit)
 	}

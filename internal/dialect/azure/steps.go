@@ -61,12 +61,12 @@ func (b *builder) steps(n *node) []plan.Step {
 			continue
 		}
 		if lower := strings.ToLower(name.Text); taken[lower] {
-			b.report(name.Source, "name", fmt.Sprintf("another step of the job has the name %s", template.Clip(name.Text)), "names must differ in each job")
+			b.report(name.Source, "name", fmt.Sprintf("another step of the job has the name %s", plan.Clip(name.Text)), "names must differ in each job")
 		} else {
 			taken[lower] = true
 		}
 		if !expression.Identifier(name.Text) {
-			b.report(name.Source, "name", fmt.Sprintf("%s cannot be the name of a step", template.Clip(name.Text)), "names are made of letters, digits and _; use displayName for more")
+			b.report(name.Source, "name", fmt.Sprintf("%s cannot be the name of a step", plan.Clip(name.Text)), "names are made of letters, digits and _; use displayName for more")
 		}
 	}
 	var out []plan.Step
@@ -156,7 +156,7 @@ func (b *builder) short(kind string, step *plan.Step, value *node, many bool) st
 			step.Data[dataMany] = true
 		}
 		if alias := value.String(); alias != "self" && alias != "none" && b.repos[alias] == nil && !strings.Contains(alias, "://") && !runtime(alias) {
-			b.report(value.Source, "checkout", fmt.Sprintf("the repository %s is not named in resources:", template.Clip(alias)), "add it to resources: repositories:, or write checkout: self")
+			b.report(value.Source, "checkout", fmt.Sprintf("the repository %s is not named in resources:", plan.Clip(alias)), "add it to resources: repositories:, or write checkout: self")
 		}
 		return refCheckout
 	case "publish":

@@ -87,7 +87,7 @@ func (n *session) load(ctx context.Context, ref reference, s *plan.Scope, at pla
 	defer root.Close()
 	for _, name := range []string{"action.yml", "action.yaml"} {
 		file := path.Join(rest, name)
-		body, err := readFile(root.FS(), file)
+		body, err := dialect.ReadFile(root.FS(), file, maxText)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -44,6 +44,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/dialect/github/builtin"
 	"github.com/fairlead-dev/fairlead/internal/dialect/github/workflow"
 	"github.com/fairlead-dev/fairlead/internal/plan"
@@ -186,7 +187,7 @@ func (d *Dialect) Compile(ctx context.Context, tree fs.FS, change *plan.Change) 
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		body, err := readFile(tree, file)
+		body, err := dialect.ReadFile(tree, file, maxText)
 		if err != nil {
 			return nil, nil, fmt.Errorf("read workflow %s: %w", file, err)
 		}
@@ -219,16 +220,6 @@ func workflowFiles(tree fs.FS) ([]string, []plan.Problem, error) {
 		files = append(files, path.Join(workflowDir, e.Name()))
 	}
 	return files, nil, nil
-}
-
-// readFile reads a file of the tree, and no more of it than could be right.
-func readFile(tree fs.FS, name string) ([]byte, error) {
-	f, err := tree.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxText+1))
 }
 
 // compiler makes one pipeline.
@@ -325,7 +316,7 @@ func (c *compiler) load(from *workflow.Workflow, uses workflow.Str) (string, []b
 	t := plan.Text{Path: key}
 	var body []byte
 	if ref.repository == "" {
-		if body, err = readFile(c.tree, ref.path); errors.Is(err, fs.ErrNotExist) {
+		if body, err = dialect.ReadFile(c.tree, ref.path, maxText); errors.Is(err, fs.ErrNotExist) {
 			err = errors.New("there is no such file")
 		}
 	} else {
@@ -494,6 +485,6 @@ func (d *Dialect) fetchText(ctx context.Context, r reference) (body []byte, comm
 		return nil, "", err
 	}
 	defer root.Close()
-	body, err = readFile(root.FS(), rest)
+	body, err = dialect.ReadFile(root.FS(), rest, maxText)
 	return body, commit, err
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/dialect/github/workflow"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
@@ -26,7 +27,7 @@ func (d *Dialect) Lint(ctx context.Context, tree fs.FS) ([]plan.Problem, error) 
 		return nil, err
 	}
 	for _, name := range []string{"action.yml", "action.yaml"} { // the tree may be an action itself
-		if body, err := readFile(tree, name); err == nil {
+		if body, err := dialect.ReadFile(tree, name, maxText); err == nil {
 			_, more := workflow.ReadAction(name, body)
 			problems = append(problems, more...)
 		}
@@ -58,7 +59,7 @@ func (d *Dialect) Lint(ctx context.Context, tree fs.FS) ([]plan.Problem, error) 
 }
 
 func (d *Dialect) lintFile(ctx context.Context, tree fs.FS, file string) ([]plan.Problem, error) {
-	body, err := readFile(tree, file)
+	body, err := dialect.ReadFile(tree, file, maxText)
 	if err != nil {
 		return nil, fmt.Errorf("read workflow %s: %w", file, err)
 	}
@@ -124,7 +125,7 @@ func localActions(tree fs.FS, w *workflow.Workflow) []plan.Problem {
 			seen[path.Clean(dir)] = true
 			for _, name := range []string{"action.yml", "action.yaml"} {
 				file := path.Join(dir, name)
-				body, err := readFile(tree, file)
+				body, err := dialect.ReadFile(tree, file, maxText)
 				if err != nil {
 					continue // it may be checked out by a step, or be a Dockerfile
 				}

@@ -96,7 +96,7 @@ func (c *conditions) rule(n *document.Node, vars *variables) (r ruling, holds bo
 		text, _ := cond.Text()
 		yes := c.holds(cond, "if", vars)
 		holds = holds && yes
-		because = append(because, document.Clip(text))
+		because = append(because, plan.Clip(text))
 	}
 	if changes := n.Get("changes"); !changes.IsNull() {
 		yes := c.changes(changes, vars)
@@ -131,7 +131,7 @@ func (c *conditions) holds(n *document.Node, what string, vars *variables) bool 
 	}
 	e, err := rule.Parse(text)
 	if syntax, bad := errors.AsType[*rule.SyntaxError](err); bad {
-		c.fail(n.Source, "expression", fmt.Sprintf("the expression %s cannot be read: at character %d, %s", document.Clip(text), syntax.Offset+1, syntax.Message),
+		c.fail(n.Source, "expression", fmt.Sprintf("the expression %s cannot be read: at character %d, %s", plan.Clip(text), syntax.Offset+1, syntax.Message),
 			`write it like $CI_COMMIT_BRANCH == "main" && $DEPLOY =~ /^prod/`)
 		return false
 	}
@@ -179,7 +179,7 @@ func (c *conditions) comparesTo(n *document.Node, vars *variables) {
 	if name == "" || name == c.change.BaseRef || ref == c.change.Before {
 		return
 	}
-	c.warn(n.Source, "unsupported", fmt.Sprintf("the changed files are those since the last run, and not since %s", document.Clip(ref)), "")
+	c.warn(n.Source, "unsupported", fmt.Sprintf("the changed files are those since the last run, and not since %s", plan.Clip(ref)), "")
 }
 
 func (c *conditions) patterns(n *document.Node, what string) []glob {
@@ -407,20 +407,20 @@ func (r *reporter) variables(n *document.Node, what string, rich bool) []variabl
 			out = append(out, variable{Name: f.Key, Value: text})
 			continue
 		case f.Value.Kind != document.Mapping:
-			r.mistyped(f.Value, "the variable "+document.Clip(f.Key), "a text")
+			r.mistyped(f.Value, "the variable "+plan.Clip(f.Key), "a text")
 			continue
 		}
 		keys := []string{"value", "expand"}
 		if rich {
 			keys = append(keys, "description", "options")
 		}
-		r.keys(f.Value, "the variable "+document.Clip(f.Key), keys)
+		r.keys(f.Value, "the variable "+plan.Clip(f.Key), keys)
 		v := variable{Name: f.Key, Value: r.text(f.Value.Get("value"), "the value of "+f.Key)}
 		if expand, given := r.boolean(f.Value.Get("expand"), "expand"); given {
 			v.Raw = !expand
 		}
 		if options := r.list(f.Value.Get("options"), "options"); len(options) > 0 && !slices.Contains(options, v.Value) {
-			r.fail(cmp.Or(f.Value.Get("options").Source, f.Source), "value", fmt.Sprintf("the value of %s is none of its options", document.Clip(f.Key)), "write value: and one of the options")
+			r.fail(cmp.Or(f.Value.Get("options").Source, f.Source), "value", fmt.Sprintf("the value of %s is none of its options", plan.Clip(f.Key)), "write value: and one of the options")
 		}
 		out = append(out, v)
 	}

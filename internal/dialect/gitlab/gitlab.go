@@ -31,7 +31,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -98,7 +97,7 @@ func (d *Dialect) Compile(ctx context.Context, tree fs.FS, change *plan.Change) 
 		return nil, nil, err
 	}
 	file := cmp.Or(settings.GitLab.File, Files)
-	body, err := readFile(tree, file)
+	body, err := dialect.ReadFile(tree, file, maxText)
 	if errors.Is(err, fs.ErrNotExist) && settings.GitLab.File == "" {
 		return nil, nil, nil
 	}
@@ -119,15 +118,6 @@ func (d *Dialect) Lint(ctx context.Context, tree fs.FS) ([]plan.Problem, error) 
 
 // maxText is how much of a pipeline file is read before its reader is asked.
 const maxText = 4 << 20
-
-func readFile(tree fs.FS, name string) ([]byte, error) {
-	f, err := tree.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxText))
-}
 
 // compiler makes the pipeline of a tree, and its child pipelines.
 type compiler struct {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/dialect/gitlab/document"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
@@ -61,7 +62,7 @@ func digestOf(body []byte) string {
 
 // ReadLock reads the lock file of a tree; nil when there is none.
 func ReadLock(tree fs.FS) (*Lock, []plan.Problem) {
-	body, err := readFile(tree, LockFile)
+	body, err := dialect.ReadFile(tree, LockFile, maxText)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -238,7 +239,7 @@ func (k keptFiles) read(name string) ([]byte, error) {
 	if e == nil {
 		return nil, fs.ErrNotExist
 	}
-	body, err := readFile(k.tree, e.copyOf())
+	body, err := dialect.ReadFile(k.tree, e.copyOf(), maxText)
 	if err != nil {
 		return nil, err
 	}
@@ -292,7 +293,7 @@ type checked struct {
 // Open implements [fs.FS].
 func (c checked) Open(name string) (fs.File, error) {
 	if e := c.files.lock.find(c.files.kind, c.files.from, name); e != nil {
-		body, err := readFile(c.FS, name)
+		body, err := dialect.ReadFile(c.FS, name, maxText)
 		if err != nil {
 			return nil, err
 		}

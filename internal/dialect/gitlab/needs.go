@@ -61,7 +61,7 @@ func (p *pipeline) readNeeds(e *entry, n *document.Node) {
 		switch {
 		case item.Get("project") != nil && w.job != "":
 			p.warn(item.Source, "unsupported", fmt.Sprintf("the artifacts of %s in project %s cannot be fetched here; the job runs without them",
-				document.Clip(w.job), document.Clip(p.text(item.Get("project"), "project"))), "")
+				plan.Clip(w.job), plan.Clip(p.text(item.Get("project"), "project"))), "")
 		case w.outside && w.job == "" && e.trigger == nil:
 			p.fail(item.Source, "missing", "an entry of needs that names another pipeline names no job of it", "write job: and its name")
 			return
@@ -78,7 +78,7 @@ func (p *pipeline) readNeeds(e *entry, n *document.Node) {
 		e.needs = append(e.needs, w)
 	})
 	if len(e.needs) > maxNeeds {
-		p.fail(n.Source, "limit", fmt.Sprintf("a job may need %d jobs, and %s needs %d", maxNeeds, document.Clip(e.name), len(e.needs)), "let it wait for stages instead")
+		p.fail(n.Source, "limit", fmt.Sprintf("a job may need %d jobs, and %s needs %d", maxNeeds, plan.Clip(e.name), len(e.needs)), "let it wait for stages instead")
 	}
 }
 
@@ -140,7 +140,7 @@ func (p *pipeline) cells(e *entry, n *document.Node) []*cell {
 		for _, f := range item.Fields {
 			values := p.texts(f.Value, "matrix")
 			if len(values) == 0 {
-				p.fail(f.Source, "value", fmt.Sprintf("the variable %s of the matrix has no values", document.Clip(f.Key)), "")
+				p.fail(f.Source, "value", fmt.Sprintf("the variable %s of the matrix has no values", plan.Clip(f.Key)), "")
 				return
 			}
 			if len(rows)*len(values) > maxParallel {
@@ -234,15 +234,15 @@ func (p *pipeline) linkCell(e *entry, c *cell, byCell map[string]*cell) bool {
 			if near := plan.Nearest(w.job, slices.Sorted(maps.Keys(p.byName))); near != "" {
 				hint = "did you mean " + near + "?"
 			}
-			p.blame(w.source, "needs", fmt.Sprintf("%s needs %s, which is not there", document.Clip(e.name), document.Clip(w.job)), hint)
+			p.blame(w.source, "needs", fmt.Sprintf("%s needs %s, which is not there", plan.Clip(e.name), plan.Clip(w.job)), hint)
 			if p.degraded() {
-				p.warn(e.source, "needs", document.Clip(e.name)+" is left out", "an include that could not be had may define what it needs")
+				p.warn(e.source, "needs", plan.Clip(e.name)+" is left out", "an include that could not be had may define what it needs")
 				return false
 			}
 			continue
 		}
 		if other.stage > e.stage {
-			p.fail(w.source, "needs", fmt.Sprintf("%s needs %s, whose stage %s comes later", document.Clip(e.name), document.Clip(w.job), p.stages[other.stage]), "move one of the two to another stage")
+			p.fail(w.source, "needs", fmt.Sprintf("%s needs %s, whose stage %s comes later", plan.Clip(e.name), plan.Clip(w.job), p.stages[other.stage]), "move one of the two to another stage")
 			continue
 		}
 		present := slices.DeleteFunc(slices.Clone(found), func(f *cell) bool { return !f.entry.in })
@@ -250,7 +250,7 @@ func (p *pipeline) linkCell(e *entry, c *cell, byCell map[string]*cell) bool {
 			if w.optional {
 				continue
 			}
-			p.blame(w.source, "needs", fmt.Sprintf("%s needs %s, which is not part of this pipeline: %s", document.Clip(e.name), document.Clip(w.job), found[0].entry.why),
+			p.blame(w.source, "needs", fmt.Sprintf("%s needs %s, which is not part of this pipeline: %s", plan.Clip(e.name), plan.Clip(w.job), found[0].entry.why),
 				"give both the same rules, or write optional: true")
 			return false
 		}
@@ -282,7 +282,7 @@ func (p *pipeline) find(w need, c *cell, byCell map[string]*cell) (found []*cell
 		return all, entries[0]
 	}
 	if entries[0].node.Get("parallel").Get("matrix") == nil {
-		p.fail(w.source, "needs", fmt.Sprintf("%s has no matrix, and so no cells to need", document.Clip(w.job)), "remove parallel: from the entry of needs")
+		p.fail(w.source, "needs", fmt.Sprintf("%s has no matrix, and so no cells to need", plan.Clip(w.job)), "remove parallel: from the entry of needs")
 		return nil, entries[0]
 	}
 	for _, row := range w.matrix {
@@ -294,7 +294,7 @@ func (p *pipeline) find(w need, c *cell, byCell map[string]*cell) (found []*cell
 			}
 		}
 		if !hit && !w.optional {
-			p.fail(w.source, "needs", fmt.Sprintf("no cell of %s is what %s needs of it", document.Clip(w.job), document.Clip(c.name)), "write values that its matrix has")
+			p.fail(w.source, "needs", fmt.Sprintf("no cell of %s is what %s needs of it", plan.Clip(w.job), plan.Clip(c.name)), "write values that its matrix has")
 		}
 	}
 	return found, entries[0]
@@ -326,7 +326,7 @@ func (p *pipeline) ofMatrix(text string, c *cell, at plan.Source) string {
 		name, ok := strings.CutPrefix(strings.TrimSpace(text[start+3:end]), "matrix.")
 		i := slices.IndexFunc(c.variables, func(v variable) bool { return v.Name == name })
 		if !ok || i < 0 {
-			p.fail(at, "needs", fmt.Sprintf("the job %s has no variable %s in a matrix of its own", document.Clip(c.entry.name), document.Clip(name)), "name one of its parallel:matrix")
+			p.fail(at, "needs", fmt.Sprintf("the job %s has no variable %s in a matrix of its own", plan.Clip(c.entry.name), plan.Clip(name)), "name one of its parallel:matrix")
 			return ""
 		}
 		text = text[:start] + c.variables[i].Value + text[end+2:]
@@ -349,7 +349,7 @@ func (p *pipeline) breakCircles() {
 				visit(n)
 			}
 			if state[n] == entered {
-				p.fail(c.entry.source, "needs", fmt.Sprintf("%s needs itself, by way of %s", document.Clip(c.name), document.Clip(n.name)), "remove the need that closes the circle")
+				p.fail(c.entry.source, "needs", fmt.Sprintf("%s needs itself, by way of %s", plan.Clip(c.name), plan.Clip(n.name)), "remove the need that closes the circle")
 				return true
 			}
 			return false
@@ -382,11 +382,11 @@ func (p *pipeline) checkDependencies(byCell map[string]*cell) {
 				if near := plan.Nearest(name, slices.Sorted(maps.Keys(p.byName))); near != "" {
 					hint = "did you mean " + near + "?"
 				}
-				p.blame(at, "dependencies", fmt.Sprintf("%s depends on %s, which is not there", document.Clip(e.name), document.Clip(name)), hint)
+				p.blame(at, "dependencies", fmt.Sprintf("%s depends on %s, which is not there", plan.Clip(e.name), plan.Clip(name)), hint)
 			case !e.dag && other.stage >= e.stage:
-				p.fail(at, "dependencies", fmt.Sprintf("%s depends on %s, which is not in an earlier stage", document.Clip(e.name), document.Clip(name)), "move one of the two to another stage")
+				p.fail(at, "dependencies", fmt.Sprintf("%s depends on %s, which is not in an earlier stage", plan.Clip(e.name), plan.Clip(name)), "move one of the two to another stage")
 			case e.dag && len(e.needs) > 0 && !slices.ContainsFunc(e.needs, func(n need) bool { return n.job == other.name || n.job == name }):
-				p.fail(at, "dependencies", fmt.Sprintf("%s depends on %s and does not need it", document.Clip(e.name), document.Clip(name)), "add it to needs")
+				p.fail(at, "dependencies", fmt.Sprintf("%s depends on %s and does not need it", plan.Clip(e.name), plan.Clip(name)), "add it to needs")
 			}
 		}
 	}

@@ -158,7 +158,7 @@ func (p *pipeline) read() {
 			if near := plan.Nearest(f.Key, append(globalKeys, olderDefaults...)); near != "" {
 				hint = "did you mean " + near + "?"
 			}
-			p.blame(f.Source, "key", fmt.Sprintf("%s is no keyword, and as a job it must be a mapping and not %s", document.Clip(f.Key), f.Value.Shape()), hint)
+			p.blame(f.Source, "key", fmt.Sprintf("%s is no keyword, and as a job it must be a mapping and not %s", plan.Clip(f.Key), f.Value.Shape()), hint)
 			continue
 		}
 		for _, e := range p.job(f) {
@@ -262,7 +262,7 @@ const maxName = 255
 // tell them apart. There are none when nothing can be made of it.
 func (p *pipeline) job(f document.Field) []*entry {
 	n := f.Value
-	what := "the job " + document.Clip(f.Key)
+	what := "the job " + plan.Clip(f.Key)
 	e := &entry{name: f.Key, source: f.Source, node: n}
 	if len(f.Key) > maxName || f.Key == "" {
 		p.fail(f.Source, "value", fmt.Sprintf("the name of a job has from 1 to %d characters", maxName), "")
@@ -409,7 +409,7 @@ func (p *pipeline) stageOf(e *entry) {
 	if near := plan.Nearest(name, p.stages); near != "" {
 		hint = "did you mean " + near + "?"
 	}
-	p.blame(at, "stages", fmt.Sprintf("the stage %s of the job %s is not there", document.Clip(name), document.Clip(e.name)), hint)
+	p.blame(at, "stages", fmt.Sprintf("the stage %s of the job %s is not there", plan.Clip(name), plan.Clip(e.name)), hint)
 	// The job is kept, so that what else is wrong is found.
 	p.stages = slices.Insert(p.stages, len(p.stages)-1, name)
 	e.stage = len(p.stages) - 2

@@ -61,7 +61,7 @@ func (r *reporter) keys(n *document.Node, what string, known []string) bool {
 		if near := plan.Nearest(f.Key, known); near != "" {
 			hint = "did you mean " + near + "?"
 		}
-		r.fail(f.Source, "key", fmt.Sprintf("%s has no key %s", what, document.Clip(f.Key)), hint)
+		r.fail(f.Source, "key", fmt.Sprintf("%s has no key %s", what, plan.Clip(f.Key)), hint)
 	}
 	return true
 }
@@ -98,7 +98,7 @@ func (r *reporter) choice(n *document.Node, what string, words ...string) string
 	if near := plan.Nearest(text, words); near != "" {
 		hint = "did you mean " + near + "?"
 	}
-	r.fail(n.Source, "value", fmt.Sprintf("%s may not be %s", what, document.Clip(text)), hint)
+	r.fail(n.Source, "value", fmt.Sprintf("%s may not be %s", what, plan.Clip(text)), hint)
 	return ""
 }
 
@@ -206,7 +206,7 @@ func (r *reporter) duration(n *document.Node, what string) time.Duration {
 	text, ok := n.Text()
 	d, err := parseDuration(text)
 	if !ok || err != nil {
-		r.fail(n.Source, "value", fmt.Sprintf("%s is no length of time: %s", what, document.Clip(text)), "write it like 1 hour 30 minutes, 90 seconds, 2 days")
+		r.fail(n.Source, "value", fmt.Sprintf("%s is no length of time: %s", what, plan.Clip(text)), "write it like 1 hour 30 minutes, 90 seconds, 2 days")
 		return 0
 	}
 	return d

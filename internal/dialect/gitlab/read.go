@@ -131,7 +131,7 @@ func (s *settings) inputs() jobInputs {
 		}
 		standard := f.Value.Get("default")
 		if standard == nil {
-			s.fail(f.Source, "missing", fmt.Sprintf("the input %s of a job needs a default", document.Clip(f.Key)), "write default: and the value")
+			s.fail(f.Source, "missing", fmt.Sprintf("the input %s of a job needs a default", plan.Clip(f.Key)), "write default: and the value")
 			continue
 		}
 		s.choice(f.Value.Get("type"), "type", "string", "number", "boolean", "array")
@@ -177,7 +177,7 @@ func (s *settings) image(n *document.Node, service bool) *imageSpec {
 	out.Command = s.list(n.Get("command"), "command")
 	for _, p := range s.texts(n.Get("pull_policy"), "pull_policy") {
 		if !slices.Contains([]string{"always", "if-not-present", "never"}, p) {
-			s.fail(n.Get("pull_policy").Source, "value", "pull_policy may not be "+document.Clip(p), "write always, if-not-present or never")
+			s.fail(n.Get("pull_policy").Source, "value", "pull_policy may not be "+plan.Clip(p), "write always, if-not-present or never")
 			continue
 		}
 		out.Pull = append(out.Pull, p)
@@ -286,7 +286,7 @@ func (s *settings) artifacts(n *document.Node) *artifactsSpec {
 	a.Reports = map[string][]string{}
 	for _, f := range reports.Fields {
 		if f.Value.IsNull() {
-			s.warn(f.Value.Source, "missing", "the report "+document.Clip(f.Key)+" names no files", "name them, or remove the key")
+			s.warn(f.Value.Source, "missing", "the report "+plan.Clip(f.Key)+" names no files", "name them, or remove the key")
 			continue
 		}
 		if f.Key != "coverage_report" {
@@ -402,7 +402,7 @@ func (s *settings) secrets(n *document.Node) map[string]secretSpec {
 			}
 		}
 		if spec.Provider == "" {
-			s.fail(f.Source, "missing", fmt.Sprintf("the secret %s does not say who holds it", document.Clip(f.Key)), "write one of "+strings.Join(names, ", "))
+			s.fail(f.Source, "missing", fmt.Sprintf("the secret %s does not say who holds it", plan.Clip(f.Key)), "write one of "+strings.Join(names, ", "))
 		}
 		out[f.Key] = spec
 	}
@@ -524,7 +524,7 @@ func (s *settings) retry(n *document.Node) *plan.Retry {
 			if near := plan.Nearest(reason, slices.Sorted(maps.Keys(retryReasons))); near != "" {
 				hint = "did you mean " + near + "?"
 			}
-			s.fail(when.Source, "value", "there is no reason "+document.Clip(reason)+" to try again", hint)
+			s.fail(when.Source, "value", "there is no reason "+plan.Clip(reason)+" to try again", hint)
 		}
 		always = always || reason == "always"
 		for _, v := range verdicts {

@@ -84,7 +84,7 @@ func (p *pipeline) readTrigger(n *document.Node) trigger {
 // projectPath reports what is no path of a project: group/name, or a variable.
 func (p *pipeline) projectPath(text string, at plan.Source) {
 	if !document.IsProject(text) {
-		p.fail(at, "value", fmt.Sprintf("%q is no path of a project", document.Clip(text)), "write group/name, with all its groups")
+		p.fail(at, "value", fmt.Sprintf("%q is no path of a project", plan.Clip(text)), "write group/name, with all its groups")
 	}
 }
 
@@ -106,7 +106,7 @@ func (p *pipeline) triggerJobs(job plan.Job, c *cell, spec *jobSpec) []plan.Job 
 	if t.project != "" {
 		project := vars.text(t.project)
 		p.warn(t.source, "unsupported", fmt.Sprintf("%s starts a pipeline of project %s, which is not done here: the job ends in error when its turn comes",
-			document.Clip(c.name), document.Clip(project)), "leave it out of the run, or start that pipeline where it is")
+			plan.Clip(c.name), plan.Clip(project)), "leave it out of the run, or start that pipeline where it is")
 		job.Deferred = &plan.Deferred{Kind: deferOutside, Source: t.source, Data: map[string]any{"project": project}}
 		return []plan.Job{job}
 	}
@@ -133,7 +133,7 @@ func (p *pipeline) triggerJobs(job plan.Job, c *cell, spec *jobSpec) []plan.Job 
 	if t.artifact != "" {
 		id := strings.ReplaceAll(t.made, "/", "-")
 		if made := p.byName[t.made]; len(made) == 0 || !made[0].in {
-			p.blame(t.source, "include", fmt.Sprintf("%s includes %s of the job %s, which is not there", document.Clip(c.name), document.Clip(t.artifact), document.Clip(t.made)), "check the name of the job")
+			p.blame(t.source, "include", fmt.Sprintf("%s includes %s of the job %s, which is not there", plan.Clip(c.name), plan.Clip(t.artifact), plan.Clip(t.made)), "check the name of the job")
 		} else if len(made[0].cells) > 0 {
 			id = made[0].cells[0].id
 		}
@@ -191,7 +191,7 @@ func (c *compiler) child(job *plan.Job, t trigger, passed []variable, report *re
 	c.texts = append(inner.texts, doc.Texts...)
 	if !r.in {
 		jobs = nil
-		report.warn(t.source, "trigger", fmt.Sprintf("%s starts no pipeline: %s", document.Clip(job.Name), r.why), "look at the rules of the child pipeline")
+		report.warn(t.source, "trigger", fmt.Sprintf("%s starts no pipeline: %s", plan.Clip(job.Name), r.why), "look at the rules of the child pipeline")
 	}
 	bad.Data = map[string]any{"jobs": jsonLike(jobs), "why": r.why}
 	return bad

@@ -194,7 +194,7 @@ func (x *Expander) item(kind string, n *Node, c *frame) []*Node {
 	if ref := find(list, "template"); ref != nil {
 		for _, e := range list {
 			if e.key.Text != "template" && e.key.Text != "parameters" {
-				x.report(e.key.Source, "key", fmt.Sprintf("Unexpected value '%s' beside a template", Clip(e.key.Text)), "a template takes nothing but parameters:")
+				x.report(e.key.Source, "key", fmt.Sprintf("Unexpected value '%s' beside a template", plan.Clip(e.key.Text)), "a template takes nothing but parameters:")
 			}
 		}
 		return x.include(kind, ref, find(list, "parameters"))
@@ -239,12 +239,12 @@ func (x *Expander) include(kind string, ref, args *entry) []*Node {
 			more := x.generic(e.value, e.frame)
 			x.repositories(more)
 		default:
-			x.report(e.key.Source, "key", fmt.Sprintf("Unexpected value '%s' in a template of %s", Clip(e.key.Text), kind),
+			x.report(e.key.Source, "key", fmt.Sprintf("Unexpected value '%s' in a template of %s", plan.Clip(e.key.Text), kind),
 				fmt.Sprintf("a template of %s holds parameters: and %s:", kind, kind))
 		}
 	})
 	if !found && !x.stopped {
-		x.report(ref.value.Source, "template", fmt.Sprintf("the template %s has no %s:", Clip(key), kind), "name a template of "+kind+" here")
+		x.report(ref.value.Source, "template", fmt.Sprintf("the template %s has no %s:", plan.Clip(key), kind), "name a template of "+kind+" here")
 	}
 	return out
 }
@@ -286,7 +286,7 @@ func (x *Expander) variables(n *Node, c *frame) *Node {
 		x.entries(n, c, func(e entry) {
 			value := x.generic(e.value, e.frame)
 			if value.Kind != Scalar {
-				x.report(value.Source, "type", fmt.Sprintf("the value of the variable %s must be a text. A %s was not expected", Clip(e.key.Text), yamlWord(value)), "write each variable with its own name and value")
+				x.report(value.Source, "type", fmt.Sprintf("the value of the variable %s must be a text. A %s was not expected", plan.Clip(e.key.Text), yamlWord(value)), "write each variable with its own name and value")
 				return
 			}
 			learn(e.key.Text, value)
@@ -354,11 +354,11 @@ func (x *Expander) declared(n *Node) []Parameter {
 			p.Type = t
 		}
 		if !slices.ContainsFunc(types, func(t string) bool { return strings.EqualFold(t, p.Type) }) {
-			x.report(item.Get("type").Source, "parameters", fmt.Sprintf("Unexpected value '%s': there is no such type of parameters", Clip(p.Type)), "the types are "+strings.Join(types, ", "))
+			x.report(item.Get("type").Source, "parameters", fmt.Sprintf("Unexpected value '%s': there is no such type of parameters", plan.Clip(p.Type)), "the types are "+strings.Join(types, ", "))
 		}
 		for _, f := range item.Fields {
 			if !slices.Contains(parameterKeys, f.Key.Text) {
-				x.report(f.Key.Source, "key", fmt.Sprintf("Unexpected value '%s'", Clip(f.Key.Text)), "the keys of a parameter are "+strings.Join(parameterKeys, ", "))
+				x.report(f.Key.Source, "key", fmt.Sprintf("Unexpected value '%s'", plan.Clip(f.Key.Text)), "the keys of a parameter are "+strings.Join(parameterKeys, ", "))
 			}
 		}
 		if values := item.Get("values"); values != nil {
@@ -402,7 +402,7 @@ func (x *Expander) given(list []Parameter) *expression.Object {
 }
 
 func undeclared(key string) error {
-	return &expression.Error{Message: fmt.Sprintf("there is no parameter '%s'", Clip(key)), Hint: "declare it under parameters:", Offset: -1}
+	return &expression.Error{Message: fmt.Sprintf("there is no parameter '%s'", plan.Clip(key)), Hint: "declare it under parameters:", Offset: -1}
 }
 
 // bind gives the parameters of a template their values. depth is that of the
@@ -428,7 +428,7 @@ func (x *Expander) bind(declared *Node, given []entry, at plan.Source, depth int
 			for i, p := range list {
 				names[i] = p.Name
 			}
-			x.report(e.key.Source, "parameters", fmt.Sprintf("Unexpected parameter '%s'", Clip(e.key.Text)), "the template's parameters are "+strings.Join(names, ", "))
+			x.report(e.key.Source, "parameters", fmt.Sprintf("Unexpected parameter '%s'", plan.Clip(e.key.Text)), "the template's parameters are "+strings.Join(names, ", "))
 		}
 	}
 	for _, p := range list {
@@ -439,7 +439,7 @@ func (x *Expander) bind(declared *Node, given []entry, at plan.Source, depth int
 		case p.Default != nil:
 			o.Set(p.Name, x.convert(p, p.Default, &frame{file: p.Source.File, parameters: o, variables: &expression.Object{}, depth: depth}))
 		default:
-			x.report(at, "parameters", fmt.Sprintf("A value for the '%s' parameter must be provided.", Clip(p.Name)), "give it below parameters:")
+			x.report(at, "parameters", fmt.Sprintf("A value for the '%s' parameter must be provided.", plan.Clip(p.Name)), "give it below parameters:")
 			o.Set(p.Name, nil)
 		}
 	}
@@ -449,7 +449,7 @@ func (x *Expander) bind(declared *Node, given []entry, at plan.Source, depth int
 // convert is a value as the type of a parameter wants it.
 func (x *Expander) convert(p Parameter, n *Node, c *frame) any {
 	wrong := func(n *Node, message string) any {
-		x.report(n.Source, "parameters", fmt.Sprintf("the parameter '%s': %s", Clip(p.Name), message), fmt.Sprintf("its type is %s, as %s says", p.Type, p.Source))
+		x.report(n.Source, "parameters", fmt.Sprintf("the parameter '%s': %s", plan.Clip(p.Name), message), fmt.Sprintf("its type is %s, as %s says", p.Type, p.Source))
 		return nil
 	}
 	if part, ok := parts[strings.ToLower(p.Type)]; ok {
@@ -460,7 +460,7 @@ func (x *Expander) convert(p Parameter, n *Node, c *frame) any {
 		case n.IsNull():
 			return nil
 		case n.Kind == Scalar:
-			return wrong(n, "Unexpected value '"+Clip(n.Text)+"'")
+			return wrong(n, "Unexpected value '"+plan.Clip(n.Text)+"'")
 		case part.list != (n.Kind == Sequence):
 			return wrong(n, "A "+yamlWord(n)+" was not expected")
 		}
@@ -490,14 +490,14 @@ func (x *Expander) convert(p Parameter, n *Node, c *frame) any {
 		case strings.EqualFold(n.Text, "false"), n.IsNull():
 			return false
 		}
-		return wrong(n, fmt.Sprintf("Unexpected value '%s': true or false is wanted", Clip(n.Text)))
+		return wrong(n, fmt.Sprintf("Unexpected value '%s': true or false is wanted", plan.Clip(n.Text)))
 	case "number":
 		if n.Kind != Scalar {
 			return wrong(n, "A "+yamlWord(n)+" was not expected")
 		}
 		v, ok := expression.Number(n.Text)
 		if !ok {
-			return wrong(n, fmt.Sprintf("Unexpected value '%s': a number is wanted", Clip(n.Text)))
+			return wrong(n, fmt.Sprintf("Unexpected value '%s': a number is wanted", plan.Clip(n.Text)))
 		}
 		return x.among(p, n, v)
 	case "string", "filepath", "securefile", "serviceconnection":
@@ -520,7 +520,7 @@ func (x *Expander) whole(n *Node, c *frame) *Node {
 // among checks that a value is one of those that the parameter allows.
 func (x *Expander) among(p Parameter, n *Node, v any) any {
 	if len(p.Values) > 0 && !slices.ContainsFunc(p.Values, func(s string) bool { return expression.Equal(v, s) }) {
-		x.report(n.Source, "parameters", fmt.Sprintf("The '%s' parameter value '%s' is not an allowed value", Clip(p.Name), Clip(n.Text)), "allowed are "+Clip(strings.Join(p.Values, ", ")))
+		x.report(n.Source, "parameters", fmt.Sprintf("The '%s' parameter value '%s' is not an allowed value", plan.Clip(p.Name), plan.Clip(n.Text)), "allowed are "+plan.Clip(strings.Join(p.Values, ", ")))
 	}
 	return v
 }

@@ -371,7 +371,7 @@ func (x *Expander) below(key, value *Node, c *frame, yield func(entry)) {
 	case value.Kind == Mapping:
 		x.entries(value, c, yield)
 	default:
-		x.report(value.Source, "template", fmt.Sprintf("a mapping is wanted below %s, not %s", Clip(key.Text), value.Shape()), "indent keys below it")
+		x.report(value.Source, "template", fmt.Sprintf("a mapping is wanted below %s, not %s", plan.Clip(key.Text), value.Shape()), "indent keys below it")
 	}
 }
 
@@ -449,7 +449,7 @@ func (x *Expander) generic(n *Node, c *frame) *Node {
 // set adds an entry to a mapping that is being made.
 func (x *Expander) set(out, key, value *Node) {
 	if before := out.Get(key.Text); before != nil {
-		x.report(key.Source, "key", fmt.Sprintf("'%s' is already defined, at line %d", Clip(key.Text), before.Source.Line), "keep one of the two")
+		x.report(key.Source, "key", fmt.Sprintf("'%s' is already defined, at line %d", plan.Clip(key.Text), before.Source.Line), "keep one of the two")
 		return
 	}
 	out.Fields = append(out.Fields, Field{key, value})
@@ -534,9 +534,9 @@ func (x *Expander) resolve(ref string, at plan.Source, c *frame) (Reference, *pl
 	}
 	switch {
 	case name == "" || r.Path == "." || r.Path == ".." || strings.HasPrefix(r.Path, "../"):
-		return r, bad(fmt.Sprintf("the template %s leads out of its repository", Clip(ref)), "write a path from the root of the repository, or relative to this file")
+		return r, bad(fmt.Sprintf("the template %s leads out of its repository", plan.Clip(ref)), "write a path from the root of the repository, or relative to this file")
 	case alias != "" && x.repos[alias] == nil:
-		return r, bad(fmt.Sprintf("the template %s is of the repository %s, which resources: does not name", Clip(ref), Clip(alias)),
+		return r, bad(fmt.Sprintf("the template %s is of the repository %s, which resources: does not name", plan.Clip(ref), plan.Clip(alias)),
 			"add it to resources: repositories:")
 	}
 	r.Repository = x.repos[alias]

@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"unicode"
 
 	"go.yaml.in/yaml/v4"
 
@@ -169,7 +168,7 @@ func (r *reader) yamlProblem(err error) {
 		}
 		text = bad.Message
 	}
-	r.report(at, "syntax", "not valid YAML: "+Clip(strings.TrimPrefix(text, "yaml: ")), "look at the indentation and quotes of this line and the one before")
+	r.report(at, "syntax", "not valid YAML: "+plan.Clip(strings.TrimPrefix(text, "yaml: ")), "look at the indentation and quotes of this line and the one before")
 }
 
 // node copies one YAML node and all below it, following aliases. ok is false
@@ -178,7 +177,7 @@ func (r *reader) node(y *yaml.Node, depth int) (n *Node, ok bool) {
 	if y.Kind == yaml.AliasNode {
 		alias := y
 		if y = y.Alias; slices.Contains(r.within, y) {
-			r.report(r.at(alias), "syntax", fmt.Sprintf("the alias %s stands inside of what it repeats", Clip(alias.Value)), "repeat something that is complete")
+			r.report(r.at(alias), "syntax", fmt.Sprintf("the alias %s stands inside of what it repeats", plan.Clip(alias.Value)), "repeat something that is complete")
 			return nil, false
 		}
 	}
@@ -239,7 +238,7 @@ func (r *reader) fields(n *Node, y *yaml.Node, depth int) bool {
 			return false
 		}
 		if before := first[key.Text]; before != nil && !expression.HasExpr(key.Text) {
-			r.report(key.Source, "key", fmt.Sprintf("'%s' is already defined, at line %d", Clip(key.Text), before.Source.Line), "keep one of the two")
+			r.report(key.Source, "key", fmt.Sprintf("'%s' is already defined, at line %d", plan.Clip(key.Text), before.Source.Line), "keep one of the two")
 			continue
 		}
 		first[key.Text] = key
@@ -274,29 +273,10 @@ func (r *reader) syntax(n *Node) {
 
 // Problem tells of an expression in a scalar that is wrong.
 func Problem(n *Node, err error) *plan.Problem {
-	p := &plan.Problem{Source: n.Source, Severity: plan.Error, Rule: "expression", Message: err.Error() + ", in " + Clip(n.Text)}
+	p := &plan.Problem{Source: n.Source, Severity: plan.Error, Rule: "expression", Message: err.Error() + ", in " + plan.Clip(n.Text)}
 	var e *expression.Error
 	if errors.As(err, &e) {
 		p.Hint = e.Hint
 	}
 	return p
-}
-
-// Clip keeps a piece of somebody's file short enough, and plain enough, for a
-// message.
-func Clip(s string) string {
-	const most = 120
-	s = strings.ToValidUTF8(s[:min(len(s), 4*most)], "�")
-	if i := strings.IndexAny(s, "\r\n"); i >= 0 {
-		s = s[:i] + "…"
-	}
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) { // Cf: what hides or reverses text
-			return '�'
-		}
-		return r
-	}, s)
 }

@@ -151,7 +151,7 @@ func (k *linking) load(w *Workflow, j *Job) (called *Workflow, ok bool) {
 	case errors.Is(err, ErrNotLoaded):
 		return nil, true
 	case err != nil:
-		k.file.report(j.Uses.Source, ruleCall, fmt.Sprintf("the called workflow %s cannot be read: %v", clip(j.Uses.Text), err), "check the path and the ref")
+		k.file.report(j.Uses.Source, ruleCall, fmt.Sprintf("the called workflow %s cannot be read: %v", plan.Clip(j.Uses.Text), err), "check the path and the ref")
 		return nil, false
 	}
 	if called := k.read[name]; called != nil {
@@ -186,12 +186,12 @@ func (k *linking) checkInputs(j *Job, c *Call) {
 		case ok:
 			k.checkInput(in, value)
 		case in.Must() && !hasInsert(j.With):
-			f.report(j.Uses.Source, ruleCall, fmt.Sprintf("the called workflow requires the input %q", clip(in.Name.Text)), "give it under with:")
+			f.report(j.Uses.Source, ruleCall, fmt.Sprintf("the called workflow requires the input %q", plan.Clip(in.Name.Text)), "give it under with:")
 		}
 	}
 	for _, p := range j.With {
 		if !p.Insert && !p.Key.HasExpr() && !slices.ContainsFunc(c.Inputs, func(in Input) bool { return strings.EqualFold(in.Name.Text, p.Key.Text) }) {
-			f.report(p.Value.Source, ruleCall, fmt.Sprintf("the called workflow has no input %q", clip(p.Key.Text)), inputsHint(c))
+			f.report(p.Value.Source, ruleCall, fmt.Sprintf("the called workflow has no input %q", plan.Clip(p.Key.Text)), inputsHint(c))
 		}
 	}
 }
@@ -205,7 +205,7 @@ func (k *linking) checkInput(in Input, value Str) {
 	_, isBool := value.Bool()
 	_, isNumber := value.Number()
 	if kind := in.Kind(); kind == "boolean" && !isBool || kind == "number" && !isNumber {
-		k.file.report(value.Source, ruleCall, fmt.Sprintf("%q is no %s, which the input %q must be", clip(value.Text), kind, clip(in.Name.Text)),
+		k.file.report(value.Source, ruleCall, fmt.Sprintf("%q is no %s, which the input %q must be", plan.Clip(value.Text), kind, plan.Clip(in.Name.Text)),
 			"write a "+kind+" without quotes")
 	}
 }
@@ -229,13 +229,13 @@ func (k *linking) checkSecrets(j *Job, c *Call) {
 	given := byName(j.Secrets)
 	for _, s := range c.Secrets {
 		if _, ok := given[strings.ToLower(s.Name.Text)]; !ok && s.Must() && !hasInsert(j.Secrets) {
-			f.report(j.Uses.Source, ruleCall, fmt.Sprintf("the called workflow requires the secret %q", clip(s.Name.Text)),
+			f.report(j.Uses.Source, ruleCall, fmt.Sprintf("the called workflow requires the secret %q", plan.Clip(s.Name.Text)),
 				"give it under secrets:, or write secrets: inherit")
 		}
 	}
 	for _, p := range j.Secrets {
 		if !p.Insert && !p.Key.HasExpr() && !slices.ContainsFunc(c.Secrets, func(s Secret) bool { return strings.EqualFold(s.Name.Text, p.Key.Text) }) {
-			f.report(p.Value.Source, ruleCall, fmt.Sprintf("the called workflow has no secret %q", clip(p.Key.Text)), "declare it under workflow_call: secrets: there")
+			f.report(p.Value.Source, ruleCall, fmt.Sprintf("the called workflow has no secret %q", plan.Clip(p.Key.Text)), "declare it under workflow_call: secrets: there")
 		}
 	}
 }
@@ -264,7 +264,7 @@ func (k *linking) checkPermissions(j *Job, called *Workflow, granted *Permission
 	}
 	check("the workflow level", called.Permissions)
 	for _, inner := range called.Jobs {
-		check(fmt.Sprintf("the job %q", clip(inner.ID.Text)), inner.Permissions)
+		check(fmt.Sprintf("the job %q", plan.Clip(inner.ID.Text)), inner.Permissions)
 	}
 }
 

@@ -70,12 +70,12 @@ func (f *file) checkTriggers(t *Triggers) {
 
 func (f *file) checkCron(line Str) {
 	if problem := cronProblem(line.Text); problem != "" {
-		f.report(line.Source, ruleCron, fmt.Sprintf("the schedule %q cannot be read: %s", clip(line.Text), problem),
+		f.report(line.Source, ruleCron, fmt.Sprintf("the schedule %q cannot be read: %s", plan.Clip(line.Text), problem),
 			"write five fields: minute hour day-of-month month day-of-week")
 		return
 	}
 	if gap := shortestGap(line.Text); gap < minCronGap {
-		f.warn(line.Source, ruleCron, fmt.Sprintf("the schedule %q comes every %d minutes; GitHub runs one every %d at most", clip(line.Text), gap, minCronGap),
+		f.warn(line.Source, ruleCron, fmt.Sprintf("the schedule %q comes every %d minutes; GitHub runs one every %d at most", plan.Clip(line.Text), gap, minCronGap),
 			"leave more time between runs")
 	}
 }
@@ -84,7 +84,7 @@ func (f *file) checkCron(line Str) {
 // until somebody relies on it.
 func (f *file) checkDefault(in Input) {
 	if in.Kind() == "choice" && len(in.Options) == 0 {
-		f.warn(in.Name.Source, ruleValue, fmt.Sprintf("the choice %q has no options", clip(in.Name.Text)), "add options:")
+		f.warn(in.Name.Source, ruleValue, fmt.Sprintf("the choice %q has no options", plan.Clip(in.Name.Text)), "add options:")
 		return
 	}
 	d := in.Default
@@ -103,7 +103,7 @@ func (f *file) checkDefault(in Input) {
 		fits = slices.ContainsFunc(in.Options, func(o Str) bool { return o.Text == d.Text })
 	}
 	if !fits {
-		f.warn(d.Source, ruleValue, fmt.Sprintf("the default %q is no value that the %s input %q can have", clip(d.Text), in.Kind(), clip(in.Name.Text)), "change the default or the type")
+		f.warn(d.Source, ruleValue, fmt.Sprintf("the default %q is no value that the %s input %q can have", plan.Clip(d.Text), in.Kind(), plan.Clip(in.Name.Text)), "change the default or the type")
 	}
 }
 
@@ -117,7 +117,7 @@ func (f *file) checkFilters(on *Node) {
 			what, ignoring := strings.CutSuffix(field.Key.Text, "-ignore")
 			if ignoring && event.Value.Get(what) != nil {
 				f.warn(field.Key.Source, ruleValue,
-					fmt.Sprintf("%s has both %s and %s-ignore; GitHub refuses to run such a workflow", clip(event.Key.Text), what, what),
+					fmt.Sprintf("%s has both %s and %s-ignore; GitHub refuses to run such a workflow", plan.Clip(event.Key.Text), what, what),
 					fmt.Sprintf("keep %s and exclude with patterns that begin with !", what))
 			}
 		}
@@ -149,10 +149,10 @@ func (f *file) checkID(id Str, of string) bool {
 	}
 	switch {
 	case !valid:
-		f.report(id.Source, ruleID, fmt.Sprintf("%q cannot be the ID of a %s", clip(id.Text), of),
+		f.report(id.Source, ruleID, fmt.Sprintf("%q cannot be the ID of a %s", plan.Clip(id.Text), of),
 			fmt.Sprintf("use letters, digits, - and _ only, begin with a letter or _, and stay below %d characters", maxID))
 	case strings.HasPrefix(id.Text, "__"):
-		f.report(id.Source, ruleID, fmt.Sprintf("the ID %q begins with two underscores, which are reserved", clip(id.Text)), "remove one underscore")
+		f.report(id.Source, ruleID, fmt.Sprintf("the ID %q begins with two underscores, which are reserved", plan.Clip(id.Text)), "remove one underscore")
 	default:
 		return true
 	}
@@ -176,9 +176,9 @@ func (f *file) checkGroup(group Str) {
 	switch {
 	case !ok:
 	case name == "":
-		f.report(group.Source, ruleValue, fmt.Sprintf("the runner group %q has no name after the slash", clip(group.Text)), "name a group")
+		f.report(group.Source, ruleValue, fmt.Sprintf("the runner group %q has no name after the slash", plan.Clip(group.Text)), "name a group")
 	case strings.Contains(name, "/"), !slices.Contains([]string{"org", "organization", "ent", "enterprise"}, prefix):
-		f.report(group.Source, ruleValue, fmt.Sprintf("%q is not the name of a runner group", clip(group.Text)),
+		f.report(group.Source, ruleValue, fmt.Sprintf("%q is not the name of a runner group", plan.Clip(group.Text)),
 			"write the name alone, or organization/NAME or enterprise/NAME")
 	}
 }
@@ -190,7 +190,7 @@ func (f *file) checkStrategy(s *Strategy) {
 	m := s.Matrix
 	for _, v := range m.Vectors {
 		if !v.Insert && v.Value.Kind == Sequence && len(v.Value.Items) == 0 {
-			f.report(v.Value.Source, ruleMatrix, fmt.Sprintf("the matrix vector %q is empty, so there is no job to run", clip(v.Key.Text)),
+			f.report(v.Value.Source, ruleMatrix, fmt.Sprintf("the matrix vector %q is empty, so there is no job to run", plan.Clip(v.Key.Text)),
 				"give at least one value, or remove the vector")
 		}
 	}
@@ -228,7 +228,7 @@ func (f *file) checkCells(m *Matrix) {
 	each(m.Exclude, "exclude", func(field Field) {
 		name := field.Key.Text
 		if !slices.ContainsFunc(m.Vectors, func(v Field) bool { return strings.EqualFold(v.Key.Text, name) }) {
-			f.report(field.Key.Source, ruleMatrix, fmt.Sprintf("the matrix has no vector %q to exclude from", clip(name)),
+			f.report(field.Key.Source, ruleMatrix, fmt.Sprintf("the matrix has no vector %q to exclude from", plan.Clip(name)),
 				"name a vector of the matrix; keys that only include: adds cannot be excluded")
 		}
 	})
@@ -271,7 +271,7 @@ func (f *file) checkSnapshot(s *Snapshot) {
 	}
 	major, rest, _ := strings.Cut(s.Version.Text, ".")
 	if _, err := strconv.ParseUint(major, 10, 31); err != nil || rest != "*" {
-		f.report(s.Source, ruleValue, fmt.Sprintf("the image version %q is not of the form 1.*", clip(s.Version.Text)), "write a major number and .*")
+		f.report(s.Source, ruleValue, fmt.Sprintf("the image version %q is not of the form 1.*", plan.Clip(s.Version.Text)), "write a major number and .*")
 	}
 }
 
@@ -281,7 +281,7 @@ func (f *file) checkSteps(steps []*Step) {
 		if s.ID.Given() && s.ID.Text != "" && f.checkID(s.ID, "step") {
 			id := strings.ToLower(s.ID.Text)
 			if other := ids[id]; other != nil {
-				f.report(s.ID.Source, ruleID, fmt.Sprintf("the step ID %q is already used at line %d", clip(s.ID.Text), other.ID.Source.Line),
+				f.report(s.ID.Source, ruleID, fmt.Sprintf("the step ID %q is already used at line %d", plan.Clip(s.ID.Text), other.ID.Source.Line),
 					"IDs must differ in more than upper and lower case")
 			} else {
 				ids[id] = s
@@ -307,12 +307,12 @@ func (f *file) checkBackground(id Str, what string, ids map[string]*Step) {
 	s := ids[strings.ToLower(id.Text)]
 	switch {
 	case s == nil:
-		f.report(id.Source, ruleID, fmt.Sprintf("there is no step %q to %s", clip(id.Text), what), "give the step that id:")
+		f.report(id.Source, ruleID, fmt.Sprintf("there is no step %q to %s", plan.Clip(id.Text), what), "give the step that id:")
 	case before(id.Source, s.ID.Source):
-		f.warn(id.Source, ruleID, fmt.Sprintf("the step %q to %s comes only later", clip(id.Text), what), "move it before this step")
+		f.warn(id.Source, ruleID, fmt.Sprintf("the step %q to %s comes only later", plan.Clip(id.Text), what), "move it before this step")
 	default:
 		if background, literal := s.Background.Bool(); !literal || !background {
-			f.warn(id.Source, ruleID, fmt.Sprintf("the step %q is not a background step, so there is nothing to %s", clip(id.Text), what),
+			f.warn(id.Source, ruleID, fmt.Sprintf("the step %q is not a background step, so there is nothing to %s", plan.Clip(id.Text), what),
 				"add background: true to it")
 		}
 	}
@@ -335,11 +335,11 @@ func (f *file) checkUses(uses Str) {
 	if !ok || ref == "" || strings.Contains(ref, "@") || len(parts) < 2 {
 		hint := "write owner/repository@ref, owner/repository/path@ref, ./path or docker://image"
 		if ok && ref != "" && len(parts) < 2 {
-			hint = "the owner is missing: write owner/" + clip(text)
+			hint = "the owner is missing: write owner/" + plan.Clip(text)
 		} else if !ok && len(parts) >= 2 {
 			hint = "add @ and a tag, branch or commit"
 		}
-		f.report(uses.Source, ruleUses, fmt.Sprintf("%q does not name an action", clip(text)), hint)
+		f.report(uses.Source, ruleUses, fmt.Sprintf("%q does not name an action", plan.Clip(text)), hint)
 	}
 }
 
@@ -356,12 +356,12 @@ func (f *file) checkCallRef(uses Str) {
 	const hint = "write ./.github/workflows/FILE.yml, or owner/repository/.github/workflows/FILE.yml@ref"
 	switch {
 	case local && hasRef:
-		f.warn(uses.Source, ruleUses, fmt.Sprintf("%q is in this repository and takes no @ref: it is read from the same commit", clip(uses.Text)), "remove @"+clip(ref))
+		f.warn(uses.Source, ruleUses, fmt.Sprintf("%q is in this repository and takes no @ref: it is read from the same commit", plan.Clip(uses.Text)), "remove @"+plan.Clip(ref))
 	case !local && ref == "":
-		f.warn(uses.Source, ruleUses, fmt.Sprintf("%q names no workflow: @ref is missing", clip(uses.Text)), hint)
+		f.warn(uses.Source, ruleUses, fmt.Sprintf("%q names no workflow: @ref is missing", plan.Clip(uses.Text)), hint)
 	case len(parts) != folder+3, parts[folder] != ".github", parts[folder+1] != "workflows",
 		!strings.HasSuffix(path, ".yml") && !strings.HasSuffix(path, ".yaml"):
-		f.warn(uses.Source, ruleUses, fmt.Sprintf("%q is not a file in .github/workflows", clip(uses.Text)), hint)
+		f.warn(uses.Source, ruleUses, fmt.Sprintf("%q is not a file in .github/workflows", plan.Clip(uses.Text)), hint)
 	}
 }
 
@@ -373,7 +373,7 @@ func (f *file) checkNeeds(w *Workflow) {
 			for _, n := range j.Needs {
 				if w.Job(n.Text) == nil {
 					unknown = true
-					f.report(n.Source, ruleNeeds, fmt.Sprintf("there is no job %q to need", clip(n.Text)), jobsHint(w))
+					f.report(n.Source, ruleNeeds, fmt.Sprintf("there is no job %q to need", plan.Clip(n.Text)), jobsHint(w))
 				}
 			}
 		}
@@ -419,10 +419,10 @@ func (f *file) checkNeeds(w *Workflow) {
 			switch {
 			case done[id(n)]:
 			case w.Job(n.Text) != nil:
-				f.report(n.Source, ruleNeeds, fmt.Sprintf("the jobs %q and %q wait for each other", clip(j.ID.Text), clip(n.Text)),
+				f.report(n.Source, ruleNeeds, fmt.Sprintf("the jobs %q and %q wait for each other", plan.Clip(j.ID.Text), plan.Clip(n.Text)),
 					"remove one of the needs: that close the circle")
 			default:
-				f.report(n.Source, ruleNeeds, fmt.Sprintf("there is no job %q to need", clip(n.Text)), jobsHint(w))
+				f.report(n.Source, ruleNeeds, fmt.Sprintf("there is no job %q to need", plan.Clip(n.Text)), jobsHint(w))
 			}
 		}
 	}

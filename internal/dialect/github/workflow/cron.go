@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
 // cronField is one of the five fields of a schedule.
@@ -43,7 +45,7 @@ func (f cronField) problem(text string) string {
 		span, step, stepped := strings.Cut(item, "/")
 		if stepped {
 			if n, err := strconv.Atoi(step); err != nil || n < 1 || n > f.last {
-				return fmt.Sprintf("%q is no step for the %s", clip(step), f.name)
+				return fmt.Sprintf("%q is no step for the %s", plan.Clip(step), f.name)
 			}
 		}
 		if span == "*" {
@@ -52,7 +54,7 @@ func (f cronField) problem(text string) string {
 		low, high, ranged := strings.Cut(span, "-")
 		from, ok := f.number(low)
 		if !ok {
-			return fmt.Sprintf("%q is no %s (%d to %d)", clip(low), f.name, f.first, f.last)
+			return fmt.Sprintf("%q is no %s (%d to %d)", plan.Clip(low), f.name, f.first, f.last)
 		}
 		if !ranged {
 			continue
@@ -60,9 +62,9 @@ func (f cronField) problem(text string) string {
 		to, ok := f.number(high)
 		switch {
 		case !ok:
-			return fmt.Sprintf("%q is no %s (%d to %d)", clip(high), f.name, f.first, f.last)
+			return fmt.Sprintf("%q is no %s (%d to %d)", plan.Clip(high), f.name, f.first, f.last)
 		case to < from:
-			return fmt.Sprintf("the range %s of the %s ends before it begins", clip(span), f.name)
+			return fmt.Sprintf("the range %s of the %s ends before it begins", plan.Clip(span), f.name)
 		}
 	}
 	return ""

@@ -227,7 +227,7 @@ func (f *file) mapping(n *Node, r *rule) {
 		k.Value = k.Text // a key is a string
 		id := strings.ToLower(k.Text)
 		if first, dup := seen[id]; dup {
-			f.fault(r, k.Source, ruleKey, fmt.Sprintf("%q is already defined at line %d", clip(k.Text), first.Line),
+			f.fault(r, k.Source, ruleKey, fmt.Sprintf("%q is already defined at line %d", plan.Clip(k.Text), first.Line),
 				"keys must differ in more than upper and lower case; remove one")
 			continue
 		}
@@ -317,7 +317,7 @@ func (f *file) unknownKey(k Str, r *rule, left []*shape) {
 	// with the keys before it.
 	for _, s := range r.shapes {
 		if s.known[k.Text] != nil {
-			f.fault(r, k.Source, ruleKey, fmt.Sprintf("%q does not go together with the keys before it", clip(k.Text)),
+			f.fault(r, k.Source, ruleKey, fmt.Sprintf("%q does not go together with the keys before it", plan.Clip(k.Text)),
 				"here are allowed: "+keyNames(left))
 			return
 		}
@@ -326,7 +326,7 @@ func (f *file) unknownKey(k Str, r *rule, left []*shape) {
 	if near := nearest(k.Text, left); near != "" {
 		hint = "did you mean " + near + "?"
 	}
-	message := fmt.Sprintf("unknown key %q", clip(k.Text))
+	message := fmt.Sprintf("unknown key %q", plan.Clip(k.Text))
 	if left[0].lax {
 		f.ignored(k.Source, ruleKey, message, hint)
 		return
@@ -410,7 +410,7 @@ func (f *file) scalar(s *Str, r *rule) {
 	}
 	message := "a value is missing here"
 	if s.Text != "" {
-		message = fmt.Sprintf("unexpected value %q", clip(s.Text))
+		message = fmt.Sprintf("unexpected value %q", plan.Clip(s.Text))
 	}
 	f.fault(r, s.Source, ruleValue, message, "give "+r.wants())
 }

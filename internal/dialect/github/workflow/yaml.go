@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"go.yaml.in/yaml/v4"
 
@@ -158,7 +157,7 @@ func (f *file) yamlProblem(err error) {
 		}
 		text = bad.Message
 	}
-	f.report(at, "syntax", "not valid YAML: "+clip(strings.TrimPrefix(text, "yaml: ")),
+	f.report(at, "syntax", "not valid YAML: "+plan.Clip(strings.TrimPrefix(text, "yaml: ")),
 		"look at the indentation and quotes of this line and the one before")
 }
 
@@ -169,7 +168,7 @@ func (f *file) node(y *yaml.Node, depth int) (n *Node, ok bool) {
 		alias := y
 		if y = y.Alias; slices.Contains(f.within, y) {
 			f.report(f.at(alias.Line, alias.Column), ruleSyntax,
-				fmt.Sprintf("the alias %s stands inside of what it repeats", clip(alias.Value)), "repeat something that is complete")
+				fmt.Sprintf("the alias %s stands inside of what it repeats", plan.Clip(alias.Value)), "repeat something that is complete")
 			return nil, false
 		}
 	}
@@ -281,11 +280,11 @@ func scalar(y *yaml.Node) (s Str, problem string) {
 	switch y.Tag {
 	case "!!null", "!!bool", "!!int", "!!float":
 		if !fits {
-			return s, fmt.Sprintf("%q is not what its tag %s says", clip(y.Value), y.Tag)
+			return s, fmt.Sprintf("%q is not what its tag %s says", plan.Clip(y.Value), y.Tag)
 		}
 		return s, ""
 	}
-	return s, fmt.Sprintf("the tag %s is not supported", clip(y.Tag))
+	return s, fmt.Sprintf("the tag %s is not supported", plan.Clip(y.Tag))
 }
 
 // plain types an untagged plain scalar.
@@ -310,7 +309,7 @@ func plain(text string) (s Str, problem string) {
 		return s, ""
 	}
 	if math.IsNaN(v) && text[0] != '.' {
-		return s, fmt.Sprintf("the number %s is too large", clip(text))
+		return s, fmt.Sprintf("the number %s is too large", plan.Clip(text))
 	}
 	return Str{Text: formatNumber(v), Value: v}, ""
 }
@@ -416,27 +415,4 @@ func formatNumber(v float64) string {
 		return "0" // also for -0
 	}
 	return strconv.FormatFloat(v, 'G', 15, 64)
-}
-
-// clip keeps a piece of somebody's file short enough, and plain enough, for a
-// message.
-func clip(s string) string {
-	const most = 120
-	s = strings.ToValidUTF8(s[:min(len(s), 4*most)], "�")
-	if i := strings.IndexAny(s, "\r\n"); i >= 0 {
-		s = s[:i] + "…"
-	}
-	if len(s) > most {
-		cut := most
-		for cut > 0 && s[cut]&0xC0 == 0x80 {
-			cut--
-		}
-		s = s[:cut] + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) { // Cf: what hides or reverses text
-			return '�'
-		}
-		return r
-	}, s)
 }

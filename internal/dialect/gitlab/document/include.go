@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
@@ -70,7 +70,7 @@ type Document struct {
 // Load reads a file and everything that belongs to it.
 func Load(ctx context.Context, o Options) *Document {
 	l := &loading{Options: o, reader: &reader{}, ctx: ctx, doc: &Document{}}
-	body, err := readFile(o.Tree.FS, o.File)
+	body, err := dialect.ReadFile(o.Tree.FS, o.File, maxFileSize)
 	if err != nil {
 		l.report(problemAt(plan.Source{File: o.File}, "include", fmt.Sprintf("%s cannot be read: %v", o.File, reason(err)), "check the path"))
 		l.doc.Problems = l.problems
@@ -119,16 +119,6 @@ type loading struct {
 	ctx   context.Context
 	doc   *Document
 	count int
-}
-
-// readFile reads a file of a tree, and no more of it than could be right.
-func readFile(tree fs.FS, name string) ([]byte, error) {
-	f, err := tree.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxFileSize+1))
 }
 
 // reason is why a file could not be read, without its path.
@@ -232,7 +222,7 @@ func (l *loading) entry(o Origin, n *Node, depth int) []*Node {
 	}
 	for _, f := range n.Fields {
 		if !slices.Contains(includeKeys, f.Key) {
-			l.report(problemAt(f.Source, "key", "an include has no key "+Clip(f.Key), meant(f.Key, includeKeys...)))
+			l.report(problemAt(f.Source, "key", "an include has no key "+plan.Clip(f.Key), meant(f.Key, includeKeys...)))
 		}
 	}
 	if rules := n.Get("rules"); !rules.IsNull() && l.Admit != nil {
@@ -288,7 +278,7 @@ func (l *loading) text(n *Node, what string) (string, bool) {
 // gone tells of an include that cannot be had: the rest goes on without it.
 func (l *loading) gone(at plan.Source, name string, err error, hint string) []*Node {
 	l.doc.Gone = append(l.doc.Gone, name)
-	l.warn(at, "include", fmt.Sprintf("the include %s cannot be had: %v; the jobs that are known run without it", Clip(name), err), hint)
+	l.warn(at, "include", fmt.Sprintf("the include %s cannot be had: %v; the jobs that are known run without it", plan.Clip(name), err), hint)
 	return nil
 }
 
@@ -304,19 +294,19 @@ func (l *loading) admit(at plan.Source) bool {
 func (l *loading) read(o Origin, at plan.Source, name string, given *Node, depth int) []*Node {
 	clean := path.Clean(strings.TrimLeft(name, "/"))
 	if !fs.ValidPath(clean) || clean == "." {
-		l.report(problemAt(at, "include", fmt.Sprintf("the path %s leads out of the repository", Clip(name)), "write it from the root of the repository"))
+		l.report(problemAt(at, "include", fmt.Sprintf("the path %s leads out of the repository", plan.Clip(name)), "write it from the root of the repository"))
 		return nil
 	}
 	if !l.admit(at) {
 		return nil
 	}
-	body, err := readFile(o.FS, clean)
+	body, err := dialect.ReadFile(o.FS, clean, maxFileSize)
 	if err != nil {
 		if o.Name != "" { // what was had of another project may be a part of it
 			return l.gone(at, o.Name+clean, reason(err), "check the path and the ref")
 		}
 		l.doc.Gone = append(l.doc.Gone, clean)
-		l.report(problemAt(at, "include", fmt.Sprintf("the included file %s cannot be read: %v", Clip(clean), reason(err)), "check the path; it is read from the root of the repository"))
+		l.report(problemAt(at, "include", fmt.Sprintf("the included file %s cannot be read: %v", plan.Clip(clean), reason(err)), "check the path; it is read from the root of the repository"))
 		return nil
 	}
 	root, _ := l.file(o, clean, body, given, at, nil, depth+1)
@@ -333,18 +323,18 @@ func (l *loading) local(o Origin, n, given *Node, depth int) (trees []*Node) {
 	}
 	if !strings.Contains(name, "*") {
 		if ext := path.Ext(name); ext != ".yml" && ext != ".yaml" {
-			l.report(problemAt(n.Source, "include", fmt.Sprintf("%s does not end in .yml or .yaml, and cannot be included", Clip(name)), "rename the file"))
+			l.report(problemAt(n.Source, "include", fmt.Sprintf("%s does not end in .yml or .yaml, and cannot be included", plan.Clip(name)), "rename the file"))
 			return nil
 		}
 		return l.read(o, n.Source, name, given, depth)
 	}
 	files, err := globFiles(o.FS, strings.TrimLeft(name, "/"))
 	if err != nil {
-		l.report(problemAt(n.Source, "include", fmt.Sprintf("the files of %s cannot be listed: %v", Clip(name), err), ""))
+		l.report(problemAt(n.Source, "include", fmt.Sprintf("the files of %s cannot be listed: %v", plan.Clip(name), err), ""))
 		return nil
 	}
 	if len(files) == 0 {
-		l.report(problemAt(n.Source, "include", fmt.Sprintf("no file matches %s", Clip(name)), "** stands for any directories, * for any part of a name"))
+		l.report(problemAt(n.Source, "include", fmt.Sprintf("no file matches %s", plan.Clip(name)), "** stands for any directories, * for any part of a name"))
 	}
 	for _, f := range files {
 		trees = append(trees, l.read(o, n.Source, f, given, depth)...)
@@ -442,7 +432,7 @@ func (l *loading) project(n, given *Node, depth int) (trees []*Node) {
 		return nil
 	}
 	if !IsProject(name) {
-		l.report(problemAt(n.Get("project").Source, "include", fmt.Sprintf("%s is no path of a project", Clip(name)), "write group/name, with all its groups"))
+		l.report(problemAt(n.Get("project").Source, "include", fmt.Sprintf("%s is no path of a project", plan.Clip(name)), "write group/name, with all its groups"))
 		return nil
 	}
 	ref := ""
@@ -493,7 +483,7 @@ func (l *loading) remote(n, entry, given *Node, depth int) []*Node {
 		return nil
 	}
 	if !strings.HasPrefix(url, "http://") && !strings.HasPrefix(url, "https://") {
-		l.report(problemAt(n.Source, "include", fmt.Sprintf("%s is no address of a file", Clip(url)), "it must begin with https://"))
+		l.report(problemAt(n.Source, "include", fmt.Sprintf("%s is no address of a file", plan.Clip(url)), "it must begin with https://"))
 		return nil
 	}
 	if !l.admit(n.Source) {
@@ -553,7 +543,7 @@ func (l *loading) component(o Origin, n, given *Node, depth int) []*Node {
 	address, version, ok := strings.Cut(ref, "@")
 	parts := strings.Split(address, "/")
 	if !ok || version == "" || len(parts) < 3 || slices.Contains(parts, "") {
-		l.report(problemAt(n.Source, "include", fmt.Sprintf("%s is not HOST/PROJECT/NAME@VERSION", Clip(ref)), "write it like gitlab.com/components/sast/sast@1.0"))
+		l.report(problemAt(n.Source, "include", fmt.Sprintf("%s is not HOST/PROJECT/NAME@VERSION", plan.Clip(ref)), "write it like gitlab.com/components/sast/sast@1.0"))
 		return nil
 	}
 	project, name := strings.Join(parts[1:len(parts)-1], "/"), parts[len(parts)-1]
@@ -571,7 +561,7 @@ func (l *loading) component(o Origin, n, given *Node, depth int) []*Node {
 	var err error
 	file := ""
 	for _, file = range []string{"templates/" + name + ".yml", "templates/" + name + "/template.yml"} {
-		if body, err = readFile(from.FS, file); err == nil {
+		if body, err = dialect.ReadFile(from.FS, file, maxFileSize); err == nil {
 			break
 		}
 	}

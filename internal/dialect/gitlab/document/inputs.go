@@ -66,7 +66,7 @@ func ReadSpec(header *Node) (*Spec, []plan.Problem) {
 	spec := header.Get("spec")
 	for _, f := range header.Fields {
 		if f.Key != "spec" {
-			r.report(problemAt(f.Source, "key", "a header has only the key spec, and this is "+Clip(f.Key), "move it below the --- line"))
+			r.report(problemAt(f.Source, "key", "a header has only the key spec, and this is "+plan.Clip(f.Key), "move it below the --- line"))
 		}
 	}
 	for _, f := range spec.fields() {
@@ -90,7 +90,7 @@ func ReadSpec(header *Node) (*Spec, []plan.Problem) {
 				s.Component = append(s.Component, name)
 			}
 		default:
-			r.report(problemAt(f.Source, "key", "spec has no key "+Clip(f.Key), meant(f.Key, "inputs", "component", "include", "description")))
+			r.report(problemAt(f.Source, "key", "spec has no key "+plan.Clip(f.Key), meant(f.Key, "inputs", "component", "include", "description")))
 		}
 	}
 	return s, r.problems
@@ -105,7 +105,7 @@ func (r *reader) included(n *Node) {
 	for _, e := range entries {
 		for _, f := range e.fields() {
 			if !slices.Contains([]string{"local", "remote", "project", "file", "ref"}, f.Key) {
-				r.report(problemAt(f.Source, "key", "an entry of spec:include has no key "+Clip(f.Key), meant(f.Key, "local", "remote", "project", "file", "ref")))
+				r.report(problemAt(f.Source, "key", "an entry of spec:include has no key "+plan.Clip(f.Key), meant(f.Key, "local", "remote", "project", "file", "ref")))
 			}
 		}
 	}
@@ -136,7 +136,7 @@ func (r *reader) input(f Field) Input {
 		return in
 	}
 	if f.Value.Kind != Mapping {
-		r.report(problemAt(f.Value.Source, "type", fmt.Sprintf("the input %s must be a mapping, and is %s", Clip(f.Key), f.Value.Shape()), "write default: and the value"))
+		r.report(problemAt(f.Value.Source, "type", fmt.Sprintf("the input %s must be a mapping, and is %s", plan.Clip(f.Key), f.Value.Shape()), "write default: and the value"))
 		return in
 	}
 	for _, k := range f.Value.Fields {
@@ -149,12 +149,12 @@ func (r *reader) input(f Field) Input {
 		case "regex":
 			in.Regex = text
 			if _, err := inputRegex(text); err != nil {
-				r.report(problemAt(k.Value.Source, "regex", fmt.Sprintf("the regular expression of input %s cannot be read: %v", Clip(f.Key), err), "it is read as RE2"))
+				r.report(problemAt(k.Value.Source, "regex", fmt.Sprintf("the regular expression of input %s cannot be read: %v", plan.Clip(f.Key), err), "it is read as RE2"))
 				in.Regex = ""
 			}
 		case "type":
 			if !slices.Contains(inputTypes, text) {
-				r.report(problemAt(k.Value.Source, "value", fmt.Sprintf("there is no type %s of inputs", Clip(text)), meant(text, inputTypes...)))
+				r.report(problemAt(k.Value.Source, "value", fmt.Sprintf("there is no type %s of inputs", plan.Clip(text)), meant(text, inputTypes...)))
 				continue
 			}
 			in.Type = text
@@ -169,7 +169,7 @@ func (r *reader) input(f Field) Input {
 				in.Rules = append(in.Rules, InputRule{If: rule.Get("if"), Default: rule.Get("default"), Options: options.items()})
 			}
 		default:
-			r.report(problemAt(k.Source, "key", "an input has no key "+Clip(k.Key), meant(k.Key, "default", "description", "options", "regex", "rules", "type")))
+			r.report(problemAt(k.Source, "key", "an input has no key "+plan.Clip(k.Key), meant(k.Key, "default", "description", "options", "regex", "rules", "type")))
 		}
 	}
 	if in.Default != nil && !in.Default.IsNull() {
@@ -178,16 +178,16 @@ func (r *reader) input(f Field) Input {
 	if rules := f.Value.Get("rules"); rules != nil {
 		for _, key := range []string{"default", "options"} {
 			if own := f.Value.Get(key); own != nil {
-				r.report(problemAt(own.Source, "inputs", fmt.Sprintf("the input %s has rules and %s, and may have only one of them", Clip(f.Key), key), "move it into the last rule"))
+				r.report(problemAt(own.Source, "inputs", fmt.Sprintf("the input %s has rules and %s, and may have only one of them", plan.Clip(f.Key), key), "move it into the last rule"))
 			}
 		}
 		if last := len(in.Rules) - 1; last < 0 || in.Rules[last].Default == nil && in.Rules[last].If == nil && in.Rules[last].Options == nil {
-			r.report(problemAt(rules.Source, "inputs", fmt.Sprintf("the rules of the input %s end without options or a default", Clip(f.Key)), "give the last rule options: and default:"))
+			r.report(problemAt(rules.Source, "inputs", fmt.Sprintf("the rules of the input %s end without options or a default", plan.Clip(f.Key)), "give the last rule options: and default:"))
 		}
 		for _, rule := range rules.Items {
 			for _, k := range rule.fields() {
 				if !slices.Contains([]string{"if", "options", "default"}, k.Key) {
-					r.report(problemAt(k.Source, "key", "a rule of an input has no key "+Clip(k.Key), meant(k.Key, "if", "options", "default")))
+					r.report(problemAt(k.Source, "key", "a rule of an input has no key "+plan.Clip(k.Key), meant(k.Key, "if", "options", "default")))
 				}
 			}
 		}
@@ -235,7 +235,7 @@ func (s *Spec) Take(given *Node, at plan.Source, judge Judge) (map[string]*Node,
 	values := map[string]*Node{}
 	if s == nil {
 		for _, f := range given.fields() {
-			r.report(problemAt(f.Source, "inputs", fmt.Sprintf("the included file has no spec:inputs, and so no input %s", Clip(f.Key)), "remove it, or declare it in the header of that file"))
+			r.report(problemAt(f.Source, "inputs", fmt.Sprintf("the included file has no spec:inputs, and so no input %s", plan.Clip(f.Key)), "remove it, or declare it in the header of that file"))
 			break
 		}
 		return values, r.problems
@@ -246,7 +246,7 @@ func (s *Spec) Take(given *Node, at plan.Source, judge Judge) (map[string]*Node,
 	}
 	for _, f := range given.fields() {
 		if !slices.Contains(names, f.Key) {
-			r.report(problemAt(f.Source, "inputs", "there is no input "+Clip(f.Key), meant(f.Key, names...)))
+			r.report(problemAt(f.Source, "inputs", "there is no input "+plan.Clip(f.Key), meant(f.Key, names...)))
 		}
 	}
 	for i := range s.Inputs {
@@ -267,7 +267,7 @@ func (s *Spec) Take(given *Node, at plan.Source, judge Judge) (map[string]*Node,
 		v := given.Get(in.Name)
 		if v == nil {
 			if v = standard; v == nil {
-				r.report(problemAt(at, "inputs", fmt.Sprintf("the input %s has no default and must be given", Clip(in.Name)), "write it below inputs:"))
+				r.report(problemAt(at, "inputs", fmt.Sprintf("the input %s has no default and must be given", plan.Clip(in.Name)), "write it below inputs:"))
 				continue
 			}
 		}
@@ -326,7 +326,7 @@ func (in *Input) check(v *Node, options []*Node) *plan.Problem {
 		fits = true // an input of the file that asks, which has not been put in
 	}
 	if !fits {
-		return problemAt(v.Source, "inputs", fmt.Sprintf("the input %s must be of type %s, and is %s", Clip(in.Name), in.Type, v.Shape()), "quote it if it is text")
+		return problemAt(v.Source, "inputs", fmt.Sprintf("the input %s must be of type %s, and is %s", plan.Clip(in.Name), in.Type, v.Shape()), "quote it if it is text")
 	}
 	same := func(o *Node) bool { return asText(o) == asText(v) }
 	if len(options) > 0 && !slices.ContainsFunc(options, same) {
@@ -334,11 +334,11 @@ func (in *Input) check(v *Node, options []*Node) *plan.Problem {
 		for _, o := range options {
 			names = append(names, asText(o))
 		}
-		return problemAt(v.Source, "inputs", fmt.Sprintf("the input %s may not be %s", Clip(in.Name), Clip(asText(v))), "it may be "+strings.Join(names, ", "))
+		return problemAt(v.Source, "inputs", fmt.Sprintf("the input %s may not be %s", plan.Clip(in.Name), plan.Clip(asText(v))), "it may be "+strings.Join(names, ", "))
 	}
 	if text, ok := v.Value.(string); ok && in.Regex != "" {
 		if form, err := inputRegex(in.Regex); err == nil && !form.MatchString(text) {
-			return problemAt(v.Source, "inputs", fmt.Sprintf("the input %s is %s and does not match %s", Clip(in.Name), Clip(text), Clip(in.Regex)), "")
+			return problemAt(v.Source, "inputs", fmt.Sprintf("the input %s is %s and does not match %s", plan.Clip(in.Name), plan.Clip(text), plan.Clip(in.Regex)), "")
 		}
 	}
 	return nil
@@ -493,11 +493,11 @@ func (i *interpolator) access(path string, at plan.Source) *Node {
 		if v, ok := i.values.Component[rest]; ok {
 			return NewText(v, at)
 		}
-		i.report(problemAt(at, "inputs", fmt.Sprintf("component.%s is not known here", Clip(rest)), "it may be name, sha, version or reference, named below spec:component"))
+		i.report(problemAt(at, "inputs", fmt.Sprintf("component.%s is not known here", plan.Clip(rest)), "it may be name, sha, version or reference, named below spec:component"))
 		return nil
 	case "inputs":
 	default:
-		i.report(problemAt(at, "inputs", fmt.Sprintf("%s is no value that can be put in", Clip(path)), "write $[[ inputs.NAME ]]"))
+		i.report(problemAt(at, "inputs", fmt.Sprintf("%s is no value that can be put in", plan.Clip(path)), "write $[[ inputs.NAME ]]"))
 		return nil
 	}
 	var names []string
@@ -513,7 +513,7 @@ func (i *interpolator) access(path string, at plan.Source) *Node {
 		}
 	}
 	slices.Sort(names)
-	i.report(problemAt(at, "inputs", "there is no input "+Clip(rest), meant(rest, names...)))
+	i.report(problemAt(at, "inputs", "there is no input "+plan.Clip(rest), meant(rest, names...)))
 	return nil
 }
 
@@ -551,10 +551,10 @@ func (i *interpolator) apply(call string, v *Node, at plan.Source) *Node {
 	switch {
 	case !known:
 		name, _, _ := strings.Cut(call, "(")
-		i.report(problemAt(at, "inputs", "there is no function "+Clip(call), meant(name, "expand_vars", "posix_escape", "split", "truncate")+"; truncate takes two numbers, split a text in single quotes"))
+		i.report(problemAt(at, "inputs", "there is no function "+plan.Clip(call), meant(name, "expand_vars", "posix_escape", "split", "truncate")+"; truncate takes two numbers, split a text in single quotes"))
 		return nil
 	case !isText:
-		i.report(problemAt(at, "inputs", fmt.Sprintf("%s works on strings only, and this is %s", Clip(call), v.Shape()), ""))
+		i.report(problemAt(at, "inputs", fmt.Sprintf("%s works on strings only, and this is %s", plan.Clip(call), v.Shape()), ""))
 		return nil
 	}
 	switch call {

@@ -97,7 +97,7 @@ func (l *linker) extend(name string, n *Node, depth int) *Node {
 		bases = []*Node{extends}
 	}
 	if slices.Contains(l.within, name) {
-		l.report(problemAt(extends.Source, "extends", fmt.Sprintf("%s extends itself: %s", Clip(name), Clip(strings.Join(append(l.within, name), " → "))),
+		l.report(problemAt(extends.Source, "extends", fmt.Sprintf("%s extends itself: %s", plan.Clip(name), plan.Clip(strings.Join(append(l.within, name), " → "))),
 			"remove the extends that closes the circle"))
 		return n
 	}
@@ -117,7 +117,7 @@ func (l *linker) extend(name string, n *Node, depth int) *Node {
 		}
 		found := l.root.Get(base)
 		if found == nil || found.Kind != Mapping {
-			missing = l.lost(b.Source, "extends", fmt.Sprintf("%s extends %s, which is not there", Clip(name), Clip(base)), base) || missing
+			missing = l.lost(b.Source, "extends", fmt.Sprintf("%s extends %s, which is not there", plan.Clip(name), plan.Clip(base)), base) || missing
 			continue
 		}
 		merged = Merge(merged, l.extend(base, found, depth+1))
@@ -223,7 +223,7 @@ func (l *linker) target(n *Node, depth int) *Node {
 		l.report(problemAt(n.Source, "reference", "the !reference names nothing", "write !reference [job, keyword]"))
 		return nothing
 	case slices.Contains(l.within, key):
-		l.report(problemAt(n.Source, "reference", fmt.Sprintf("!reference [%s] leads back to itself", Clip(name)), "remove the reference that closes the circle"))
+		l.report(problemAt(n.Source, "reference", fmt.Sprintf("!reference [%s] leads back to itself", plan.Clip(name)), "remove the reference that closes the circle"))
 		return nothing
 	case depth >= maxReferences:
 		l.report(problemAt(n.Source, "reference", fmt.Sprintf("more than %d references lead to one another in a row", maxReferences), "refer to the inner one directly"))
@@ -236,7 +236,7 @@ func (l *linker) target(n *Node, depth int) *Node {
 			next = found.Items[k]
 		}
 		if next == nil {
-			if !l.lost(n.Source, "reference", fmt.Sprintf("!reference [%s] leads to nothing: there is no %s", Clip(name), Clip(strings.Join(path[:i+1], ", "))), top(path[:i+1])) {
+			if !l.lost(n.Source, "reference", fmt.Sprintf("!reference [%s] leads to nothing: there is no %s", plan.Clip(name), plan.Clip(strings.Join(path[:i+1], ", "))), top(path[:i+1])) {
 				return nothing
 			}
 			nothing.missing = true

@@ -24,7 +24,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"go.yaml.in/yaml/v4"
 
@@ -327,7 +326,7 @@ func (r *reader) yamlProblem(err error) {
 		}
 		text = bad.Message
 	}
-	r.report(problemAt(at, "syntax", "not valid YAML: "+Clip(strings.TrimPrefix(text, "yaml: ")),
+	r.report(problemAt(at, "syntax", "not valid YAML: "+plan.Clip(strings.TrimPrefix(text, "yaml: ")),
 		"look at the indentation and quotes of this line and the one before"))
 }
 
@@ -341,7 +340,7 @@ func (r *reader) node(y *yaml.Node, depth int) *Node {
 	if y.Kind == yaml.AliasNode {
 		alias := y
 		if y = y.Alias; slices.Contains(r.within, y) {
-			r.report(problemAt(r.at(alias), "syntax", fmt.Sprintf("the alias %s stands inside of what it repeats", Clip(alias.Value)), "repeat something that is complete"))
+			r.report(problemAt(r.at(alias), "syntax", fmt.Sprintf("the alias %s stands inside of what it repeats", plan.Clip(alias.Value)), "repeat something that is complete"))
 			return nil
 		}
 		if n := r.anchors[y]; n != nil {
@@ -439,7 +438,7 @@ func (r *reader) mapping(y *yaml.Node, at plan.Source, depth int) *Node {
 			continue
 		}
 		if line, again := own[name]; again {
-			r.warn(key.Source, "duplicate", fmt.Sprintf("the key %s stands here a second time; what line %d says of it does not count", Clip(name), line), "remove one of the two")
+			r.warn(key.Source, "duplicate", fmt.Sprintf("the key %s stands here a second time; what line %d says of it does not count", plan.Clip(name), line), "remove one of the two")
 		}
 		own[name] = key.Source.Line
 		set(Field{Key: name, Source: key.Source, Value: value})
@@ -495,7 +494,7 @@ func scalar(y *yaml.Node) (value any, problem string) {
 	case "!!null", "!!bool", "!!int", "!!float", "!!timestamp", "!!binary":
 		return plainScalar(y.Value), ""
 	}
-	return nil, fmt.Sprintf("the tag %s is not supported", Clip(y.Tag))
+	return nil, fmt.Sprintf("the tag %s is not supported", plan.Clip(y.Tag))
 }
 
 func plainScalar(text string) any {
@@ -554,29 +553,6 @@ func number(text string) any {
 		}
 	}
 	return text
-}
-
-// Clip keeps a piece of somebody's file short enough, and plain enough, for a
-// message.
-func Clip(s string) string {
-	const most = 120
-	s = strings.ToValidUTF8(s[:min(len(s), 4*most)], "�")
-	if i := strings.IndexAny(s, "\r\n"); i >= 0 {
-		s = s[:i] + "…"
-	}
-	if len(s) > most {
-		cut := most
-		for cut > 0 && s[cut]&0xC0 == 0x80 {
-			cut--
-		}
-		s = s[:cut] + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) { // Cf: what hides or reverses text
-			return '�'
-		}
-		return r
-	}, s)
 }
 
 // Compare orders places as a reader meets them.

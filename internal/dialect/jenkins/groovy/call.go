@@ -262,16 +262,9 @@ func (t *Thread) scriptCall(this Value, name string, args []Value, named bool) (
 	} else if lib != nil {
 		return t.Invoke(lib, "call", args...)
 	}
-	err := ErrMissing
-	if t.in.config.Host != nil {
-		v, e := t.in.config.Host.Invoke(&Call{Thread: t, Name: name, Args: args, Named: named, At: t.Position()})
-		if e == nil || !isMissing(e) {
-			return v, e
-		}
-		err = e
-	}
-	if v, e := t.scriptMethod(name, args); e == nil || !isMissing(e) {
-		return v, e
+	v, err := t.outside(name, args, named)
+	if err == nil || !isMissing(err) {
+		return v, err
 	}
 	if v, e := t.maybe(this, name, args); e == nil || !isMissing(e) {
 		return v, e
@@ -469,6 +462,12 @@ func (t *Thread) scriptCallOn(o *Object, name string, args []Value, named bool) 
 	} else if lib != nil && lib != Value(o) {
 		return t.Invoke(lib, "call", args...)
 	}
+	return t.outside(name, args, named)
+}
+
+// outside asks the host, then the script's own methods, for a call; the error is
+// the host's when neither knows it.
+func (t *Thread) outside(name string, args []Value, named bool) (Value, error) {
 	err := ErrMissing
 	if t.in.config.Host != nil {
 		v, e := t.in.config.Host.Invoke(&Call{Thread: t, Name: name, Args: args, Named: named, At: t.Position()})

@@ -3,6 +3,7 @@ package groovy
 import (
 	"fmt"
 	"iter"
+	"maps"
 	"math/big"
 	"reflect"
 	"slices"
@@ -400,23 +401,13 @@ func FromGo(v any) Value {
 		return l
 	case map[string]any:
 		m := NewMap()
-		keys := make([]string, 0, len(v))
-		for k := range v {
-			keys = append(keys, k)
-		}
-		slices.Sort(keys)
-		for _, k := range keys {
+		for _, k := range slices.Sorted(maps.Keys(v)) {
 			m.Put(k, FromGo(v[k]))
 		}
 		return m
 	case map[string]string:
 		m := NewMap()
-		keys := make([]string, 0, len(v))
-		for k := range v {
-			keys = append(keys, k)
-		}
-		slices.Sort(keys)
-		for _, k := range keys {
+		for _, k := range slices.Sorted(maps.Keys(v)) {
 			m.Put(k, v[k])
 		}
 		return m
