@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/fairlead-dev/fairlead/internal/depot/depottest"
 )
 
 // tarball makes an archive of headers. A size is filled with the letter x.
@@ -74,12 +76,12 @@ func TestHostileArchives(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			top := t.TempDir()
-			plant(t, top, map[string]string{"outside/": "", "root/": ""})
+			depottest.Plant(t, top, map[string]string{"outside/": "", "root/": ""})
 			roots := []string{filepath.Join(top, "root", "zero"), filepath.Join(top, "root", "one")}
 			if _, err := unpack(t.Context(), bytes.NewReader(tarball(t, entries...)), roots); err == nil {
 				t.Error("it was unpacked")
 			}
-			for f := range list(t, top) {
+			for f := range depottest.List(t, top) {
 				if f != "outside/" && !strings.HasPrefix(f, "root/") {
 					t.Errorf("%s was made", f)
 				}
@@ -148,7 +150,7 @@ func benchmarkTree(b *testing.B) (*Depot, Patterns, []Found) {
 	dir := b.TempDir()
 	data := bytes.Repeat([]byte("some text that can be compressed, as caches can be\n"), 200)
 	for i := range 1000 {
-		plant(b, dir, map[string]string{fmt.Sprintf("deps/%d/%d/file", i%10, i): string(data)})
+		depottest.Plant(b, dir, map[string]string{fmt.Sprintf("deps/%d/%d/file", i%10, i): string(data)})
 	}
 	ps := ParsePatterns([]string{"deps"}, func(p string) string { return filepath.Join(dir, p) })
 	list, err := ps.Glob(Search{})

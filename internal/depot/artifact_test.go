@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
+	"github.com/fairlead-dev/fairlead/internal/depot/depottest"
 )
 
 func TestArtifactsOfAJob(t *testing.T) {
@@ -87,7 +88,7 @@ func TestZipThatKeepsModes(t *testing.T) {
 	t.Parallel()
 	top := t.TempDir()
 	dir := filepath.Join(top, "ws")
-	plant(t, dir, map[string]string{"bin/app": "app", "bin/ro": "ro", "link": "-> bin/app", "far": "-> /etc/hostname", "empty/": "", "b\\s": "b"})
+	depottest.Plant(t, dir, map[string]string{"bin/app": "app", "bin/ro": "ro", "link": "-> bin/app", "far": "-> /etc/hostname", "empty/": "", "b\\s": "b"})
 	for name, mode := range map[string]fs.FileMode{"bin/app": 0o755, "bin/ro": 0o444} {
 		if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
 			t.Fatal(err)
@@ -108,7 +109,7 @@ func TestZipThatKeepsModes(t *testing.T) {
 			t.Fatalf("%d files, %v", n, err)
 		}
 	}
-	if got, want := list(t, out), list(t, dir); !maps.Equal(got, want) {
+	if got, want := depottest.List(t, out), depottest.List(t, dir); !maps.Equal(got, want) {
 		t.Errorf("unpacked %v, want %v", got, want)
 	}
 	for name, mode := range map[string]fs.FileMode{"bin/app": 0o755, "bin/ro": 0o444} {
@@ -159,7 +160,7 @@ func TestHostileZips(t *testing.T) {
 				t.Fatal(err)
 			}
 			top := t.TempDir()
-			plant(t, top, map[string]string{"root/link": "-> ../other", "other/": ""})
+			depottest.Plant(t, top, map[string]string{"root/link": "-> ../other", "other/": ""})
 			root, err := os.OpenRoot(filepath.Join(top, "root"))
 			if err != nil {
 				t.Fatal(err)
@@ -176,7 +177,7 @@ func TestHostileZips(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			if got := list(t, top); len(got) != 2 {
+			if got := depottest.List(t, top); len(got) != 2 {
 				t.Errorf("made %v", got)
 			}
 		})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/blob/disk"
+	"github.com/fairlead-dev/fairlead/internal/depot/depottest"
 )
 
 func newDepot(t testing.TB, dir string) *Depot {
@@ -35,7 +36,7 @@ func TestKilledSaver(t *testing.T) {
 		d := newDepot(t, dir)
 		for i := 0; ; i++ {
 			key := fmt.Sprintf("k-%d-%d", os.Getpid(), i)
-			plant(t, work, map[string]string{"f": key + strings.Repeat(" padding", 1000)})
+			depottest.Plant(t, work, map[string]string{"f": key + strings.Repeat(" padding", 1000)})
 			list, err := paths.Glob(Search{})
 			if err != nil {
 				t.Fatal(err)

@@ -2,89 +2,25 @@ package depot
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/fairlead-dev/fairlead/internal/depot/depottest"
 )
-
-// plant makes files with the given contents below dir; a name that ends with
-// a slash is a directory, a content that begins with "-> " a symbolic link.
-func plant(t testing.TB, dir string, files map[string]string) {
-	t.Helper()
-	for name, content := range files {
-		path := filepath.Join(dir, name)
-		if strings.HasSuffix(name, "/") {
-			if err := os.MkdirAll(path, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		var err error
-		if target, ok := strings.CutPrefix(content, "-> "); ok {
-			err = os.Symlink(target, path)
-		} else {
-			err = os.WriteFile(path, []byte(content), 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// list is what is below dir: name -> content, in the form of plant.
-func list(t testing.TB, dir string) map[string]string {
-	t.Helper()
-	files := map[string]string{}
-	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
-		if err != nil || path == dir {
-			return err
-		}
-		name, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		switch {
-		case e.IsDir():
-			if entries, err := os.ReadDir(path); err == nil && len(entries) == 0 {
-				files[name+"/"] = ""
-			}
-		case e.Type()&os.ModeSymlink != 0:
-			target, err := os.Readlink(path)
-			if err != nil {
-				return err
-			}
-			files[name] = "-> " + target
-		default:
-			data, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			files[name] = string(data)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return files
-}
 
 func TestGlob(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	plant(t, dir, map[string]string{
+	depottest.Plant(t, dir, map[string]string{
 		"a.txt": "", "b.log": "", ".hidden": "", "{x}.txt": "",
 		"src/a.txt": "", "src/deep/b.txt": "", "src/deep/.c.txt": "", "src/.git/config": "",
 		"dist/app": "", "dist/lib/one.so": "", "dist/lib/two.so": "",
 		"loop/self": "-> .", "loop/file": "", "loop/dangling": "-> nowhere", "link": "-> src/deep", "empty/": "",
 	})
 	home := t.TempDir()
-	plant(t, home, map[string]string{".cache/tool/x": ""})
+	depottest.Plant(t, home, map[string]string{".cache/tool/x": ""})
 	absolute := func(p string) string {
 		if rest, ok := strings.CutPrefix(p, "~"); ok {
 			return filepath.Join(home, rest)
@@ -167,7 +103,7 @@ func TestGlob(t *testing.T) {
 func TestChoose(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	plant(t, dir, map[string]string{
+	depottest.Plant(t, dir, map[string]string{
 		"bin/app": "", "bin/app.o": "", "bin/lib/x.o": "", "bin/lib/x.so": "", "{a}": "", "#b": "", "!c": "", "link": "-> bin", "broken": "-> nowhere",
 	})
 	for _, tt := range []struct{ name, include, exclude, want string }{
@@ -246,7 +182,7 @@ func FuzzPatterns(f *testing.F) {
 func BenchmarkGlob(b *testing.B) {
 	dir := b.TempDir()
 	for i := range 4000 {
-		plant(b, dir, map[string]string{fmt.Sprintf("src/%d/%d/file%d.txt", i%20, i%400, i): ""})
+		depottest.Plant(b, dir, map[string]string{fmt.Sprintf("src/%d/%d/file%d.txt", i%20, i%400, i): ""})
 	}
 	ps := ParsePatterns([]string{"**/node_modules", "**/*7.txt", "!src/1/**"}, func(p string) string { return filepath.Join(dir, p) })
 	for b.Loop() {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/depot/depottest"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
@@ -56,7 +57,7 @@ func TestUploadArtifact(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			m := newMachine(t)
-			plant(t, m.path("ws"), tree)
+			depottest.Plant(t, m.path("ws"), tree)
 			r := m.run("actions/upload-artifact", tt.inputs, m.scope())
 			if !strings.Contains(r.Fail, tt.fail) || tt.fail == "" && r.Fail != "" {
 				t.Fatalf("failed with %q, want %q", r.Fail, tt.fail)
@@ -95,7 +96,7 @@ func TestUploadArtifact(t *testing.T) {
 			if d.output("download-path") != m.path("ws/down") {
 				t.Errorf("download-path %s", d.output("download-path"))
 			}
-			got := list(t, m.path("ws/down"))
+			got := depottest.List(t, m.path("ws/down"))
 			names := slices.Sorted(maps.Keys(got))
 			if tt.want == "RAW" {
 				tt.want = name
@@ -118,7 +119,7 @@ func TestUploadArtifact(t *testing.T) {
 func TestArtifactsOfSameFilesAreTheSame(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
-	plant(t, m.path("ws"), map[string]string{"a/1": "x", "a/2": "y", "b/1": "x", "b/2": "y"})
+	depottest.Plant(t, m.path("ws"), map[string]string{"a/1": "x", "a/2": "y", "b/1": "x", "b/2": "y"})
 	if err := os.Chtimes(m.path("ws/b/1"), time.Unix(1, 0), time.Unix(1, 0)); err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +133,7 @@ func TestArtifactsOfSameFilesAreTheSame(t *testing.T) {
 func TestArtifactOfWhatIsNoFile(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
-	plant(t, m.path("ws"), map[string]string{"dir/f": "x"})
+	depottest.Plant(t, m.path("ws"), map[string]string{"dir/f": "x"})
 	l, err := net.Listen("unix", m.path("ws/dir/socket"))
 	if err != nil {
 		t.Skip(err) // the path may be too long for a socket
@@ -141,7 +142,7 @@ func TestArtifactOfWhatIsNoFile(t *testing.T) {
 	m.ok(m.run("actions/upload-artifact", map[string]string{"path": "dir"}, m.scope()))
 	m.ok(m.run("actions/cache/save", map[string]string{"path": "dir", "key": "k"}, m.scope()))
 	m.ok(m.run("actions/download-artifact", map[string]string{"name": "artifact", "path": "down"}, m.scope()))
-	if got := list(t, m.path("ws/down")); len(got) != 1 || got["f"] != "x" {
+	if got := depottest.List(t, m.path("ws/down")); len(got) != 1 || got["f"] != "x" {
 		t.Errorf("the artifact has %v", got)
 	}
 }
@@ -149,7 +150,7 @@ func TestArtifactOfWhatIsNoFile(t *testing.T) {
 func TestArtifactNames(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
-	plant(t, m.path("ws"), map[string]string{"f": "one"})
+	depottest.Plant(t, m.path("ws"), map[string]string{"f": "one"})
 	up := map[string]string{"name": "a", "path": "f"}
 	first := m.ok(m.run("actions/upload-artifact", up, m.scope()))
 	if r := m.run("actions/upload-artifact", up, m.scope()); !strings.Contains(r.Fail, "can be used once") {
@@ -159,7 +160,7 @@ func TestArtifactNames(t *testing.T) {
 	if r := m.run("actions/upload-artifact", up, other); !strings.Contains(r.Fail, "can be used once") {
 		t.Errorf("the same name by another job: %q", r.Fail)
 	}
-	plant(t, m.path("ws"), map[string]string{"g": "two"})
+	depottest.Plant(t, m.path("ws"), map[string]string{"g": "two"})
 	up["path"], up["overwrite"] = "g", "true"
 	second := m.ok(m.run("actions/upload-artifact", up, other))
 	if first.output("artifact-id") == second.output("artifact-id") {
@@ -180,7 +181,7 @@ func TestArtifactNameIsTakenByOne(t *testing.T) {
 	var mu sync.Mutex
 	saved := 0
 	for i := range 8 {
-		plant(t, m.path("ws"), map[string]string{fmt.Sprint("f", i): fmt.Sprint(i)})
+		depottest.Plant(t, m.path("ws"), map[string]string{fmt.Sprint("f", i): fmt.Sprint(i)})
 		s := m.scope(func(s *plan.Scope) { s.Job = &plan.Job{ID: fmt.Sprint(i)} })
 		wg.Go(func() {
 			effects, err := m.set.Run(t.Context(), Call{Name: "actions/upload-artifact", Inputs: map[string]string{"path": fmt.Sprint("f", i)}, Scope: s}, &bytes.Buffer{})
@@ -203,7 +204,7 @@ func TestArtifactNameIsTakenByOne(t *testing.T) {
 func TestDownloadArtifact(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
-	plant(t, m.path("ws"), map[string]string{"f": "one", "g": "two", "raw.txt": "raw"})
+	depottest.Plant(t, m.path("ws"), map[string]string{"f": "one", "g": "two", "raw.txt": "raw"})
 	ids := map[string]string{}
 	for _, up := range []map[string]string{
 		{"name": "bin-linux", "path": "f"}, {"name": "bin-mac", "path": "g"}, {"name": "docs", "path": "f\ng"}, {"path": "raw.txt", "archive": "false"},
@@ -252,7 +253,7 @@ func TestDownloadArtifact(t *testing.T) {
 			if !strings.Contains(r.Fail, tt.fail) || tt.fail == "" && r.Fail != "" {
 				t.Fatalf("failed with %q, want %q", r.Fail, tt.fail)
 			}
-			if got := strings.Join(slices.Sorted(maps.Keys(list(t, dir))), " "); got != tt.want {
+			if got := strings.Join(slices.Sorted(maps.Keys(depottest.List(t, dir))), " "); got != tt.want {
 				t.Errorf("downloaded %s, want %s", got, tt.want)
 			}
 			if tt.fail == "" && r.output("download-path") != dir {
@@ -262,12 +263,12 @@ func TestDownloadArtifact(t *testing.T) {
 	}
 	// The default is the workspace, and ~ the home directory.
 	m.ok(m.run("actions/download-artifact", map[string]string{"name": "docs", "path": "~/x"}, m.scope()))
-	if got := list(t, m.path("home")); got["x/f"] != "one" {
+	if got := depottest.List(t, m.path("home")); got["x/f"] != "one" {
 		t.Errorf("in the home directory: %v", got)
 	}
 	m.empty("ws")
 	m.ok(m.run("actions/download-artifact", map[string]string{"name": "docs"}, m.scope()))
-	if got := list(t, m.path("ws")); got["f"] != "one" {
+	if got := depottest.List(t, m.path("ws")); got["f"] != "one" {
 		t.Errorf("in the workspace: %v", got)
 	}
 }
@@ -291,7 +292,7 @@ func TestMergeArtifacts(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			m := newMachine(t)
-			plant(t, m.path("ws"), map[string]string{"f": "one", "g": "two", ".h": "hidden"})
+			depottest.Plant(t, m.path("ws"), map[string]string{"f": "one", "g": "two", ".h": "hidden"})
 			for name, path := range map[string]string{"bin-linux": "f", "bin-mac": "g", "docs": "f\n.h"} {
 				m.ok(m.run("actions/upload-artifact", map[string]string{"name": name, "path": path, "include-hidden-files": "true"}, m.scope()))
 			}
@@ -314,7 +315,7 @@ func TestMergeArtifacts(t *testing.T) {
 				return
 			}
 			m.ok(m.run("actions/download-artifact", map[string]string{"name": r.Artifacts[0].Name, "path": "down"}, m.scope()))
-			if got := strings.Join(slices.Sorted(maps.Keys(list(t, m.path("ws/down")))), " "); got != tt.want {
+			if got := strings.Join(slices.Sorted(maps.Keys(depottest.List(t, m.path("ws/down")))), " "); got != tt.want {
 				t.Errorf("merged %s, want %s", got, tt.want)
 			}
 		})

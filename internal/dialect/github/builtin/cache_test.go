@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/depot/depottest"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
@@ -58,9 +59,9 @@ func TestCacheRoundTrip(t *testing.T) {
 		"key":  "deps-1", "restore-keys": "deps-",
 	}
 	main, post := m.cacheStep(inputs, s, func() {
-		plant(t, m.path("ws"), files)
-		plant(t, m.path("ws"), map[string]string{"src/main.go": "not cached", "pkg/x/node_modules/c/left": "out"})
-		plant(t, m.path("home"), home)
+		depottest.Plant(t, m.path("ws"), files)
+		depottest.Plant(t, m.path("ws"), map[string]string{"src/main.go": "not cached", "pkg/x/node_modules/c/left": "out"})
+		depottest.Plant(t, m.path("home"), home)
 		old := time.Date(2020, 1, 2, 3, 4, 5, 123456789, time.UTC)
 		if err := os.Chmod(m.path("ws/node_modules/a/index.js"), 0o755); err != nil {
 			t.Fatal(err)
@@ -94,10 +95,10 @@ func TestCacheRoundTrip(t *testing.T) {
 		t.Errorf("post of a hit: %s", post.log)
 	}
 	delete(files, "dangling")
-	if got := list(t, m.path("ws")); !maps.Equal(got, files) {
+	if got := depottest.List(t, m.path("ws")); !maps.Equal(got, files) {
 		t.Errorf("the workspace has %v\nwant %v", got, files)
 	}
-	if got := list(t, m.path("home")); !maps.Equal(got, home) {
+	if got := depottest.List(t, m.path("home")); !maps.Equal(got, home) {
 		t.Errorf("the home has %v, want %v", got, home)
 	}
 	if info, err := os.Stat(m.path("ws/node_modules/a/index.js")); err != nil || info.Mode().Perm() != 0o755 || info.ModTime().Year() != 2020 || info.ModTime().Nanosecond() != 123456789 {
@@ -118,7 +119,7 @@ func TestCacheRoundTrip(t *testing.T) {
 	// Another workspace and another home: the names hold neither.
 	other := m.scope(func(s *plan.Scope) { s.Dirs.Workspace, s.Dirs.Home = m.path("temp/ws2"), m.path("temp/home2") })
 	main, _ = m.cacheStep(inputs, other, nil)
-	if got := list(t, m.path("temp/ws2")); !maps.Equal(got, files) || main.output("cache-hit") != "true" {
+	if got := depottest.List(t, m.path("temp/ws2")); !maps.Equal(got, files) || main.output("cache-hit") != "true" {
 		t.Errorf("elsewhere: %v, %s", got, main.log)
 	}
 	if err := os.Chmod(m.path("temp/ws2/node_modules/a"), 0o755); err != nil {
@@ -178,7 +179,7 @@ func TestCacheKeys(t *testing.T) {
 			look := maps.Clone(inputs)
 			look["lookup-only"] = "true"
 			r := m.ok(m.run("actions/cache/restore", look, m.scope(in)))
-			if files := list(t, m.path("ws")); len(files) > 0 {
+			if files := depottest.List(t, m.path("ws")); len(files) > 0 {
 				t.Errorf("looking up restored %v", files)
 			}
 			r2 := m.ok(m.run("actions/cache/restore", inputs, m.scope(in)))
@@ -187,7 +188,7 @@ func TestCacheKeys(t *testing.T) {
 					t.Errorf("cache-hit is %q, want %q", r.output("cache-hit"), tt.hit)
 				}
 			}
-			if got := list(t, m.path("ws"))["f"]; got != tt.matched {
+			if got := depottest.List(t, m.path("ws"))["f"]; got != tt.matched {
 				t.Errorf("restored %q, want %q", got, tt.matched)
 			}
 			must := maps.Clone(inputs)
@@ -202,7 +203,7 @@ func TestCacheKeys(t *testing.T) {
 func TestCacheOfOtherPathsDoesNotFit(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
-	plant(t, m.path("ws"), map[string]string{"a": "", "b": ""})
+	depottest.Plant(t, m.path("ws"), map[string]string{"a": "", "b": ""})
 	m.ok(m.run("actions/cache/save", map[string]string{"path": "a", "key": "k"}, m.scope()))
 	if r := m.ok(m.run("actions/cache/restore", map[string]string{"path": "b", "key": "k"}, m.scope())); r.output("cache-hit") != "" {
 		t.Errorf("hit: %s", r.log)
@@ -212,14 +213,14 @@ func TestCacheOfOtherPathsDoesNotFit(t *testing.T) {
 func TestCacheOfAbsolutePathsMovesWithTheWorkspace(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
-	plant(t, m.path("ws"), map[string]string{"a/b": "text"})
-	plant(t, m.path("temp/ws2"), map[string]string{"other": ""})
+	depottest.Plant(t, m.path("ws"), map[string]string{"a/b": "text"})
+	depottest.Plant(t, m.path("temp/ws2"), map[string]string{"other": ""})
 	m.ok(m.run("actions/cache/save", map[string]string{"path": m.path("ws/a"), "key": "k"}, m.scope()))
 	s := m.scope(func(s *plan.Scope) { s.Dirs.Workspace = m.path("temp/ws2") })
 	if r := m.ok(m.run("actions/cache/restore", map[string]string{"path": m.path("temp/ws2/a"), "key": "k"}, s)); r.output("cache-hit") != "true" {
 		t.Errorf("a miss: %s", r.log)
 	}
-	if got := list(t, m.path("temp/ws2")); got["a/b"] != "text" {
+	if got := depottest.List(t, m.path("temp/ws2")); got["a/b"] != "text" {
 		t.Errorf("restored %v", got)
 	}
 	if r := m.ok(m.run("actions/cache/restore", map[string]string{"path": m.path("wsx/a"), "key": "k"}, m.scope())); r.output("cache-hit") != "" {
@@ -240,7 +241,7 @@ func TestCacheOfNothing(t *testing.T) {
 func TestDamagedCache(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
-	plant(t, m.path("ws"), map[string]string{"f": "precious"})
+	depottest.Plant(t, m.path("ws"), map[string]string{"f": "precious"})
 	inputs := map[string]string{"path": "f", "key": "k"}
 	m.ok(m.run("actions/cache/save", inputs, m.scope()))
 	var file string
@@ -287,7 +288,7 @@ func TestCacheIsSavedOnceByMany(t *testing.T) {
 	logs := make([]string, many)
 	for i := range many {
 		dir := fmt.Sprintf("temp/ws%d", i)
-		plant(t, m.path(dir), map[string]string{"f": fmt.Sprint(i)})
+		depottest.Plant(t, m.path(dir), map[string]string{"f": fmt.Sprint(i)})
 		s := m.scope(func(s *plan.Scope) { s.Dirs.Workspace = m.path(dir) })
 		wg.Go(func() {
 			// Every other one is another process, with nothing in common but the disk.
@@ -310,7 +311,7 @@ func TestCacheIsSavedOnceByMany(t *testing.T) {
 		}
 	}
 	m.ok(m.run("actions/cache/restore", map[string]string{"path": "f", "key": "k"}, m.scope()))
-	if got := list(t, m.path("ws"))["f"]; len(winners) != 1 || winners[0] != got {
+	if got := depottest.List(t, m.path("ws"))["f"]; len(winners) != 1 || winners[0] != got {
 		t.Errorf("winners %v, restored %q", winners, got)
 	}
 }

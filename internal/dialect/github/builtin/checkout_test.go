@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/fairlead-dev/fairlead/internal/depot/depottest"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
@@ -103,7 +104,7 @@ func TestCheckout(t *testing.T) {
 			m := newMachine(t)
 			m.trees.refs = map[string]string{"v1": other, "same": own}
 			m.trees.err = tt.err
-			plant(t, m.path("ws"), tt.files)
+			depottest.Plant(t, m.path("ws"), tt.files)
 			s := m.scope()
 			if tt.change != nil {
 				tt.change(s)
@@ -129,7 +130,7 @@ func TestCheckout(t *testing.T) {
 					t.Errorf("%s is still there", tt.gone)
 				}
 			}
-			if outside := list(t, m.path("home")); len(outside) > 0 {
+			if outside := depottest.List(t, m.path("home")); len(outside) > 0 {
 				t.Errorf("outside the workspace: %v", outside)
 			}
 		})
@@ -143,17 +144,17 @@ func TestCheckoutInPlaceReplacesNothing(t *testing.T) {
 	} {
 		m := newMachine(t, func(c *Config) { c.InPlace = true })
 		m.trees.refs = map[string]string{"v1": strings.Repeat("b", 40)}
-		plant(t, m.path("ws"), map[string]string{"src/mine": "precious"})
+		depottest.Plant(t, m.path("ws"), map[string]string{"src/mine": "precious"})
 		r := m.run("actions/checkout", inputs, m.scope())
 		if !strings.Contains(r.Fail, "would be replaced") || len(m.trees.calls) > 0 {
 			t.Errorf("%v: failed with %q, git was asked %v", inputs, r.Fail, m.trees.calls)
 		}
-		if got := list(t, m.path("ws")); got["src/mine"] != "precious" {
+		if got := depottest.List(t, m.path("ws")); got["src/mine"] != "precious" {
 			t.Errorf("%v: the tree is %v", inputs, got)
 		}
 	}
 	m := newMachine(t, func(c *Config) { c.InPlace = true })
-	plant(t, m.path("ws"), map[string]string{"mine": ""})
+	depottest.Plant(t, m.path("ws"), map[string]string{"mine": ""})
 	m.ok(m.run("actions/checkout", nil, m.scope()))
 	m.ok(m.run("actions/checkout", map[string]string{"repository": "a/b", "path": "new"}, m.scope()))
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/fairlead-dev/fairlead/internal/depot/depottest"
 )
 
 // clientScript drives the real clients: whatever goes wrong throws. It is
@@ -82,9 +84,9 @@ func TestRealClients(t *testing.T) {
 				m := newMachine(t)
 				s := m.scope()
 				s.Change.Server = server
-				plant(t, m.path("ws"), map[string]string{"hi.txt": "hi"})
+				depottest.Plant(t, m.path("ws"), map[string]string{"hi.txt": "hi"})
 				m.ok(m.run("actions/upload-artifact", map[string]string{"name": "from-builtin", "path": "hi.txt"}, s))
-				plant(t, m.path("temp"), map[string]string{"script.mjs": clientScript, "node_modules": "-> " + modules})
+				depottest.Plant(t, m.path("temp"), map[string]string{"script.mjs": clientScript, "node_modules": "-> " + modules})
 
 				env, stop, err := m.set.Serve(t.Context(), s)
 				if err != nil {

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
+	"github.com/fairlead-dev/fairlead/internal/depot/depottest"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
@@ -237,7 +238,7 @@ func TestArtifactService(t *testing.T) {
 func list2(t *testing.T, dir string) string {
 	t.Helper()
 	var all []string
-	for name, content := range list(t, dir) {
+	for name, content := range depottest.List(t, dir) {
 		all = append(all, name+"="+content)
 	}
 	return strings.Join(all, " ")

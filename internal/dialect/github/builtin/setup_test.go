@@ -9,14 +9,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fairlead-dev/fairlead/internal/depot/depottest"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
 // install makes a program, with the files that tell its version.
 func (m *machine) install(exe string, files map[string]string) {
 	m.t.Helper()
-	plant(m.t, m.dir, files)
-	plant(m.t, m.dir, map[string]string{exe: "#!/bin/sh\n"})
+	depottest.Plant(m.t, m.dir, files)
+	depottest.Plant(m.t, m.dir, map[string]string{exe: "#!/bin/sh\n"})
 	if err := os.Chmod(m.path(exe), 0o755); err != nil {
 		m.t.Fatal(err)
 	}
@@ -88,10 +89,10 @@ func TestSetupGo(t *testing.T) {
 			m.installGo("tools/go/1.24.1/"+arch(), "1.24.1")
 			m.installGo("tools/go/1.23.4/"+arch(), "1.23.4") // being unpacked
 			m.installGo("home/go/pkg/mod/golang.org/toolchain@v0.0.1-go1.22.3."+runtime.GOOS+"-"+runtime.GOARCH, "1.22.3")
-			plant(t, m.path("tools/go/1.24.1"), map[string]string{arch() + ".complete": ""})
+			depottest.Plant(t, m.path("tools/go/1.24.1"), map[string]string{arch() + ".complete": ""})
 			m.env["PATH"] = m.path("root/usr/local/go/bin") + ":" + m.path("nowhere")
 			if tt.file != "" {
-				plant(t, m.path("ws"), map[string]string{tt.inputs["go-version-file"]: tt.file})
+				depottest.Plant(t, m.path("ws"), map[string]string{tt.inputs["go-version-file"]: tt.file})
 			}
 			r := m.run("actions/setup-go", tt.inputs, m.scope())
 			if said := refusal(t, r.Effects); !strings.Contains(said, tt.fail) || tt.fail == "" && said != "" {
@@ -182,13 +183,13 @@ func TestSetupNode(t *testing.T) {
 			m.install("home/.nvm/versions/node/v22.12.0/bin/node", nil)
 			m.install("home/.volta/tools/image/node/25.0.0/bin/node", nil)
 			m.install("tools/node/24.1.0/"+arch()+"/bin/node", map[string]string{"tools/node/24.1.0/" + arch() + ".complete": ""})
-			plant(t, m.path("root/opt/node-18/bin"), map[string]string{"node": strings.Repeat("\x00", 3<<20) + "https://x/release/v18.19.1/node-v18.19.1.tar.gz\x00"})
+			depottest.Plant(t, m.path("root/opt/node-18/bin"), map[string]string{"node": strings.Repeat("\x00", 3<<20) + "https://x/release/v18.19.1/node-v18.19.1.tar.gz\x00"})
 			if err := os.Chmod(m.path("root/opt/node-18/bin/node"), 0o755); err != nil {
 				t.Fatal(err)
 			}
 			m.env["PATH"] = m.path("root/usr/bin")
 			if tt.file != "" {
-				plant(t, m.path("ws"), map[string]string{tt.inputs["node-version-file"]: tt.file})
+				depottest.Plant(t, m.path("ws"), map[string]string{tt.inputs["node-version-file"]: tt.file})
 			}
 			r := m.run("actions/setup-node", tt.inputs, m.scope())
 			if said := refusal(t, r.Effects); !strings.Contains(said, tt.fail) || tt.fail == "" && said != "" {
@@ -283,10 +284,10 @@ func TestSetupPython(t *testing.T) {
 			})
 			m.install("tools/PyPy/3.10.14/"+arch()+"/bin/python", map[string]string{"tools/PyPy/3.10.14/" + arch() + ".complete": ""})
 			m.install("tools/Python/3.13.0/"+arch()+"-freethreaded/bin/python3", map[string]string{"tools/Python/3.13.0/" + arch() + "-freethreaded.complete": ""})
-			plant(t, m.path("root/usr/bin"), map[string]string{"python3.9": "\x7fELF\x003.9.18\x00", "python3": "-> python3.12"})
+			depottest.Plant(t, m.path("root/usr/bin"), map[string]string{"python3.9": "\x7fELF\x003.9.18\x00", "python3": "-> python3.12"})
 			m.env["PATH"] = m.path("root/usr/bin")
 			if tt.file != "" {
-				plant(t, m.path("ws"), map[string]string{tt.inputs["python-version-file"]: tt.file})
+				depottest.Plant(t, m.path("ws"), map[string]string{tt.inputs["python-version-file"]: tt.file})
 			}
 			r := m.run("actions/setup-python", tt.inputs, m.scope())
 			if said := refusal(t, r.Effects); !strings.Contains(said, tt.fail) || tt.fail == "" && said != "" {
@@ -367,10 +368,10 @@ func TestSetupJava(t *testing.T) {
 			jdk("root/opt/jdk-26", "26-ea", "Oracle Corporation")
 			jdk("home/.sdkman/candidates/java/8.0.392-amzn", "1.8.0_392", "Amazon.com Inc.")
 			jdk("tools/Java_Temurin-Hotspot_jdk/17.0.13-11/"+arch(), "17.0.13", "Eclipse Adoptium")
-			plant(t, m.path("tools/Java_Temurin-Hotspot_jdk/17.0.13-11"), map[string]string{arch() + ".complete": ""})
+			depottest.Plant(t, m.path("tools/Java_Temurin-Hotspot_jdk/17.0.13-11"), map[string]string{arch() + ".complete": ""})
 			m.install("root/usr/lib/jvm/jre-21/bin/java", map[string]string{"root/usr/lib/jvm/jre-21/release": release("21.0.5", "Eclipse Adoptium")})
 			if tt.file != "" {
-				plant(t, m.path("ws"), map[string]string{tt.inputs["java-version-file"]: tt.file})
+				depottest.Plant(t, m.path("ws"), map[string]string{tt.inputs["java-version-file"]: tt.file})
 			}
 			r := m.run("actions/setup-java", tt.inputs, m.scope())
 			if said := refusal(t, r.Effects); !strings.Contains(said, tt.fail) || tt.fail == "" && said != "" {
