@@ -1,15 +1,9 @@
 package engine
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"os"
-	"runtime"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/dialect"
@@ -276,11 +270,6 @@ func (o *owner) consider(n *node) {
 	o.enter(n)
 }
 
-// played reports whether a person asked for the job, who then does not wait.
-func (o *owner) played(j *plan.Job) bool {
-	return slices.Contains(o.req.Context.Play, j.ID) || slices.Contains(o.req.Context.Play, j.Name)
-}
-
 // delay lets a job wait as long as it says. A run that is resumed waits again.
 func (o *owner) delay(n *node) {
 	ctx, cancel := context.WithCancelCause(o.soft)
@@ -351,98 +340,6 @@ func (o *owner) expand(n *node) {
 	for _, c := range n.children {
 		o.consider(c)
 	}
-}
-
-// admit starts queued jobs, as many as there is room for.
-func (o *owner) admit() {
-	active := int(o.Engine.active.Load())
-	budget := cmp.Or(o.Places, runtime.NumCPU()) - active
-	if o.req.Parallel > 0 {
-		budget = o.req.Parallel - o.active
-	} else if budget <= 0 && o.Places == 0 && len(o.queue) > 0 && active < maxAdmitted {
-		// Every core has its job, but perhaps the jobs only wait.
-		preparing := active - int(o.within.Load())
-		budget = int(o.Idle()+0.25) - preparing
-	}
-	var later []*node
-	for len(o.queue) > 0 {
-		n := o.queue[0]
-		o.queue = o.queue[1:]
-		switch {
-		case n.state != record.Queued: // cancelled meanwhile
-		case !o.mayStart(n):
-			later = append(later, n)
-		case o.req.Parallel == 0 && o.fitsHands(n):
-			n.away = true // it takes no place of this machine
-			o.start(n)
-		case budget <= 0 && o.Hands != nil && len(later) < maxLook:
-			later = append(later, n) // others may be for a hand
-		case budget <= 0:
-			o.queue = slices.Concat(later, []*node{n}, o.queue)
-			return
-		default:
-			budget--
-			n.away = o.fitsHands(n)
-			o.start(n)
-		}
-	}
-	o.queue = later
-}
-
-// mayStart applies max-parallel of every expansion the job is part of.
-func (o *owner) mayStart(n *node) bool {
-	for c := n; c.parent != nil; c = c.parent {
-		if limit := c.parent.expansion.MaxParallel; limit > 0 && c.started == 0 && running(c.parent) >= limit {
-			return false
-		}
-	}
-	return true
-}
-
-func running(parent *node) (k int) {
-	for _, c := range parent.children {
-		if c.started > 0 && c.state != record.Finished {
-			k++
-		}
-	}
-	return k
-}
-
-// start hands the job to a goroutine.
-func (o *owner) start(n *node) {
-	if p := o.Executor.Fits(&n.job.Place); p != nil && !n.away {
-		verdict := plan.Fault
-		if p.Severity == plan.Warning {
-			verdict, o.unfit = plan.Skipped, p
-		}
-		o.end(n, end{verdict: verdict, why: p.Message + hint(p.Hint), at: p.Source})
-		return
-	}
-	under := o.soft
-	if under.Err() != nil { // its condition holds all the same: it runs as any other
-		under = o.ctx
-	}
-	soft, cancel := context.WithCancelCause(under)
-	n.state, n.cancel = record.Running, cancel
-	for c := n; c != nil; c = c.parent {
-		c.started++
-	}
-	o.active++
-	if !n.away {
-		o.Engine.active.Add(1)
-	}
-	n.paper = true
-	o.onPaper++
-	n.scope.Status = plan.Success
-	go func() {
-		e := o.runJob(soft, n)
-		if e.nobody {
-			o.reports <- report{node: n, back: soft}
-			return
-		}
-		defer cancel(nil)
-		o.reports <- report{node: n, end: e}
-	}()
 }
 
 // takeMore receives what has been reported meanwhile, so that many jobs that
@@ -518,144 +415,6 @@ func (o *owner) take(r report) {
 	}
 }
 
-// end finishes a job: it writes the event, tells its dependents and its
-// parent. Continue-on-error is applied here.
-func (o *owner) end(n *node, e end) {
-	n.state, n.verdict, n.result, n.outputs = record.Finished, e.verdict, e.verdict, e.outputs
-	if e.verdict.Bad() && (n.job.ContinueOnError || e.exit != 0 && slices.Contains(n.job.Tolerate, e.exit)) {
-		n.result = plan.Success
-	}
-	if n.release != nil {
-		n.release()
-		n.release = nil
-	}
-	o.emitEnd(n, e)
-	if e.leave != nil {
-		o.leaving = append(o.leaving, e.leave)
-	}
-	o.settled(n)
-}
-
-// emitEnd writes that a job has ended, unless the run is resumed and the
-// record has it already.
-func (o *owner) emitEnd(n *node, e end) {
-	if p := o.prior(n); o.resumes() && p != nil && p.State == record.Finished {
-		return
-	}
-	o.emit(n.job.ID, &record.JobFinished{Verdict: n.verdict, Result: n.result, Why: e.why, At: e.at, Outputs: n.outputs, Withheld: e.withheld, Waits: e.waits})
-}
-
-// settled passes a finished job on: to those that need it, and up.
-func (o *owner) settled(n *node) {
-	if p := n.parent; p != nil {
-		p.left--
-		if p.expansion.FailFast && n.result.Bad() && !p.stopped {
-			p.stopped = true
-			o.stop(p, fmt.Sprintf("%s ended in %s (fail-fast)", n.job.ID, n.verdict))
-		}
-		if p.outputs == nil {
-			p.outputs = map[string]string{}
-		}
-		maps.Copy(p.outputs, n.outputs)
-	}
-	for _, d := range n.dependents {
-		d.open--
-		o.consider(d)
-	}
-	if p := n.parent; p != nil && p.left == 0 && p.state != record.Finished {
-		o.gather(p)
-	}
-}
-
-// stop cancels every unfinished job below p.
-func (o *owner) stop(p *node, why string) {
-	for _, c := range p.children {
-		if c.state != record.Finished {
-			o.stopOne(c, why)
-		}
-	}
-}
-
-// stopOne cancels a job that has not finished.
-func (o *owner) stopOne(n *node, why string) {
-	switch {
-	case n.cancel != nil: // a goroutine has it, and will report
-		n.cancel(Cancel(why))
-	case n.expansion != nil:
-		o.stop(n, why)
-	default:
-		o.end(n, end{verdict: plan.Cancelled, why: why})
-	}
-}
-
-// gather ends an expanded job, all of whose jobs have ended.
-func (o *owner) gather(p *node) {
-	e := end{verdict: plan.Skipped, outputs: p.outputs}
-	result := plan.Skipped
-	jobs := map[string]plan.Outcome{}
-	for _, c := range p.children {
-		e.verdict, result = plan.Worse(e.verdict, c.verdict), plan.Worse(result, c.result)
-		jobs[lastPart(c.job.ID)] = plan.Outcome{Verdict: c.result, Outputs: c.outputs}
-	}
-	if len(p.expansion.Outputs) > 0 {
-		s := *p.scope
-		s.Jobs = jobs
-		var problem error
-		e.outputs, e.withheld, problem = o.outputs(&o.req, p.expansion.Outputs, &s)
-		if problem != nil {
-			bad := problemEnd(problem, p.job.Source)
-			e.verdict, e.why, e.at, result = bad.verdict, bad.why, bad.at, bad.verdict
-		}
-	}
-	p.verdict, p.result, p.outputs, p.state = e.verdict, result, e.outputs, record.Finished
-	if p.release != nil {
-		p.release()
-	}
-	if p.result.Bad() && p.job.ContinueOnError {
-		p.result = plan.Success
-	}
-	o.emitEnd(p, e)
-	o.settled(p)
-}
-
-// outputs asks what a job's outputs are. Those that hold a secret are withheld.
-func (e *Engine) outputs(req *Request, bindings []plan.Binding, s *plan.Scope) (outputs map[string]string, withheld []string, err error) {
-	for _, b := range bindings {
-		v, err := e.Dialect.Eval(b.Value, dialect.Text, s)
-		if err != nil {
-			return outputs, withheld, err
-		}
-		text, _ := v.(string)
-		if req.Masker.Holds(text) {
-			withheld = append(withheld, b.Name)
-			continue
-		}
-		if outputs == nil {
-			outputs = make(map[string]string, len(bindings))
-		}
-		outputs[b.Name] = text
-	}
-	return outputs, withheld, nil
-}
-
-// cancelQueued looks again at what has not started: its condition may hold
-// even when the run is cancelled.
-func (o *owner) cancelQueued() {
-	queue := o.queue
-	o.queue = nil
-	for _, n := range queue {
-		if n.state != record.Queued {
-			continue
-		}
-		n.scope.Status = o.status(n)
-		if holds, err := o.holds(n.job.If, n.scope); err == nil && holds {
-			o.queue = append(o.queue, n)
-			continue
-		}
-		o.end(n, o.declined(n))
-	}
-}
-
 // finished reports whether nothing is left to do.
 func (o *owner) finished() bool {
 	if o.active > 0 || o.waits > 0 || len(o.queue) > 0 {
@@ -698,101 +457,6 @@ func (o *owner) finish() {
 	if o.release != nil {
 		o.release()
 	}
-}
-
-// scope is what a job's own fields are read against.
-func (o *owner) scope(n *node) *plan.Scope {
-	s := &plan.Scope{
-		Context: o.req.Context, Job: n.job,
-		Needs:  make(map[string]plan.Outcome, len(n.needs)),
-		Status: o.status(n),
-		OS:     systemName(runtime.GOOS), Arch: archName(runtime.GOARCH),
-	}
-	for _, need := range n.needs {
-		s.Needs[lastPart(need.job.ID)] = plan.Outcome{Verdict: need.result, Outputs: need.outputs}
-	}
-	return s
-}
-
-// status is what success() and failure() of a job's condition look at: all
-// of its ancestors.
-func (o *owner) status(n *node) plan.Verdict {
-	if o.soft.Err() != nil {
-		return plan.Cancelled
-	}
-	if n.ancestry != "" {
-		return n.ancestry
-	}
-	status, sure := plan.Success, true
-	for _, need := range n.needs {
-		for _, v := range []plan.Verdict{need.result, o.status(need)} {
-			switch {
-			case v.Bad():
-				status = plan.Failure
-			case v != plan.Success && status == plan.Success:
-				status = plan.Skipped
-			}
-		}
-		// A job that was stopped ends before those that it needs.
-		sure = sure && need.state == record.Finished && (need.ancestry != "" || len(need.needs) == 0)
-	}
-	if sure {
-		n.ancestry = status
-	}
-	return status
-}
-
-// holds reports whether a job or a step shall run. Without a condition it
-// does when all went well so far.
-func (e *Engine) holds(cond plan.Expr, s *plan.Scope) (bool, error) {
-	if cond.IsZero() {
-		return s.Status == plan.Success, nil
-	}
-	v, err := e.Dialect.Eval(cond, dialect.Condition, s)
-	return v == true, err
-}
-
-// declined is how a job ends whose condition does not hold, and why.
-func (o *owner) declined(n *node) end {
-	e := end{verdict: plan.Skipped, at: n.job.If.Source}
-	if o.soft.Err() != nil {
-		c := causeOf(o.soft)
-		e.verdict, e.why = plan.Cancelled, c.why
-		return e
-	}
-	if o.waitsForPerson(n) {
-		e.waits, e.why = true, "it waits for a person to ask for it"
-		return e
-	}
-	for _, need := range n.needs {
-		switch {
-		case need.result.Bad():
-			e.why = fmt.Sprintf("needs %s, which ended in %s", need.job.ID, need.result)
-		case need.result == plan.Skipped:
-			e.why = fmt.Sprintf("needs %s, which was skipped", need.job.ID)
-		case need.result == plan.Cancelled:
-			e.why = fmt.Sprintf("needs %s, which was cancelled", need.job.ID)
-		default:
-			continue
-		}
-		return e
-	}
-	e.why = "its condition is false: " + n.job.If.Text
-	return e
-}
-
-// waitsForPerson reports whether a job whose condition does not hold would begin
-// if a person asked for it. Only its dialect knows, and conditions are pure: it is
-// asked once more, as if somebody had.
-func (o *owner) waitsForPerson(n *node) bool {
-	if n.job.If.IsZero() || o.played(n.job) {
-		return false
-	}
-	asked, s := *n.scope.Context, *n.scope
-	asked.Play = append(slices.Clone(asked.Play), n.job.ID)
-	s.Context = &asked
-	holds, err := o.holds(n.job.If, &s)
-	return err == nil && holds
 }
 
 // resumes reports whether this run itself was begun before, by a process
@@ -881,50 +545,4 @@ func (o *owner) asked(e record.Event) {
 	if n := o.nodes[e.Job]; n != nil && n.state != record.Finished {
 		o.stopOne(n, why)
 	}
-}
-
-func lastPart(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }
-
-func hint(h string) string {
-	if h == "" {
-		return ""
-	}
-	return "; " + h
-}
-
-// problemEnd is how a job ends whose plan cannot be read: in failure when the
-// user can mend it, in error when we are to blame.
-func problemEnd(err error, at plan.Source) end {
-	var p *dialect.ProblemError
-	if errors.As(err, &p) {
-		if !p.Source.IsZero() {
-			at = p.Source
-		}
-		verdict := plan.Failure
-		if p.Lacking {
-			verdict = plan.Fault
-		}
-		return end{verdict: verdict, why: p.Message + hint(p.Hint), at: at}
-	}
-	return end{verdict: plan.Fault, why: err.Error(), at: at}
-}
-
-func systemName(goos string) string {
-	switch goos {
-	case "darwin":
-		return "macOS"
-	case "windows":
-		return "Windows"
-	}
-	return "Linux"
-}
-
-func archName(goarch string) string {
-	switch goarch {
-	case "amd64":
-		return "X64"
-	case "386":
-		return "X86"
-	}
-	return strings.ToUpper(goarch)
 }
