@@ -294,22 +294,32 @@ func (b *serving) idle() error {
 	return nil
 }
 
+// team is a server at a site, and the site's repository is one that it serves.
+func (b *serving) team(name string, files map[string]string, args ...string) (*host, error) {
+	h, err := b.site(name, files)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.serve(args...); err != nil {
+		return nil, err
+	}
+	if err := h.adopt(); err != nil {
+		h.stop()
+		return nil, err
+	}
+	return h, nil
+}
+
 const startsNothing = "on:\n  push:\n    branches: [main]\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - run: cat word.txt\n"
 
 // hooks come at a steady rate, whether or not the last one was answered. A
 // delivery counts as lost when it was answered and the record has it not.
 func (b *serving) hooks() error {
-	h, err := b.site("hooks", map[string]string{"ci.yml": startsNothing})
+	h, err := b.team("hooks", map[string]string{"ci.yml": startsNothing})
 	if err != nil {
 		return err
 	}
-	if err := h.serve(); err != nil {
-		return err
-	}
 	defer h.stop()
-	if err := h.adopt(); err != nil {
-		return err
-	}
 	sha, err := h.git("rev-parse", "HEAD")
 	if err != nil {
 		return err
@@ -382,17 +392,11 @@ func (h *host) storm(rate int, long time.Duration, sha string) (took []time.Dura
 
 // queue is how long a run waits on a server that has nothing else to do.
 func (b *serving) queue() error {
-	h, err := b.site("queue", map[string]string{"ci.yml": startsNothing})
+	h, err := b.team("queue", map[string]string{"ci.yml": startsNothing})
 	if err != nil {
 		return err
 	}
-	if err := h.serve(); err != nil {
-		return err
-	}
 	defer h.stop()
-	if err := h.adopt(); err != nil {
-		return err
-	}
 	const pushes = 20
 	for i := range pushes {
 		if err := os.WriteFile(filepath.Join(h.repo, "word.txt"), []byte(fmt.Sprintln("push", i)), 0o644); err != nil {
@@ -597,17 +601,11 @@ func (b *serving) workers() error {
 		cells[i] = strconv.Itoa(i)
 	}
 	matrix := "    runs-on: ubuntu-latest\n    strategy: { matrix: { n: [" + strings.Join(cells, ", ") + "] } }\n    steps: [{ run: 'echo %s ${{ matrix.n }}' }]\n"
-	h, err := b.site("workers", map[string]string{"ci.yml": "on: push\njobs:\n  a:\n" + fmt.Sprintf(matrix, "a") + "  b:\n" + fmt.Sprintf(matrix, "b")})
+	h, err := b.team("workers", map[string]string{"ci.yml": "on: push\njobs:\n  a:\n" + fmt.Sprintf(matrix, "a") + "  b:\n" + fmt.Sprintf(matrix, "b")}, "--jobs", "0")
 	if err != nil {
 		return err
 	}
-	if err := h.serve("--jobs", "0"); err != nil {
-		return err
-	}
 	defer h.stop()
-	if err := h.adopt(); err != nil {
-		return err
-	}
 	token, err := h.fairlead("", "token", "create", "crew", "--worker")
 	if err != nil {
 		return err
@@ -689,17 +687,11 @@ var emitted = regexp.MustCompile(`at=(\d{16})`)
 // viewers have the page of a log open while it is written: they are told that it
 // has grown, and fetch what then is its end, as the page's script does.
 func (b *serving) viewers() error {
-	h, err := b.site("viewers", map[string]string{"ci.yml": "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - run: $BENCH -emit\n"})
+	h, err := b.team("viewers", map[string]string{"ci.yml": "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - run: $BENCH -emit\n"})
 	if err != nil {
 		return err
 	}
-	if err := h.serve(); err != nil {
-		return err
-	}
 	defer h.stop()
-	if err := h.adopt(); err != nil {
-		return err
-	}
 	sha, err := h.git("rev-parse", "HEAD")
 	if err != nil {
 		return err

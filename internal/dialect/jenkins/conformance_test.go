@@ -3,60 +3,18 @@ package jenkins
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/jenkinstest"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
-
-// shared finds test data that lies outside of the repository.
-func shared(t testing.TB, variable, fallback string, elem ...string) string {
-	t.Helper()
-	dir := os.Getenv(variable)
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "..", "shared", fallback)
-	}
-	dir = filepath.Join(append([]string{dir}, elem...)...)
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no test data: %v; set %s", err, variable)
-	}
-	return dir
-}
-
-// testCase is one of the declarative plug-in's own tests.
-type testCase struct {
-	Class       string
-	Test        string
-	Ignored     bool
-	File        string
-	Result      string
-	Contains    []string
-	NotContains []string
-	Uncheckable []string
-	Extra       []string
-	Needs       []string
-}
-
-var escapes = regexp.MustCompile(`\\u([0-9a-fA-F]{4})`)
-
-// plainText undoes what Java's source and message format did to a text.
-func plainText(s string) string {
-	s = escapes.ReplaceAllStringFunc(s, func(m string) string {
-		n, _ := strconv.ParseUint(m[2:], 16, 32)
-		return string(rune(n))
-	})
-	s = strings.NewReplacer(`\"`, `"`, `\'`, `'`, "'{'", "{", "'{", "{", "}'", "}").Replace(s)
-	return strings.NewReplacer("‘", "'", "’", "'").Replace(s)
-}
 
 // runFloor is how many cases passed when this was written.
 const runFloor = 199
@@ -76,15 +34,7 @@ var excused = map[string]string{
 
 func TestRunConformance(t *testing.T) {
 	t.Parallel()
-	dir := shared(t, "FAIRLEAD_CONFORMANCE", "conformance", "jenkins")
-	text, err := os.ReadFile(filepath.Join(dir, "cases.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var cases []testCase
-	if err := json.Unmarshal(text, &cases); err != nil {
-		t.Fatal(err)
-	}
+	cases, dir := jenkinstest.Cases(t)
 	var mu sync.Mutex
 	pass, all := 0, 0
 	var rest []string
@@ -120,7 +70,7 @@ func TestRunConformance(t *testing.T) {
 }
 
 // runCase runs one case; what it returns is why it does not pass.
-func runCase(t *testing.T, dir string, c *testCase) string {
+func runCase(t *testing.T, dir string, c *jenkinstest.Case) string {
 	body, err := os.ReadFile(filepath.Join(dir, c.File))
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +82,7 @@ func runCase(t *testing.T, dir string, c *testCase) string {
 	defer cancel()
 	prepare(w, c)
 	result, _, _ := w.run(ctx)
-	got := strings.ReplaceAll(plainText(w.text()), "***", "****")
+	got := strings.ReplaceAll(jenkinstest.Plain(w.text()), "***", "****")
 	if os.Getenv("CASE") == c.Test {
 		t.Logf("%s: %s\n%s", c.Test, result, got)
 	}
@@ -140,12 +90,12 @@ func runCase(t *testing.T, dir string, c *testCase) string {
 		return fmt.Sprintf("ended %s, not %s: %s", result, c.Result, last(got))
 	}
 	for _, want := range c.Contains {
-		if !strings.Contains(got, plainText(want)) {
+		if !strings.Contains(got, jenkinstest.Plain(want)) {
 			return fmt.Sprintf("no %q in the log: %s", want, last(got))
 		}
 	}
 	for _, not := range c.NotContains {
-		if len(c.Uncheckable) == 0 && not != "" && strings.Contains(got, plainText(not)) {
+		if len(c.Uncheckable) == 0 && not != "" && strings.Contains(got, jenkinstest.Plain(not)) {
 			return fmt.Sprintf("%q in the log", not)
 		}
 	}
@@ -163,7 +113,7 @@ func last(log string) string {
 
 // prepare gives a case what its test sets up in Java: variables, credentials,
 // an installed Maven, a library of global functions, files of the tree.
-func prepare(w *world, c *testCase) {
+func prepare(w *world, c *jenkinstest.Case) {
 	env := w.scope.Context.Env
 	result, ok := map[string]string{
 		"withAllLocalUnsuccessfulWithUnstable": "UNSTABLE", "withAllLocalUnsuccessfulWithAborted": "ABORTED", "withAllLocalUnsuccessfulWithNotBuilt": "NOT_BUILT", "withAllLocalFailure": "FAILURE",
@@ -226,7 +176,7 @@ func prepare(w *world, c *testCase) {
 	}
 	write("Version", "BANANA")
 	resource := func(name, of string) {
-		text, err := os.ReadFile(filepath.Join(shared(w.t, "FAIRLEAD_CONFORMANCE", "conformance", "jenkins", "resources"), of))
+		text, err := os.ReadFile(filepath.Join(jenkinstest.Conformance(w.t, "jenkins", "resources"), of))
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -245,7 +195,7 @@ func prepare(w *world, c *testCase) {
 }
 
 // libraries are those that the tests of libraries make.
-func (w *world) libraries(c *testCase) {
+func (w *world) libraries(c *jenkinstest.Case) {
 	from := "libForPipelineDefinedInLibrary.groovy"
 	switch c.Test {
 	case "multiplePipelinesDefinedInLibrary":
@@ -253,7 +203,7 @@ func (w *world) libraries(c *testCase) {
 	case "multiplePipelinesExecutedInLibraryShouldFail":
 		from = "libForMultiplePipelinesExecutedInLibrary.groovy"
 	}
-	text, err := os.ReadFile(filepath.Join(shared(w.t, "FAIRLEAD_CONFORMANCE", "conformance", "jenkins", "resources", "libraries"), from))
+	text, err := os.ReadFile(filepath.Join(jenkinstest.Conformance(w.t, "jenkins", "resources", "libraries"), from))
 	if err != nil {
 		w.t.Fatal(err)
 	}

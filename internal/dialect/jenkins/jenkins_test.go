@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/groovy"
+	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/jenkinstest"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
@@ -21,7 +22,7 @@ import (
 // that say where and why.
 func TestCorpus(t *testing.T) {
 	t.Parallel()
-	dir := shared(t, "FAIRLEAD_CORPUS", "corpus", "jenkins")
+	dir := jenkinstest.Corpus(t, "jenkins")
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +75,7 @@ func TestCorpus(t *testing.T) {
 // file's own judgement of an empty output; never a fault of ours.
 func TestCorpusRuns(t *testing.T) {
 	t.Parallel()
-	dir := shared(t, "FAIRLEAD_CORPUS", "corpus", "jenkins")
+	dir := jenkinstest.Corpus(t, "jenkins")
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -2,60 +2,18 @@ package declarative_test
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/declarative"
 	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/groovy"
+	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/jenkinstest"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
-
-// shared finds test data that lies outside of the repository.
-func shared(t testing.TB, variable, fallback string, elem ...string) string {
-	t.Helper()
-	dir := os.Getenv(variable)
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "..", "..", "shared", fallback)
-	}
-	dir = filepath.Join(append([]string{dir}, elem...)...)
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no test data: %v; set %s", err, variable)
-	}
-	return dir
-}
-
-// testCase is one of the plug-in's own tests, as cases.json has it.
-type testCase struct {
-	Class       string
-	Test        string
-	Ignored     bool
-	File        string
-	Result      string
-	Contains    []string
-	NotContains []string
-	Uncheckable []string
-	Extra       []string
-	Needs       []string
-}
-
-var escapes = regexp.MustCompile(`\\u([0-9a-fA-F]{4})`)
-
-// plain undoes what Java's source and message format did to a text.
-func plain(s string) string {
-	s = escapes.ReplaceAllStringFunc(s, func(m string) string {
-		n, _ := strconv.ParseUint(m[2:], 16, 32)
-		return string(rune(n))
-	})
-	s = strings.NewReplacer(`\"`, `"`, `\'`, `'`, "'{'", "{", "'{", "{", "}'", "}").Replace(s)
-	return strings.NewReplacer("‘", "'", "’", "'").Replace(s)
-}
 
 func read(t testing.TB, file, text string, known declarative.Known) (*declarative.Pipeline, []plan.Problem) {
 	t.Helper()
@@ -97,15 +55,7 @@ var excused = map[string]string{
 
 func TestValidatorConformance(t *testing.T) {
 	t.Parallel()
-	dir := shared(t, "FAIRLEAD_CONFORMANCE", "conformance", "jenkins")
-	text, err := os.ReadFile(filepath.Join(dir, "cases.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var cases []testCase
-	if err := json.Unmarshal(text, &cases); err != nil {
-		t.Fatal(err)
-	}
+	cases, dir := jenkinstest.Cases(t)
 	pass, all, literal, passLiteral := 0, 0, 0, 0
 	for _, c := range cases {
 		if c.Class != "ValidatorTest" || c.Ignored || strings.HasPrefix(c.Test, "scriptSecurity") {
@@ -121,15 +71,15 @@ func TestValidatorConformance(t *testing.T) {
 		for _, p := range problems {
 			log.WriteString(p.String() + "\n")
 		}
-		got := plain(log.String())
+		got := jenkinstest.Plain(log.String())
 		missing := ""
 		for _, want := range c.Contains {
-			if !strings.Contains(got, plain(want)) {
+			if !strings.Contains(got, jenkinstest.Plain(want)) {
 				missing = want
 			}
 		}
 		for _, not := range c.NotContains {
-			if not != "" && strings.Contains(got, plain(not)) {
+			if not != "" && strings.Contains(got, jenkinstest.Plain(not)) {
 				missing = "not " + not
 			}
 		}
@@ -163,7 +113,7 @@ const acceptFloor = 235
 // none is given a false problem.
 func TestCorpus(t *testing.T) {
 	t.Parallel()
-	dir := shared(t, "FAIRLEAD_CORPUS", "corpus", "jenkins")
+	dir := jenkinstest.Corpus(t, "jenkins")
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +144,7 @@ func TestCorpus(t *testing.T) {
 
 func TestAccepts(t *testing.T) {
 	t.Parallel()
-	dir := shared(t, "FAIRLEAD_CONFORMANCE", "conformance", "jenkins", "resources")
+	dir := jenkinstest.Conformance(t, "jenkins", "resources")
 	pass, all := 0, 0
 	err := filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || filepath.Ext(file) != ".groovy" || strings.Contains(file, "/errors/") {
