@@ -458,6 +458,7 @@ func FuzzAddress(f *testing.F) {
 	f.Add([]byte{unix.AF_INET, 0, 0, 80, 127, 0, 0, 1})
 	f.Add(append([]byte{unix.AF_UNIX, 0}, "/run/x.sock"...))
 	f.Add([]byte{unix.AF_UNIX, 0, 0, 'a'})
+	f.Add(append([]byte{unix.AF_UNIX, 0}, "x/.."...))
 	f.Add(append([]byte{unix.AF_INET6, 0, 1, 187}, make([]byte, 24)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) == 0 {
@@ -469,7 +470,9 @@ func FuzzAddress(f *testing.F) {
 		s := stopped{c, &task{tid: os.Getpid(), proc: &process{pid: os.Getpid(), cwd: "/w"}}, arches()[0], new([6]uint64), func() bool { return true }}
 		err := w.address(&s, opSendto, -1, uint64(uintptr(unsafe.Pointer(&b[0]))), uint64(len(b)))
 		runtime.KeepAlive(b)
-		if told := n.all(); len(told) > 1 || err != nil && err != errFault {
+		// The way to a socket's file may be told of, too: "x/../socket" looks at x.
+		told := slices.DeleteFunc(n.all(), func(s string) bool { return strings.HasPrefix(s, "see ") })
+		if len(told) > 1 || err != nil && err != errFault {
 			t.Errorf("%v, told of %q", err, told)
 		}
 	})
