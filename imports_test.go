@@ -34,6 +34,8 @@ var floors = map[string]int{
 	"fault":     1, // whose fault a failure is
 	"trace":     1, // watches a process tree
 	"project":   1, // what fairlead.yaml says
+	"suite":     1, // a project's tests: history, flakes, order, shards, culprits
+	"coverage":  1, // which lines the tests ran, and which of a change's they did not
 	"outline":   1, // a pipeline in the words that all languages share
 	"access":    1, // who may do what, and the proof of what was done
 	"cron":      1, // when a line of cron is due

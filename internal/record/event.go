@@ -193,6 +193,12 @@ type Watched struct {
 	Peers     []string      `json:"peers,omitempty"` // the first few
 	Calls     int64         `json:"calls,omitempty"`
 	Overhead  time.Duration `json:"overhead,omitempty"`
+	// Digest is of everything that the step read, and so the same for the same
+	// inputs; "" when the Observation is not complete.
+	Digest string `json:"digest,omitempty"`
+	// Kept is the digest of the blob that holds the whole Observation: of steps
+	// that left test results.
+	Kept string `json:"kept,omitempty"`
 }
 
 // Reuse says whether a step was reused, and why or why not.
@@ -232,28 +238,6 @@ type Miss struct {
 	New  string `json:"new,omitempty"`
 }
 
-// TestsReported sums up the test results that a step left behind.
-type TestsReported struct {
-	Source  string       `json:"source"` // "go test -json", or the report's path
-	Passed  int          `json:"passed"`
-	Failed  int          `json:"failed"`
-	Skipped int          `json:"skipped"`
-	Seconds float64      `json:"seconds,omitempty"`
-	Bad     []TestResult `json:"bad,omitempty"`    // the failed ones, the first hundred
-	Unread  string       `json:"unread,omitempty"` // why the report could not be read
-}
-
-// TestResult is how one test ended.
-type TestResult struct {
-	Suite   string  `json:"suite,omitempty"`
-	Name    string  `json:"name"`
-	Status  string  `json:"status"` // passed, failed, skipped, error
-	Seconds float64 `json:"seconds,omitempty"`
-	Message string  `json:"message,omitempty"`
-	File    string  `json:"file,omitempty"`
-	Line    int     `json:"line,omitempty"`
-}
-
 // ArtifactSaved says that a file was kept.
 type ArtifactSaved struct {
 	plan.Artifact
@@ -270,7 +254,6 @@ func (*JobFinished) kind() Kind     { return "job.finished" }
 func (*Material) kind() Kind        { return "material" }
 func (*StepStarted) kind() Kind     { return "step.started" }
 func (*StepFinished) kind() Kind    { return "step.finished" }
-func (*TestsReported) kind() Kind   { return "tests.reported" }
 func (*ArtifactSaved) kind() Kind   { return "artifact.saved" }
 
 // Decode is the inverse of json.Marshal(event.Body): it makes a body of the
@@ -303,6 +286,14 @@ func Decode(kind Kind, data []byte) (Body, error) {
 		b = new(StepFinished)
 	case "tests.reported":
 		b = new(TestsReported)
+	case "test.judged":
+		b = new(TestJudged)
+	case "coverage.reported":
+		b = new(CoverageReported)
+	case "load.reported":
+		b = new(LoadReported)
+	case "findings.reported":
+		b = new(FindingsReported)
 	case "artifact.saved":
 		b = new(ArtifactSaved)
 	case "hook.received":
