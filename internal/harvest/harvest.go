@@ -75,6 +75,9 @@ func Read(r io.Reader, name string, each func(record.TestResult) error) (record.
 // run reads a report that is in the format.
 func (f *format) run(in *input, each func(record.TestResult) error) (record.TestsReported, error) {
 	t := &tally{each: each, out: record.TestsReported{Source: in.name, Format: f.name}}
+	if in.foreign {
+		t.warn(1, "its encoding is not known here: signs beyond ASCII are lost")
+	}
 	err := f.read(in, t)
 	if t.err != nil {
 		return record.TestsReported{}, t.err
@@ -187,6 +190,9 @@ func tidy(r *record.TestResult) {
 		r.Message = clip(r.Message, maxMessage)
 	}
 	for _, list := range []*[]string{&r.Groups, &r.Tags, &r.Attachments} {
+		if len(*list) == 0 {
+			*list = nil
+		}
 		*list = (*list)[:min(len(*list), maxList)]
 		for n, s := range *list {
 			if c := clip(s, maxName); c != s {

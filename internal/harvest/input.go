@@ -24,9 +24,9 @@ const (
 // input is a report that is to be read: UTF-8, without control characters.
 type input struct {
 	*bufio.Reader
-	name string // of the report
-	size *io.LimitedReader
-	head sniff
+	name    string // of the report
+	foreign bool   // its encoding is not known: what is not ASCII is "?"
+	head    sniff
 }
 
 // newInput is a report of at most maxReport bytes.
@@ -34,10 +34,10 @@ func newInput(r io.Reader, name string) *input { return limitedInput(r, name, ma
 
 func limitedInput(r io.Reader, name string, most int64) *input {
 	size := &io.LimitedReader{R: r, N: most + 1}
-	raw := bufio.NewReaderSize(size, 2*maxHead)
-	in := &input{name: name, size: size}
-	over := &overflow{r: newCleanText(raw), size: size, most: most}
-	in.Reader = bufio.NewReaderSize(over, 2*maxHead)
+	in := &input{name: name}
+	text, known := newCleanText(size)
+	in.foreign = !known
+	in.Reader = bufio.NewReaderSize(&overflow{r: text, size: size, most: most}, 2*maxHead)
 	head, _ := in.Peek(maxHead) // what there is; errors come again
 	in.head = newSniff(name, head)
 	return in

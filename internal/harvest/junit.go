@@ -3,6 +3,7 @@ package harvest
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strconv"
@@ -42,7 +43,7 @@ func readJUnit(in *input, t *tally) error {
 		if in.head.root == "" {
 			return errors.New("it is empty, or no XML")
 		}
-		return in.unknown()
+		return fmt.Errorf("it is no JUnit report: its first element is <%s>", clip(in.head.root, 50))
 	}
 	return walkXML(in, t, &junit{t: t})
 }
