@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -17,91 +16,69 @@ import (
 )
 
 const (
-	// ReportHead is how much of a file's beginning tells what it is.
-	ReportHead = 4096
-	// maxStream is the size of the largest report of coverage, load or
-	// findings that is read. Such reports are read as a stream.
-	maxStream = 8 << 30
-	// maxPiece is the largest part of one that is held in memory: one XML
-	// element, one file's JSON object.
+	// maxPiece is the largest value of a JSON report that is held in memory:
+	// what is said of one file.
 	maxPiece = 64 << 20
-	// maxSalvaged is how many warnings a report has.
-	maxSalvaged = 20
 	// maxSpan is how many lines one statement may cover, maxSpans how many all
 	// statements of a report may together.
 	maxSpan, maxSpans = 20_000, 50_000_000
 )
 
-// Format is a row of a table of formats.
-type Format struct {
-	Name  string   // as it is in the record: "lcov"
-	Title string   // for people
-	Files []string // what such files are usually called
-}
-
-// coverFormat is a format of coverage reports.
+// coverFormat is a format of coverage reports; its fields are those of
+// format.
 type coverFormat struct {
-	Format
-	// is says whether a file that begins like this is one.
-	is func(*peeked) bool
+	name, title, of string
+	files           []string
+	is              func(*sniff) bool
 	// read fills the report. An error says why it ended early; what was read
 	// until then stands.
-	read func(*covering, io.Reader) error
+	read func(*covering) error
 }
 
-// coverFormats are the formats of coverage reports that are read. The first
-// that knows a file reads it.
-func coverFormats() []coverFormat {
-	return []coverFormat{
-		{Format{"go cover", "Go cover profile", []string{"cover.out", "coverage.out", "*.coverprofile"}}, isGoCover, readGoCover},
-		{Format{"lcov", "lcov tracefile (lcov, Jest, c8, Flutter, llvm-cov, Bazel)", []string{"lcov.info", "*.lcov", "coverage.dat"}}, isLcov, readLcov},
-		{Format{"jacoco", "JaCoCo XML (JaCoCo, Kover, Pester)", []string{"jacoco.xml", "jacocoTestReport.xml"}}, isJacoco, readJacoco},
-		{Format{"clover", "Clover XML (OpenClover, PHPUnit, Istanbul)", []string{"clover.xml"}}, isClover, readClover},
-		{Format{"mono", "Mono's coverage XML", nil}, isMono, readMono},
-		{Format{"cobertura", "Cobertura XML (coverage.py, coverlet, gcovr, gocover-cobertura, VectorCAST)", []string{"cobertura.xml", "coverage.xml", "coverage.cobertura.xml"}}, isCobertura, readCobertura},
-		{Format{"opencover", "OpenCover XML (OpenCover, coverlet, AltCover)", []string{"opencover.xml", "coverage.opencover.xml"}}, isOpenCover, readOpenCover},
-		{Format{"dotcover", "JetBrains dotCover, detailed XML", []string{"dotCover.xml"}}, isDotCover, readDotCover},
-		{Format{"vs", "Visual Studio and dotnet-coverage XML", []string{"*.coveragexml"}}, isVS, readVS},
-		{Format{"scoverage", "scoverage XML", []string{"scoverage.xml"}}, isScoverage, readScoverage},
-		{Format{"istanbul", "Istanbul JSON (nyc, Jest, Vitest, c8)", []string{"coverage-final.json", "coverage.json"}}, isIstanbul, readIstanbul},
-		{Format{"coverage.py", "coverage.py JSON", []string{"coverage.json"}}, isCoveragePy, readCoveragePy},
-		{Format{"llvm", "llvm-cov export JSON (Rust, Swift, clang)", nil}, isLLVM, readLLVM},
-		{Format{"gcov json", "gcov and gcovr JSON", []string{"*.gcov.json", "coverage.json"}}, isGcovJSON, readGcovJSON},
-		{Format{"coveralls", "Coveralls JSON", []string{"coveralls.json"}}, isCoveralls, readCoveralls},
-		{Format{"simplecov", "SimpleCov result set, and its JSON; Codecov's own JSON", []string{".resultset.json", "coverage.json", "codecov.json"}}, isSimpleCov, readSimpleCov},
-		{Format{"gcov", "gcov text", []string{"*.gcov"}}, isGcov, readGcov},
-		{Format{"luacov", "LuaCov report", []string{"luacov.report.out"}}, isLuacov, readLuacov},
-	}
+// coverFormats are the formats of coverage reports that are read, in the order
+// in which a report is held against them.
+var coverFormats = []coverFormat{
+	{"go-cover", "Go cover profile", "go test -coverprofile", []string{"cover.out", "coverage.out", "*.coverprofile"}, isGoCover, readGoCover},
+	{"lcov", "lcov tracefile", "lcov, Istanbul, c8, Flutter, llvm-cov, Bazel", []string{"lcov.info", "*.lcov", "coverage.dat"}, isLcov, readLcov},
+	{"jacoco", "JaCoCo XML", "JaCoCo, Kover, Pester", []string{"jacoco.xml", "jacocoTestReport.xml"}, isJacoco, readJacoco},
+	{"clover", "Clover XML", "OpenClover, PHPUnit, Istanbul", []string{"clover.xml"}, isClover, readClover},
+	{"mono", "Mono coverage XML", "Mono's profiler", nil, isMono, readMono},
+	{"cobertura", "Cobertura XML", "coverage.py, coverlet, gcovr, gocover-cobertura, VectorCAST, and many more", []string{"cobertura.xml", "coverage.xml", "*.cobertura.xml"}, isCobertura, readCobertura},
+	{"opencover", "OpenCover XML", "OpenCover, coverlet, AltCover", []string{"opencover.xml", "*.opencover.xml"}, isOpenCover, readOpenCover},
+	{"dotcover", "dotCover's detailed XML", "JetBrains dotCover", []string{"dotCover.xml"}, isDotCover, readDotCover},
+	{"vs", "Visual Studio's coverage XML", "Visual Studio, dotnet-coverage", []string{"*.coveragexml"}, isVS, readVS},
+	{"scoverage", "scoverage XML", "sbt-scoverage, scoverage for Maven and Gradle", []string{"scoverage.xml"}, isScoverage, readScoverage},
+	{"istanbul", "Istanbul JSON", "nyc, Jest, Vitest, c8", []string{"coverage-final.json"}, isIstanbul, readIstanbul},
+	{"coverage-py", "coverage.py JSON", "coverage json, pytest --cov-report=json", []string{"coverage.json"}, isCoveragePy, readCoveragePy},
+	{"llvm", "llvm-cov's JSON", "llvm-cov export, cargo llvm-cov --json, swift test", nil, isLLVM, readLLVM},
+	{"gcov-json", "gcov JSON", "gcov --json-format, gcovr --json", []string{"*.gcov.json"}, isGcovJSON, readGcovJSON},
+	{"coveralls", "Coveralls JSON", "what is sent to Coveralls", []string{"coveralls.json"}, isCoveralls, readCoveralls},
+	{"simplecov", "SimpleCov JSON", "SimpleCov's result sets and its JSON formatters; Codecov's own JSON", []string{".resultset.json", "codecov.json"}, isSimpleCov, readSimpleCov},
+	{"gcov", "gcov text", "gcov", []string{"*.gcov"}, isGcov, readGcov},
+	{"luacov", "LuaCov report", "LuaCov", []string{"luacov.report.out"}, isLuacov, readLuacov},
 }
 
-// CoverFormats are the formats of coverage that [Cover] reads.
-func CoverFormats() []Format {
-	formats := make([]Format, 0, 20)
-	for _, f := range coverFormats() {
-		formats = append(formats, f.Format)
-	}
-	return formats
-}
-
-// IsCoverage names the format of a coverage report that begins like this, "" if
-// it is none that is known. The head is the first [ReportHead] bytes or the
-// whole file.
+// IsCoverage names the format of a coverage report that begins like this, ""
+// if it is none that is known. The head is at least the first few thousand
+// bytes, or the whole file.
 func IsCoverage(head []byte, name string) string {
-	f := coverFormatOf(peek(head, name))
-	return f.Name
+	if f := newInput(bytes.NewReader(head), name).coverFormat(); f != nil {
+		return f.name
+	}
+	return ""
 }
 
-func coverFormatOf(p *peeked) coverFormat {
-	for _, f := range coverFormats() {
-		if f.is(p) {
+func (in *input) coverFormat() *coverFormat {
+	for n := range coverFormats {
+		if f := &coverFormats[n]; f.is(&in.head) {
 			return f
 		}
 	}
-	return coverFormat{}
+	return nil
 }
 
-// Cover reads a coverage report of any of [CoverFormats], which it knows by
-// its content. It reads a stream: what it holds is one entry of the report and
+// Cover reads a coverage report of any format that is known
+// here, which its content shows. It reads a stream: what it holds is one entry of the report and
 // what came of those before, at most [coverage.MaxLines] lines.
 //
 // A report that is damaged is read as far as it goes, and Salvaged says what
@@ -114,24 +91,20 @@ func Cover(r io.Reader, name string) (*coverage.Report, record.CoverageReported,
 		sum.Unread = err.Error()
 		return &coverage.Report{}, sum, err
 	}
-	in := newStream(r)
-	p, err := in.peek(name)
-	if err != nil {
-		return fail(err)
+	c := &covering{measured: measured{input: newInput(r, name)}, spans: maxSpans}
+	f := c.coverFormat()
+	if f == nil {
+		return fail(c.unread("coverage report"))
 	}
-	f := coverFormatOf(p)
-	if f.read == nil {
-		return fail(errors.New("it is in no format of coverage that is known here"))
-	}
-	sum.Format = f.Name
-	c := &covering{stream: in, spans: maxSpans}
-	if err := f.read(c, in); err != nil && !errors.Is(err, coverage.ErrFull) {
-		if len(c.report.Files()) == 0 {
-			return fail(err)
-		}
-		c.salvage(err.Error() + "; what comes after was not read")
-	} else if err != nil {
+	sum.Format = f.name
+	switch err := f.read(c); {
+	case err == nil:
+	case errors.Is(err, coverage.ErrFull):
 		c.salvage(err.Error() + "; what comes after was left out")
+	case len(c.report.Files()) == 0:
+		return fail(err)
+	default:
+		c.salvage(err.Error() + "; what comes after was not read")
 	}
 	t := c.report.Totals()
 	sum.Files, sum.Hit, sum.Partial, sum.Miss = t.Files, t.Hit, t.Partial, t.Miss
@@ -141,10 +114,9 @@ func Cover(r io.Reader, name string) (*coverage.Report, record.CoverageReported,
 
 // covering is a coverage report while it is read.
 type covering struct {
-	*stream
+	measured
 	report coverage.Report
 	spans  int // how many lines statements may still cover
-	warnings
 }
 
 // add hands over lines of a file.
@@ -172,6 +144,17 @@ func (c *covering) span(to []coverage.Line, at, first, last int64, l coverage.Li
 // hiddenLine is the line that .NET compilers give to code without one.
 const hiddenLine = 0xfeefee
 
+// unread says why a report is in no format of its kind.
+func (m *measured) unread(kind string) error {
+	switch _, err := m.Peek(1); {
+	case errors.Is(err, io.EOF):
+		return errors.New("it is empty")
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("it is no %s that is known here", kind)
+}
+
 // warnings are what was wrong with a report that was read all the same.
 type warnings struct {
 	list []string
@@ -198,61 +181,25 @@ func (w *warnings) salvaged() []string {
 	return w.list
 }
 
-// stream is a report that is read once, from its beginning. It counts lines,
-// and has limits: for the whole, and for what is read between two calls of
-// piece.
-type stream struct {
-	r           *bufio.Reader
-	left, piece int64
-	newlines    int64 // in what was handed out
+// measured is a report of coverage, load or findings while it is read. Such
+// reports are told apart as those of tests are, and read as streams too.
+type measured struct {
+	*input
+	warnings
+	number int64 // of the line read last, in formats that are made of lines
 }
 
-func newStream(r io.Reader) *stream {
-	return &stream{r: bufio.NewReaderSize(r, 64<<10), left: maxStream, piece: maxPiece}
-}
-
-// next says that another part begins.
-func (s *stream) next() { s.piece = maxPiece }
-
-var (
-	errLarge = fmt.Errorf("it is larger than %d GiB", maxStream>>30)
-	errPiece = fmt.Errorf("one of its parts is larger than %d MiB", maxPiece>>20)
-	errEmpty = errors.New("it is empty")
-)
-
-func (s *stream) Read(p []byte) (int, error) {
-	switch {
-	case s.left <= 0:
-		return 0, errLarge
-	case s.piece <= 0:
-		return 0, errPiece
-	}
-	n, err := s.r.Read(p[:min(int64(len(p)), s.left, s.piece)])
-	s.left, s.piece = s.left-int64(n), s.piece-int64(n)
-	s.newlines += int64(bytes.Count(p[:n], []byte{'\n'}))
-	return n, err
-}
-
-// line is the next line without its end; what is longer than the buffer comes
-// as its beginning, and the rest is passed over. It is good until the next
-// call.
-func (s *stream) line() ([]byte, error) {
-	line, err := s.r.ReadSlice('\n')
-	s.left -= int64(len(line))
-	if s.left <= 0 {
-		return nil, errLarge
-	}
+// line is the next line without its end; of what is longer than the buffer
+// the beginning. It is good until the next call.
+func (m *measured) line() ([]byte, error) {
+	line, err := m.ReadSlice('\n')
 	switch {
 	case err == nil:
 		line = line[:len(line)-1]
 	case errors.Is(err, bufio.ErrBufferFull):
 		line = bytes.Clone(line)
 		for errors.Is(err, bufio.ErrBufferFull) {
-			var rest []byte
-			rest, err = s.r.ReadSlice('\n')
-			if s.left -= int64(len(rest)); s.left <= 0 {
-				return nil, errLarge
-			}
+			_, err = m.ReadSlice('\n')
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, err
@@ -261,122 +208,60 @@ func (s *stream) line() ([]byte, error) {
 	default:
 		return nil, err
 	}
-	s.newlines++
+	m.number++
 	if n := len(line); n > 0 && line[n-1] == '\r' {
 		line = line[:n-1]
 	}
 	return line, nil
 }
 
-// peeked is the beginning of a file, and what can be seen of it.
-type peeked struct {
-	name  string
-	head  []byte
-	xml   []xml.StartElement // the first elements, if it is XML
-	json  bool
-	lines [][]byte // the first lines that are not empty, if it is neither
-}
-
-// peek looks at the beginning of the stream. An empty one is an error.
-func (s *stream) peek(name string) (*peeked, error) {
-	head, err := s.r.Peek(ReportHead)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	p := peek(head, name)
-	if len(p.head) == 0 {
-		return nil, errEmpty
-	}
-	if bytes.HasPrefix(head, []byte(bom)) && p.xml == nil {
-		_, _ = s.r.Discard(len(bom)) // it is there: it was peeked at
-	}
-	return p, nil
-}
-
-const bom = "\ufeff"
-
-func peek(head []byte, name string) *peeked {
-	p := &peeked{name: name, head: bytes.TrimSpace(bytes.TrimPrefix(head[:min(len(head), ReportHead)], []byte(bom)))}
-	if len(p.head) == 0 {
-		return p
-	}
-	switch {
-	case p.head[0] == '<' || p.head[0] == 0xff || p.head[0] == 0xfe:
-		d := newXML(bytes.NewReader(p.head))
-		for len(p.xml) < 40 {
-			t, err := d.RawToken()
-			if err != nil {
-				break
-			}
-			if e, ok := t.(xml.StartElement); ok {
-				p.xml = append(p.xml, e.Copy())
-			}
+// beginning is the first lines of a report that are not empty.
+func (s *sniff) beginning(n int) []string {
+	var lines []string
+	for l := range strings.Lines(s.text) {
+		if len(lines) == n {
+			break
 		}
-	case p.head[0] == '{' || p.head[0] == '[':
-		p.json = true
-	default:
-		for l := range bytes.Lines(p.head) {
-			if l = bytes.TrimRight(l, "\r\n"); len(bytes.TrimSpace(l)) > 0 {
-				p.lines = append(p.lines, l)
-			}
+		if l = strings.TrimRight(l, "\r\n"); strings.TrimSpace(l) != "" {
+			lines = append(lines, l)
 		}
 	}
-	return p
+	return lines
 }
 
-// root is the name of the first XML element.
-func (p *peeked) root() string {
-	if len(p.xml) == 0 {
-		return ""
-	}
-	return p.xml[0].Name.Local
+// holds says whether one of these elements is in the beginning.
+func (s *sniff) holds(elements ...string) bool {
+	return slices.ContainsFunc(elements, func(name string) bool { return s.elems[name] })
 }
 
-// element says whether one of these is among the first XML elements.
-func (p *peeked) element(names ...string) bool {
-	return slices.ContainsFunc(p.xml, func(e xml.StartElement) bool { return slices.Contains(names, e.Name.Local) })
-}
-
-// attribute says whether the first XML element has one of these.
-func (p *peeked) attribute(names ...string) bool {
-	return len(p.xml) > 0 && slices.ContainsFunc(p.xml[0].Attr, func(a xml.Attr) bool { return slices.Contains(names, a.Name.Local) })
-}
-
-// key says whether it is JSON in whose beginning all of these are keys.
-func (p *peeked) key(names ...string) bool {
-	if !p.json {
+// key says whether it is JSON in whose beginning all of these are keys,
+// wherever they stand: the names of files may be keys on the way to them.
+func (s *sniff) key(names ...string) bool {
+	if s.keys == nil {
 		return false
 	}
 	for _, name := range names {
-		i := bytes.Index(p.head, []byte(`"`+name+`"`))
-		if i < 0 || !bytes.HasPrefix(bytes.TrimSpace(p.head[i+len(name)+2:]), []byte(":")) {
+		_, rest, ok := strings.Cut(s.text, `"`+name+`"`)
+		if !ok || !strings.HasPrefix(strings.TrimLeft(rest, " \t\r\n"), ":") {
 			return false
 		}
 	}
 	return true
 }
 
-// newXML is a decoder of XML as tools write it: with control characters,
-// entities of HTML, other encodings.
-func newXML(r io.Reader) *xml.Decoder {
-	d := xml.NewDecoder(newXMLText(r))
-	d.Strict = false
-	d.Entity = xml.HTMLEntity
-	d.CharsetReader = charset
-	return d
-}
-
-// element is an XML element that begins.
+// element is an XML element that begins. Its attributes are good until the
+// next one.
 type element struct {
-	xml.StartElement
-	line int64
+	name  string
+	attrs []xmlAttr
+	line  int64
 }
 
 // str is an attribute, "" if the element has none of that name.
 func (e element) str(name string) string {
-	for _, a := range e.Attr {
-		if a.Name.Local == name {
-			return a.Value
+	for i := range e.attrs {
+		if e.attrs[i].name == name {
+			return e.attrs[i].value
 		}
 	}
 	return ""
@@ -384,54 +269,69 @@ func (e element) str(name string) string {
 
 // has says whether the element has an attribute.
 func (e element) has(name string) bool {
-	return slices.ContainsFunc(e.Attr, func(a xml.Attr) bool { return a.Name.Local == name })
+	return slices.ContainsFunc(e.attrs, func(a xmlAttr) bool { return a.name == name })
 }
 
 // num is an attribute as a whole number, 0 if it is none.
 func (e element) num(name string) int64 { return whole(e.str(name)) }
 
-// walkXML calls begin and end for each element of a report, end with the text
-// that stands directly in it. A report that ends early, or goes wrong
-// somewhere, is walked until there.
-func walkXML(s *stream, begin func(element) error, end func(name, text string) error) error {
-	d := newXML(s)
+// elements calls begin for each element of an XML report, and end with the
+// text that stands directly before its end. A report that ends early is one
+// whose elements all end there; an end of nothing is passed over.
+func (m *measured) elements(begin func(element) error, end func(name, text string) error) error {
+	x := newXMLScanner(m.Reader)
 	var open []string
 	var text []byte
 	for {
-		s.next()
-		t, err := d.RawToken()
-		row, _ := d.InputPos()
-		if errors.Is(err, io.EOF) && len(open) == 0 {
-			return nil
-		}
+		kind, err := x.next()
 		if err != nil {
-			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || len(open) > 0 && strings.Contains(err.Error(), "unexpected EOF") {
-				err = fmt.Errorf("it ends in the middle of <%s>", clip(open[len(open)-1], 50))
-			}
-			return fmt.Errorf("line %d: %w", row, err)
+			return fmt.Errorf("line %d: %w", x.line(), err)
 		}
-		switch t := t.(type) {
-		case xml.StartElement:
+		switch kind {
+		case xmlStart:
 			if len(open) >= maxDepth {
-				return fmt.Errorf("line %d: elements are nested deeper than %d", row, maxDepth)
+				return fmt.Errorf("line %d: elements are nested deeper than %d", x.line(), maxDepth)
 			}
-			open, text = append(open, t.Name.Local), text[:0]
-			if err := begin(element{t, int64(row)}); err != nil {
+			open, text = append(open, x.name), text[:0]
+			if err := begin(element{x.name, x.attrs, int64(x.line())}); err != nil {
 				return err
 			}
-		case xml.EndElement:
-			if len(open) == 0 || open[len(open)-1] != t.Name.Local {
-				return fmt.Errorf("line %d: </%s> ends nothing that began", row, clip(t.Name.Local, 50))
+		case xmlEnd:
+			at := len(open) - 1
+			for at >= 0 && open[at] != x.name {
+				at--
 			}
-			open = open[:len(open)-1]
-			if err := end(t.Name.Local, string(bytes.TrimSpace(text))); err != nil {
-				return err
+			if at < 0 {
+				m.warn(int64(x.line()), "</%s> ends nothing", x.name)
+				continue
 			}
-			text = text[:0]
-		case xml.CharData:
-			if len(text) < maxDetail {
-				text = append(text, t[:min(len(t), maxDetail)]...)
+			if at < len(open)-1 {
+				m.warn(int64(x.line()), "</%s> comes before the end of <%s>", x.name, open[len(open)-1])
 			}
+			for n := len(open) - 1; n >= at; n-- {
+				if err := end(open[n], string(bytes.TrimSpace(text))); err != nil {
+					return err
+				}
+				text = text[:0]
+			}
+			open = open[:at]
+		case xmlChars:
+			if room := maxText - len(text); room > 0 {
+				text = append(text, x.text[:min(len(x.text), room)]...)
+			}
+		case xmlCut, xmlEOF:
+			if len(open) > 0 {
+				m.warn(int64(x.line()), "the file ends in the middle of <%s>", open[len(open)-1])
+			} else if kind == xmlCut {
+				m.warn(int64(x.line()), "the file ends in the middle of a tag")
+			}
+			for n := len(open) - 1; n >= 0; n-- {
+				if err := end(open[n], string(bytes.TrimSpace(text))); err != nil {
+					return err
+				}
+				text = text[:0]
+			}
+			return nil
 		}
 	}
 }
@@ -440,13 +340,31 @@ func walkXML(s *stream, begin func(element) error, end func(name, text string) e
 func nothing(string, string) error { return nil }
 
 // jsonStream reads JSON without holding more than one value that was asked
-// for.
+// for. It differs from walkJSON in that the names of the values that are asked
+// for need not be known: they are paths of files.
 type jsonStream struct {
-	*stream
-	dec *json.Decoder
+	r        io.Reader
+	dec      *json.Decoder
+	newlines int64
+	piece    int64 // how much of the value that is read may still come
 }
 
-func newJSON(s *stream) *jsonStream { return &jsonStream{s, json.NewDecoder(s)} }
+func (m *measured) json() *jsonStream {
+	j := &jsonStream{r: m.Reader, piece: maxPiece}
+	j.dec = json.NewDecoder(j)
+	return j
+}
+
+// Read is what the decoder reads from.
+func (j *jsonStream) Read(p []byte) (int, error) {
+	if j.piece <= 0 {
+		return 0, fmt.Errorf("one of its values is larger than %d MiB", maxPiece>>20)
+	}
+	n, err := j.r.Read(p[:min(int64(len(p)), j.piece)])
+	j.piece -= int64(n)
+	j.newlines += int64(bytes.Count(p[:n], []byte{'\n'}))
+	return n, err
+}
 
 // at is the line that was read last.
 func (j *jsonStream) at() int64 {
@@ -464,7 +382,7 @@ func (j *jsonStream) fail(err error) error {
 
 // token is the next piece of punctuation, string or number.
 func (j *jsonStream) token() (json.Token, error) {
-	j.next()
+	j.piece = maxPiece
 	t, err := j.dec.Token()
 	if err != nil {
 		return nil, j.fail(err)
@@ -535,9 +453,9 @@ func (j *jsonStream) rest(t json.Token) error {
 }
 
 // value reads the next value. One that is of another shape than expected is
-// read as far as it fits, and the second result says what did not.
+// read as far as it fits, and the first result says what did not.
 func (j *jsonStream) value(into any) (odd string, err error) {
-	j.next()
+	j.piece = maxPiece
 	err = j.dec.Decode(into)
 	var shape *json.UnmarshalTypeError
 	switch {
@@ -547,11 +465,4 @@ func (j *jsonStream) value(into any) (odd string, err error) {
 		return fmt.Sprintf("%s is a %s", cmp.Or(shape.Field, "a value"), shape.Value), nil
 	}
 	return "", j.fail(err)
-}
-
-// whole reads a whole number as tools write it: "12", "1e+20", "-1", "1.0".
-// What is none is 0; what is too large is the largest.
-func whole(s string) int64 {
-	n, _ := wholeOK(s)
-	return n
 }

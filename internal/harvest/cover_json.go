@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"io"
 	"maps"
 	"math"
 	"slices"
@@ -14,19 +13,19 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/coverage"
 )
 
-// tally is a count in JSON as tools write it: a number, now and then one with
+// amount is a count in JSON as tools write it: a number, now and then one with
 // a fraction or in quotes; null, and what is none, is no count.
-type tally struct {
+type amount struct {
 	n  int64
 	ok bool
 }
 
-func (t *tally) UnmarshalJSON(b []byte) error {
+func (t *amount) UnmarshalJSON(b []byte) error {
 	t.n, t.ok = wholeOK(bytes.Trim(b, `"`))
 	return nil
 }
 
-func isIstanbul(p *peeked) bool { return p.key("statementMap") }
+func isIstanbul(s *sniff) bool { return s.key("statementMap") }
 
 // istanbulFile is what Istanbul says of one file: where its statements,
 // functions and branches are, and how often each was run.
@@ -36,9 +35,9 @@ type istanbulFile struct {
 	StatementMap map[string]istanbulPlace  `json:"statementMap"`
 	FnMap        map[string]istanbulPlace  `json:"fnMap"`
 	BranchMap    map[string]istanbulBranch `json:"branchMap"`
-	S            map[string]tally          `json:"s"`
-	F            map[string]tally          `json:"f"`
-	B            map[string][]tally        `json:"b"`
+	S            map[string]amount         `json:"s"`
+	F            map[string]amount         `json:"f"`
+	B            map[string][]amount       `json:"b"`
 }
 
 type istanbulPlace struct {
@@ -48,7 +47,7 @@ type istanbulPlace struct {
 }
 
 type istanbulPoint struct {
-	Line tally `json:"line"`
+	Line amount `json:"line"`
 }
 
 type istanbulBranch struct {
@@ -61,8 +60,8 @@ type istanbulBranch struct {
 // key. A line holds code where a statement, a function or a branch begins, and
 // has the largest count of those; it is partial if it was run and a branch
 // that begins on it was not taken.
-func readIstanbul(c *covering, _ io.Reader) error {
-	j := newJSON(c.stream)
+func readIstanbul(c *covering) error {
+	j := c.json()
 	return j.object(func(key string) error {
 		var f istanbulFile
 		odd, err := j.value(&f)
@@ -81,7 +80,7 @@ func readIstanbul(c *covering, _ io.Reader) error {
 
 func (f *istanbulFile) lines() []coverage.Line {
 	counts, branches := map[int64]int64{}, map[int64]lcovBranches{}
-	see := func(p istanbulPlace, n tally) bool {
+	see := func(p istanbulPlace, n amount) bool {
 		if p.Loc != nil {
 			p = *p.Loc
 		}
@@ -104,7 +103,7 @@ func (f *istanbulFile) lines() []coverage.Line {
 			continue
 		}
 		for i, place := range b.Locations {
-			var n tally
+			var n amount
 			if i < len(f.B[id]) {
 				n = f.B[id][i]
 			}
@@ -138,24 +137,24 @@ func counted(number, hits int64, taken, branches int) coverage.Line {
 	return coverage.Counted(int(number), hits, taken, branches)
 }
 
-func isCoveragePy(p *peeked) bool {
-	return p.key("executed_lines") || p.key("meta", "branch_coverage") || p.key("meta", "show_contexts")
+func isCoveragePy(s *sniff) bool {
+	return s.key("executed_lines") || s.key("meta", "branch_coverage") || s.key("meta", "show_contexts")
 }
 
 // readCoveragePy reads the JSON of coverage.py. A line from which a jump was
 // not taken is partial.
-func readCoveragePy(c *covering, _ io.Reader) error {
-	j := newJSON(c.stream)
+func readCoveragePy(c *covering) error {
+	j := c.json()
 	return j.object(func(key string) error {
 		if key != "files" {
 			return j.skip()
 		}
 		return j.object(func(name string) error {
 			var f struct {
-				Executed []tally    `json:"executed_lines"`
-				Missing  []tally    `json:"missing_lines"`
-				Taken    [][2]tally `json:"executed_branches"`
-				Not      [][2]tally `json:"missing_branches"`
+				Executed []amount    `json:"executed_lines"`
+				Missing  []amount    `json:"missing_lines"`
+				Taken    [][2]amount `json:"executed_branches"`
+				Not      [][2]amount `json:"missing_branches"`
 			}
 			odd, err := j.value(&f)
 			if err != nil {
@@ -165,7 +164,7 @@ func readCoveragePy(c *covering, _ io.Reader) error {
 				c.warn(j.at(), "%s: %s", clip(name, 200), odd)
 			}
 			branches := map[int64]lcovBranches{}
-			for i, jumps := range [][][2]tally{f.Taken, f.Not} {
+			for i, jumps := range [][][2]amount{f.Taken, f.Not} {
 				for _, jump := range jumps {
 					b := branches[jump[0].n]
 					b.count++
@@ -186,14 +185,14 @@ func readCoveragePy(c *covering, _ io.Reader) error {
 	})
 }
 
-func isLLVM(p *peeked) bool {
-	return p.key("data", "files") && (p.key("segments") || p.key("branches") || p.key("expansions"))
+func isLLVM(s *sniff) bool {
+	return s.key("data", "files") && (s.key("segments") || s.key("branches") || s.key("expansions"))
 }
 
 // readLLVM reads what llvm-cov exports. A file is cut into segments: from the
 // place where one begins, the code was run so often, until the next begins.
-func readLLVM(c *covering, _ io.Reader) error {
-	j := newJSON(c.stream)
+func readLLVM(c *covering) error {
+	j := c.json()
 	return j.object(func(key string) error {
 		if key != "data" {
 			return j.skip()
@@ -207,7 +206,7 @@ func readLLVM(c *covering, _ io.Reader) error {
 					var f struct {
 						Filename string
 						Segments []llvmSegment
-						Branches [][]tally
+						Branches [][]amount
 					}
 					odd, err := j.value(&f)
 					if err != nil {
@@ -245,7 +244,7 @@ func (s *llvmSegment) UnmarshalJSON(b []byte) error {
 // llvmLines are the lines that segments cover, with the counts that llvm-cov
 // itself shows: the largest of the regions that begin on a line, or of the one
 // that goes on over it.
-func (c *covering) llvmLines(segments []llvmSegment, branches [][]tally) []coverage.Line {
+func (c *covering) llvmLines(segments []llvmSegment, branches [][]amount) []coverage.Line {
 	at := map[int64]lcovBranches{}
 	for _, b := range branches {
 		if len(b) > 5 {
@@ -286,13 +285,13 @@ func (c *covering) llvmLines(segments []llvmSegment, branches [][]tally) []cover
 	return lines
 }
 
-func isGcovJSON(p *peeked) bool {
-	return p.key("gcovr/format_version") || p.key("gcc_version") || p.key("files", "line_number")
+func isGcovJSON(s *sniff) bool {
+	return s.key("gcovr/format_version") || s.key("gcc_version") || s.key("files", "line_number")
 }
 
 // readGcovJSON reads the JSON of gcov, and that of gcovr, which is made of it.
-func readGcovJSON(c *covering, _ io.Reader) error {
-	j := newJSON(c.stream)
+func readGcovJSON(c *covering) error {
+	j := c.json()
 	return j.object(func(key string) error {
 		if key != "files" {
 			return j.skip()
@@ -302,12 +301,12 @@ func readGcovJSON(c *covering, _ io.Reader) error {
 				File     string
 				Filename string
 				Lines    []struct {
-					Number   tally `json:"line_number"`
-					Count    tally
+					Number   amount `json:"line_number"`
+					Count    amount
 					Part     bool `json:"unexecuted_block"`
 					Noncode  bool `json:"gcovr/noncode"`
 					Excluded bool `json:"gcovr/excluded"`
-					Branches []struct{ Count tally }
+					Branches []struct{ Count amount }
 				}
 			}
 			odd, err := j.value(&f)
@@ -339,13 +338,13 @@ func readGcovJSON(c *covering, _ io.Reader) error {
 	})
 }
 
-func isCoveralls(p *peeked) bool { return p.key("source_files") }
+func isCoveralls(s *sniff) bool { return s.key("source_files") }
 
 // readCoveralls reads what is sent to Coveralls: for each file the counts of
 // its lines, null where there is no code, and its branches in fours: line,
 // block, branch, count.
-func readCoveralls(c *covering, _ io.Reader) error {
-	j := newJSON(c.stream)
+func readCoveralls(c *covering) error {
+	j := c.json()
 	return j.object(func(key string) error {
 		if key != "source_files" {
 			return j.skip()
@@ -353,8 +352,8 @@ func readCoveralls(c *covering, _ io.Reader) error {
 		return j.array(func() error {
 			var f struct {
 				Name     string
-				Coverage []tally
-				Branches []tally
+				Coverage []amount
+				Branches []amount
 			}
 			odd, err := j.value(&f)
 			if err != nil {
@@ -381,7 +380,7 @@ func readCoveralls(c *covering, _ io.Reader) error {
 
 // listed are the lines of a list of counts, of which the first is that of the
 // line first.
-func listed(counts []tally, first int, branches map[int64]lcovBranches) []coverage.Line {
+func listed(counts []amount, first int, branches map[int64]lcovBranches) []coverage.Line {
 	var lines []coverage.Line
 	for i, n := range counts {
 		if n.ok {
@@ -392,8 +391,8 @@ func listed(counts []tally, first int, branches map[int64]lcovBranches) []covera
 	return lines
 }
 
-func isSimpleCov(p *peeked) bool {
-	return p.key("coverage") || p.key("covered_percent") || p.key("files", "covered_strength")
+func isSimpleCov(s *sniff) bool {
+	return s.key("coverage") || s.key("covered_percent") || s.key("files", "covered_strength")
 }
 
 // readSimpleCov reads SimpleCov's result sets (suites, each with a coverage),
@@ -402,8 +401,8 @@ func isSimpleCov(p *peeked) bool {
 //
 //	{"RSpec": {"coverage": {"/app/a.rb": {"lines": [1, null, 0], "branches": …}}}}
 //	{"coverage": {"/app/a.rb": [1, null, 0]}}
-func readSimpleCov(c *covering, _ io.Reader) error {
-	j := newJSON(c.stream)
+func readSimpleCov(c *covering) error {
+	j := c.json()
 	meta := false
 	return j.object(func(key string) error {
 		switch key {
@@ -449,7 +448,7 @@ func (c *covering) simpleCovFiles(j *jsonStream, codecov bool) error {
 // the first entry is of no line.
 func (c *covering) simpleCovFile(j *jsonStream, name string, raw json.RawMessage, codecov bool) error {
 	if len(raw) > 0 && raw[0] == '[' {
-		var counts []tally
+		var counts []amount
 		if err := json.Unmarshal(raw, &counts); err != nil {
 			c.warn(j.at(), "%s: %v", clip(name, 200), err)
 		}
@@ -465,7 +464,7 @@ func (c *covering) simpleCovFile(j *jsonStream, name string, raw json.RawMessage
 		return nil
 	}
 	if f["lines"] != nil {
-		var counts []tally
+		var counts []amount
 		if err := json.Unmarshal(f["lines"], &counts); err != nil {
 			c.warn(j.at(), "%s: %v", clip(name, 200), err)
 		}
@@ -497,7 +496,7 @@ func (c *covering) simpleCovFile(j *jsonStream, name string, raw json.RawMessage
 // formatter.
 func simpleCovBranches(raw json.RawMessage) map[int64]lcovBranches {
 	sums := map[int64]lcovBranches{}
-	add := func(line, n tally) {
+	add := func(line, n amount) {
 		b := sums[line.n]
 		b.count++
 		if n.n > 0 {
@@ -505,7 +504,7 @@ func simpleCovBranches(raw json.RawMessage) map[int64]lcovBranches {
 		}
 		sums[line.n] = b
 	}
-	var conditions map[string]map[string]tally
+	var conditions map[string]map[string]amount
 	if json.Unmarshal(raw, &conditions) == nil {
 		for place, arms := range conditions {
 			fields := strings.Split(strings.Trim(place, "[]"), ",")
@@ -514,15 +513,15 @@ func simpleCovBranches(raw json.RawMessage) map[int64]lcovBranches {
 			}
 			line, ok := wholeOK(strings.TrimSpace(fields[2]))
 			for _, n := range arms {
-				add(tally{line, ok}, n)
+				add(amount{line, ok}, n)
 			}
 		}
 		return sums
 	}
 	var list []struct {
-		Line   tally `json:"report_line"`
-		Start  tally `json:"start_line"`
-		Count  tally `json:"coverage"`
+		Line   amount `json:"report_line"`
+		Start  amount `json:"start_line"`
+		Count  amount `json:"coverage"`
 		Inline bool
 	}
 	if json.Unmarshal(raw, &list) == nil {

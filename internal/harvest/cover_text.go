@@ -8,9 +8,17 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/fairlead-dev/fairlead/internal/coverage"
 )
+
+// whole reads a whole number as tools write it: "12", "1e+20", "-1", "1.0".
+// What is none is 0; what is too large is the largest.
+func whole(s string) int64 {
+	n, _ := wholeOK(s)
+	return n
+}
 
 // wholeOK is whole, and whether it was one.
 func wholeOK[T string | []byte](s T) (int64, bool) {
@@ -44,16 +52,15 @@ func digits[T string | []byte](s T) (n int64, ok bool) {
 	return n, true
 }
 
-func isGoCover(p *peeked) bool {
-	if len(p.lines) == 0 {
-		return false
+func isGoCover(s *sniff) bool {
+	for _, l := range s.beginning(1) {
+		if mode, ok := strings.CutPrefix(l, "mode: "); ok {
+			return slices.Contains([]string{"set", "count", "atomic"}, strings.TrimSpace(mode))
+		}
+		_, _, ok := goBlock([]byte(l))
+		return ok
 	}
-	if bytes.HasPrefix(p.lines[0], []byte("mode: ")) {
-		mode := string(bytes.TrimSpace(p.lines[0][6:]))
-		return mode == "set" || mode == "count" || mode == "atomic"
-	}
-	_, _, ok := goBlock(p.lines[0])
-	return ok
+	return false
 }
 
 // block is a stretch of Go code without a branch in it.
@@ -99,7 +106,7 @@ type goBlockRun struct {
 // blocks that touch it, except for the one that only closes on it with a
 // bracket in the first column; if some of those were run and some were not, it
 // is partial.
-func readGoCover(c *covering, _ io.Reader) error {
+func readGoCover(c *covering) error {
 	files := map[string]map[block]int32{}
 	var of map[block]int32
 	var last []byte
@@ -118,7 +125,7 @@ func readGoCover(c *covering, _ io.Reader) error {
 		file, b, ok := goBlock(line)
 		if !ok || b.endLine < b.line {
 			if !bytes.HasSuffix(line, []byte("%")) { // go tool cover -func
-				c.warn(c.newlines, "it is no block: %.100q", line)
+				c.warn(c.number, "it is no block: %.100q", line)
 			}
 			continue
 		}
@@ -176,12 +183,9 @@ func (c *covering) goLines(blocks map[block]int32) []coverage.Line {
 	return append(run, not...)
 }
 
-func isLcov(p *peeked) bool {
-	if len(p.lines) == 0 {
-		return false
-	}
-	return slices.ContainsFunc(p.lines, func(l []byte) bool {
-		return bytes.HasPrefix(bytes.TrimLeft(l, " \t"), []byte("SF:"))
+func isLcov(s *sniff) bool {
+	return slices.ContainsFunc(s.beginning(100), func(l string) bool {
+		return strings.HasPrefix(strings.TrimLeft(l, " \t"), "SF:")
 	})
 }
 
@@ -200,7 +204,7 @@ type lcovBranches struct {
 //	end_of_record
 //
 // What else there is (test names, functions, sums) says nothing of lines.
-func readLcov(c *covering, _ io.Reader) error {
+func readLcov(c *covering) error {
 	var file string
 	var lines []coverage.Line
 	var branches []lcovBranches
@@ -225,7 +229,7 @@ func readLcov(c *covering, _ io.Reader) error {
 			case !errors.Is(err, io.EOF):
 				return err
 			case open:
-				c.warn(c.newlines, "it ends in the middle of a record")
+				c.warn(c.number, "it ends in the middle of a record")
 			}
 			return nil
 		}
@@ -239,13 +243,13 @@ func readLcov(c *covering, _ io.Reader) error {
 			n, ok := wholeOK(number)
 			hits, okHits := wholeOK(count)
 			if !ok || !okHits || n < 0 || n > coverage.MaxLine {
-				c.warn(c.newlines, "it is no count of a line: %.100q", line)
+				c.warn(c.number, "it is no count of a line: %.100q", line)
 				continue
 			}
 			// A negative count is one that overflowed while tests ran beside
 			// each other: the tool that made it calls it an error.
 			if hits < 0 {
-				c.warn(c.newlines, "the count is negative, which is taken for 0: %.100q", line)
+				c.warn(c.number, "the count is negative, which is taken for 0: %.100q", line)
 			}
 			lines = append(lines, coverage.Line{Number: int32(n), Hits: int32(min(max(hits, 0), math.MaxInt32)), State: coverage.Miss})
 		case bytes.HasPrefix(line, []byte("BRDA:")):
@@ -254,7 +258,7 @@ func readLcov(c *covering, _ io.Reader) error {
 			taken := rest[bytes.LastIndexByte(rest, ',')+1:]
 			times, okTimes := wholeOK(taken)
 			if !ok || n > coverage.MaxLine || !okTimes && string(taken) != "-" {
-				c.warn(c.newlines, "it is no branch: %.100q", line)
+				c.warn(c.number, "it is no branch: %.100q", line)
 				continue
 			}
 			if len(branches) == 0 || branches[len(branches)-1].line != int32(n) {
@@ -308,12 +312,12 @@ func lcovLines(lines []coverage.Line, branches []lcovBranches) []coverage.Line {
 	return lines
 }
 
-func isGcov(p *peeked) bool {
-	if len(p.lines) == 0 {
-		return false
+func isGcov(s *sniff) bool {
+	for _, l := range s.beginning(1) {
+		_, number, rest, ok := gcovLine([]byte(l))
+		return ok && number == 0 && bytes.HasPrefix(rest, []byte("Source:"))
 	}
-	_, number, rest, ok := gcovLine(p.lines[0])
-	return ok && number == 0 && bytes.HasPrefix(rest, []byte("Source:"))
+	return false
 }
 
 // gcovLine reads "count:number:text".
@@ -332,7 +336,7 @@ func gcovLine(s []byte) (count []byte, number int64, text []byte, ok bool) {
 //
 // "-" is no code, "#####" and "=====" are code that was not run, and "*"
 // behind a count says that a part of the line was not.
-func readGcov(c *covering, _ io.Reader) error {
+func readGcov(c *covering) error {
 	var file string
 	var lines []coverage.Line
 	for {
@@ -400,8 +404,9 @@ func gcovCount(s []byte) int64 {
 	return int64(min(f*unit, math.MaxInt32))
 }
 
-func isLuacov(p *peeked) bool {
-	return len(p.lines) > 2 && luacovRule(p.lines[0]) && luacovRule(p.lines[2])
+func isLuacov(s *sniff) bool {
+	l := s.beginning(3)
+	return len(l) == 3 && luacovRule([]byte(l[0])) && luacovRule([]byte(l[2]))
 }
 
 // luacovRule says whether a line is the one above and below a file's name.
@@ -410,7 +415,7 @@ func luacovRule(s []byte) bool { return len(s) > 20 && len(bytes.Trim(s, "=")) =
 // readLuacov reads LuaCov's default report: each file's name between two
 // rules, then its text with the counts before it, "**0" for none; at the end a
 // summary.
-func readLuacov(c *covering, _ io.Reader) error {
+func readLuacov(c *covering) error {
 	var file string
 	var lines []coverage.Line
 	number, width := 0, 0

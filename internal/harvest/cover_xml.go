@@ -1,9 +1,7 @@
 package harvest
 
 import (
-	"encoding/xml"
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"path"
@@ -13,35 +11,46 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/coverage"
 )
 
-func isCobertura(p *peeked) bool {
-	return p.root() == "coverage" && (p.attribute("line-rate", "lines-valid", "branch-rate") || p.element("packages", "sources"))
+func isCobertura(s *sniff) bool {
+	return s.root == "coverage" && ((s.attr("line-rate") != "" || s.attr("lines-valid") != "" || s.attr("branch-rate") != "") || s.holds("packages", "sources"))
 }
 
 // readCobertura reads the format that most tools can write. A line stands in
-// its class and again in its method, a file in several classes; where a tool
-// says that a condition has two outcomes of which one was seen, the line is
-// partial.
+// its class and again in its method, which is looked at only where the class
+// has none; a file is in several classes. Where a condition has two outcomes
+// of which one was seen, the line is partial.
 //
 //	<class filename="a.py"><lines><line number="3" hits="1" branch="true" condition-coverage="50% (1/2)"/>
-func readCobertura(c *covering, _ io.Reader) error {
+func readCobertura(c *covering) error {
 	var sources []string
 	var file string
-	var lines []coverage.Line
+	var lines, ofMethods []coverage.Line
+	inMethods := false
 	// The line that is open, of which the conditions may be children.
+	var last *coverage.Line
 	taken, branches, summed := 0, 0, false
+	at := int64(0) // where the class began
 	flush := func() error {
+		if len(lines) == 0 {
+			lines = ofMethods
+		}
 		name := file
-		if len(sources) == 1 && !path.IsAbs(coverage.Clean(name)) && !strings.Contains(name, ":") {
+		if name == "" && len(lines) > 0 {
+			c.warn(at, "a class with %d lines and without a file", len(lines))
+		}
+		if name != "" && len(sources) == 1 && !path.IsAbs(coverage.Clean(name)) && !strings.Contains(name, ":") {
 			name = path.Join(coverage.Clean(sources[0]), coverage.Clean(name))
 		}
 		err := c.add(name, lines)
-		lines = nil
+		file, lines, ofMethods, inMethods = "", nil, nil, false
 		return err
 	}
-	err := walkXML(c.stream, func(e element) error {
-		switch e.Name.Local {
+	err := c.elements(func(e element) error {
+		switch e.name {
 		case "class":
-			file = e.str("filename")
+			file, at = e.str("filename"), e.line
+		case "methods":
+			inMethods = true
 		case "line":
 			n, ok := wholeOK(e.str("number"))
 			hits, okHits := wholeOK(e.str("hits"))
@@ -50,12 +59,17 @@ func readCobertura(c *covering, _ io.Reader) error {
 				return nil
 			}
 			taken, branches, summed = condition(e.str("condition-coverage"))
-			lines = append(lines, coverage.Counted(int(n), hits, taken, branches))
+			to := &lines
+			if inMethods {
+				to = &ofMethods
+			}
+			*to = append(*to, counted(n, hits, taken, branches))
+			last = &(*to)[len(*to)-1]
 		case "condition":
-			if n := len(lines); !summed && n > 0 {
+			if !summed && last != nil {
 				t, b, _ := condition(e.str("coverage"))
 				taken, branches = taken+t, branches+b
-				lines[n-1] = coverage.Counted(int(lines[n-1].Number), int64(lines[n-1].Hits), taken, branches)
+				*last = coverage.Counted(int(last.Number), int64(last.Hits), taken, branches)
 			}
 		}
 		return nil
@@ -65,6 +79,10 @@ func readCobertura(c *covering, _ io.Reader) error {
 			if text != "" {
 				sources = append(sources, text)
 			}
+		case "methods":
+			inMethods = false
+		case "line":
+			last = nil
 		case "class":
 			return flush()
 		}
@@ -99,15 +117,15 @@ func condition(s string) (taken, branches int, ok bool) {
 	return 1, 2, true
 }
 
-func isJacoco(p *peeked) bool {
-	return p.root() == "report" && (p.element("package", "group", "sessioninfo", "sourcefile") ||
-		p.element("counter") || strings.Contains(string(p.head), "JACOCO"))
+func isJacoco(s *sniff) bool {
+	return s.root == "report" && (s.holds("package", "group", "sessioninfo", "sourcefile") ||
+		s.holds("counter") || strings.Contains(s.text, "JACOCO"))
 }
 
 // readJacoco reads JaCoCo's report. It counts instructions and branches of a
 // line, not how often it was run; as in its own pages a line of which some
 // instruction or branch was missed is partial.
-func readJacoco(c *covering, _ io.Reader) error {
+func readJacoco(c *covering) error {
 	var pkg, file string
 	var lines []coverage.Line
 	flush := func() error {
@@ -119,8 +137,8 @@ func readJacoco(c *covering, _ io.Reader) error {
 		file, lines = "", nil
 		return err
 	}
-	err := walkXML(c.stream, func(e element) error {
-		switch e.Name.Local {
+	err := c.elements(func(e element) error {
+		switch e.name {
 		case "package":
 			pkg = e.str("name")
 		case "sourcefile":
@@ -136,7 +154,7 @@ func readJacoco(c *covering, _ io.Reader) error {
 			if covered+missed+taken+not == 0 {
 				return nil // nothing was compiled into it
 			}
-			l := coverage.Counted(int(n), min(covered+taken, 1), int(taken), int(taken+not))
+			l := counted(n, min(covered+taken, 1), int(taken), int(taken+not))
 			if l.State == coverage.Hit && missed > 0 {
 				l.State = coverage.Partial
 			}
@@ -155,13 +173,15 @@ func readJacoco(c *covering, _ io.Reader) error {
 	return err
 }
 
-func isClover(p *peeked) bool {
-	return p.root() == "coverage" && (p.attribute("clover") || p.attribute("generated") && !p.attribute("line-rate") || p.element("project"))
+func isClover(s *sniff) bool {
+	return s.root == "coverage" && (s.attr("clover") != "" || s.attr("generated") != "" && s.attr("line-rate") == "" || s.holds("project"))
 }
 
 // readClover reads Clover's format, which PHPUnit and Istanbul write too. A
-// condition counts how often it was true and how often false.
-func readClover(c *covering, _ io.Reader) error {
+// condition counts how often it was true and how often false; Istanbul, which
+// gives conditions a count as well, has its branches there. The line on which
+// a method begins is no line of code.
+func readClover(c *covering) error {
 	var pkg, file string
 	var lines []coverage.Line
 	flush := func() error {
@@ -169,8 +189,8 @@ func readClover(c *covering, _ io.Reader) error {
 		file, lines = "", nil
 		return err
 	}
-	err := walkXML(c.stream, func(e element) error {
-		switch e.Name.Local {
+	err := c.elements(func(e element) error {
+		switch e.name {
 		case "package":
 			pkg = e.str("name")
 		case "file":
@@ -190,21 +210,26 @@ func readClover(c *covering, _ io.Reader) error {
 				c.warn(e.line, "a line without a number")
 				return nil
 			}
-			if e.str("type") != "cond" {
-				lines = append(lines, coverage.Counted(int(n), e.num("count"), 0, 0))
+			if e.str("type") == "method" {
 				return nil
 			}
-			yes, no, taken := e.num("truecount"), e.num("falsecount"), 0
+			if e.str("type") != "cond" {
+				lines = append(lines, counted(n, e.num("count"), 0, 0))
+				return nil
+			}
+			yes, no := e.num("truecount"), e.num("falsecount")
+			if e.has("count") {
+				// Istanbul: how many branches were taken, and how many not.
+				lines = append(lines, counted(n, e.num("count"), int(yes), int(min(yes+no, math.MaxUint16))))
+				return nil
+			}
+			taken := 0
 			for _, times := range []int64{yes, no} {
 				if times > 0 {
 					taken++
 				}
 			}
-			if !e.has("truecount") && !e.has("falsecount") {
-				lines = append(lines, coverage.Counted(int(n), e.num("count"), 0, 0))
-				return nil
-			}
-			lines = append(lines, coverage.Counted(int(n), max(e.num("count"), yes, no), taken, 2))
+			lines = append(lines, counted(n, max(yes, no), taken, 2))
 		}
 		return nil
 	}, func(name, _ string) error {
@@ -222,12 +247,12 @@ func readClover(c *covering, _ io.Reader) error {
 	return err
 }
 
-func isMono(p *peeked) bool {
-	return p.root() == "coverage" && p.element("assembly") && !p.element("packages", "project")
+func isMono(s *sniff) bool {
+	return s.root == "coverage" && s.holds("assembly") && !s.holds("packages", "project")
 }
 
 // readMono reads what Mono's profiler writes: the statements of each method.
-func readMono(c *covering, _ io.Reader) error {
+func readMono(c *covering) error {
 	var file string
 	var lines []coverage.Line
 	flush := func() error {
@@ -235,13 +260,13 @@ func readMono(c *covering, _ io.Reader) error {
 		file, lines = "", nil
 		return err
 	}
-	err := walkXML(c.stream, func(e element) error {
-		switch e.Name.Local {
+	err := c.elements(func(e element) error {
+		switch e.name {
 		case "method":
 			file = e.str("filename")
 		case "statement":
 			if n := e.num("line"); n != hiddenLine {
-				lines = append(lines, coverage.Counted(int(n), e.num("counter"), 0, 0))
+				lines = append(lines, counted(n, e.num("counter"), 0, 0))
 			}
 		}
 		return nil
@@ -293,23 +318,23 @@ func (n *numbered) some(c *covering, id string) error {
 	return c.add(n.names[id], lines)
 }
 
-func isOpenCover(p *peeked) bool { return p.root() == "CoverageSession" }
+func isOpenCover(s *sniff) bool { return s.root == "CoverageSession" }
 
 // readOpenCover reads the sequence points of .NET: each a statement with its
 // lines, how often it was visited (vc), and how many of the branches that lead
 // on from it were (bec, bev).
-func readOpenCover(c *covering, _ io.Reader) error {
+func readOpenCover(c *covering) error {
 	files := newNumbered()
 	method := "" // the file of the method that is open
 	skipped := 0 // how many elements are open that are said to be left out
 	var open []bool
-	err := walkXML(c.stream, func(e element) error {
+	err := c.elements(func(e element) error {
 		out := e.has("skippedDueTo")
 		open = append(open, out)
 		if out {
 			skipped++
 		}
-		switch e.Name.Local {
+		switch e.name {
 		case "File":
 			files.names[e.str("uid")] = e.str("fullPath")
 		case "Method":
@@ -349,16 +374,15 @@ func readOpenCover(c *covering, _ io.Reader) error {
 	return err
 }
 
-func isDotCover(p *peeked) bool {
-	return p.attribute("DotCoverVersion") || p.element("FileIndices") ||
-		slices.ContainsFunc(p.xml, func(e xml.StartElement) bool { return attr(e, "DotCoverVersion") != "" })
+func isDotCover(s *sniff) bool {
+	return s.attr("DotCoverVersion") != "" || s.holds("FileIndices")
 }
 
 // readDotCover reads the statements of dotCover's detailed report.
-func readDotCover(c *covering, _ io.Reader) error {
+func readDotCover(c *covering) error {
 	files := newNumbered()
-	err := walkXML(c.stream, func(e element) error {
-		switch e.Name.Local {
+	err := c.elements(func(e element) error {
+		switch e.name {
 		case "Root": // of several reports in one, each has its own numbers
 			if err := files.flush(c); err != nil {
 				return err
@@ -384,17 +408,17 @@ func readDotCover(c *covering, _ io.Reader) error {
 	return err
 }
 
-func isVS(p *peeked) bool {
-	return p.element("results") && p.element("modules") || p.root() == "CoverageDSPriv"
+func isVS(s *sniff) bool {
+	return s.holds("results") && s.holds("modules") || s.root == "CoverageDSPriv"
 }
 
 // readVS reads what Visual Studio's and dotnet-coverage's own XML says: ranges
 // of lines that are covered "yes", "no" or "partial", and after those of a
 // module the names of its files.
-func readVS(c *covering, _ io.Reader) error {
+func readVS(c *covering) error {
 	files := newNumbered()
-	err := walkXML(c.stream, func(e element) error {
-		switch e.Name.Local {
+	err := c.elements(func(e element) error {
+		switch e.name {
 		case "range":
 			l := coverage.Line{State: coverage.Miss}
 			switch e.str("covered") {
@@ -424,14 +448,14 @@ func readVS(c *covering, _ io.Reader) error {
 	return err
 }
 
-func isScoverage(p *peeked) bool {
-	return p.root() == "scoverage" || p.root() == "statements" && p.element("statement")
+func isScoverage(s *sniff) bool {
+	return s.root == "scoverage" || s.root == "statements" && s.holds("statement")
 }
 
 // readScoverage reads the statements of Scala's coverage tool. Several stand
 // on a line; those that are branches count as such. What the tool names is
 // either in attributes or, in its data file, in elements.
-func readScoverage(c *covering, _ io.Reader) error {
+func readScoverage(c *covering) error {
 	var class string
 	field := map[string]string{} // of the statement that is open
 	at := int64(0)
@@ -469,7 +493,7 @@ func readScoverage(c *covering, _ io.Reader) error {
 			return nil
 		}
 		hits := max(whole(field["invocation-count"]), whole(field["count"]))
-		lines = append(lines, coverage.Counted(int(n), hits, 0, 0))
+		lines = append(lines, counted(n, hits, 0, 0))
 		if field["branch"] == "true" {
 			b := branch[int32(n)]
 			b[1]++
@@ -481,14 +505,14 @@ func readScoverage(c *covering, _ io.Reader) error {
 		return nil
 	}
 	inside := false
-	err := walkXML(c.stream, func(e element) error {
-		switch e.Name.Local {
+	err := c.elements(func(e element) error {
+		switch e.name {
 		case "class":
 			class = e.str("filename")
 		case "statement":
 			inside, at = true, e.line
-			for _, a := range e.Attr {
-				field[a.Name.Local] = a.Value
+			for _, a := range e.attrs {
+				field[a.name] = a.value
 			}
 		}
 		return nil
