@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// maxPiece is the largest value of a JSON report that is held in memory:
-	// what is said of one file.
+	// maxPiece is the largest part of a report that is held in memory: a value
+	// of JSON, a row of a table.
 	maxPiece = 64 << 20
 	// maxSpan is how many lines one statement may cover, maxSpans how many all
 	// statements of a report may together.
@@ -343,26 +343,32 @@ func nothing(string, string) error { return nil }
 // for. It differs from walkJSON in that the names of the values that are asked
 // for need not be known: they are paths of files.
 type jsonStream struct {
-	r        io.Reader
-	dec      *json.Decoder
-	newlines int64
-	piece    int64 // how much of the value that is read may still come
+	*pieces
+	dec *json.Decoder
 }
 
 func (m *measured) json() *jsonStream {
-	j := &jsonStream{r: m.Reader, piece: maxPiece}
-	j.dec = json.NewDecoder(j)
-	return j
+	p := &pieces{r: m.Reader}
+	return &jsonStream{p, json.NewDecoder(p)}
 }
 
-// Read is what the decoder reads from.
-func (j *jsonStream) Read(p []byte) (int, error) {
-	if j.piece <= 0 {
-		return 0, fmt.Errorf("one of its values is larger than %d MiB", maxPiece>>20)
+// pieces limits how much is read between two calls of next, for a decoder that
+// would hold a part of a report whole however large it is.
+type pieces struct {
+	r        io.Reader
+	left     int64
+	newlines int64 // in what was read
+}
+
+func (p *pieces) next() { p.left = maxPiece }
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if p.left <= 0 {
+		return 0, fmt.Errorf("one of its parts is larger than %d MiB", maxPiece>>20)
 	}
-	n, err := j.r.Read(p[:min(int64(len(p)), j.piece)])
-	j.piece -= int64(n)
-	j.newlines += int64(bytes.Count(p[:n], []byte{'\n'}))
+	n, err := p.r.Read(b[:min(int64(len(b)), p.left)])
+	p.left -= int64(n)
+	p.newlines += int64(bytes.Count(b[:n], []byte{'\n'}))
 	return n, err
 }
 
@@ -382,7 +388,7 @@ func (j *jsonStream) fail(err error) error {
 
 // token is the next piece of punctuation, string or number.
 func (j *jsonStream) token() (json.Token, error) {
-	j.piece = maxPiece
+	j.next()
 	t, err := j.dec.Token()
 	if err != nil {
 		return nil, j.fail(err)
@@ -455,7 +461,7 @@ func (j *jsonStream) rest(t json.Token) error {
 // value reads the next value. One that is of another shape than expected is
 // read as far as it fits, and the first result says what did not.
 func (j *jsonStream) value(into any) (odd string, err error) {
-	j.piece = maxPiece
+	j.next()
 	err = j.dec.Decode(into)
 	var shape *json.UnmarshalTypeError
 	switch {
