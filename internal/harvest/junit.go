@@ -147,6 +147,7 @@ func (j *junit) testcase(path []*xmlNode, n *xmlNode) error {
 		case status == "":
 		case strings.HasPrefix(k.name, "flaky"), strings.HasPrefix(k.name, "rerun"):
 			a := r
+			a.Seconds = seconds(k.attr("time", "duration"))
 			explain(&a, status, k)
 			if k.name[0] == 'f' {
 				flaky = append(flaky, a)
@@ -159,9 +160,8 @@ func (j *junit) testcase(path []*xmlNode, n *xmlNode) error {
 		}
 	}
 	if n.cut && !bad(r.Status) {
-		r.Status, r.Message = broken, "the report ends in the middle of this test"
+		r.Status, r.Message = broken, cutMessage
 	}
-	j.t.out.Seconds += r.Seconds
 	// What passed in the end was flaky before; what failed was tried again after.
 	return j.t.add(append(append(flaky, r), rerun...)...)
 }
