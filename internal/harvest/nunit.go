@@ -102,7 +102,7 @@ func nunitName(path []*xmlNode, n *xmlNode) (class, name, params string) {
 			continue
 		}
 		switch s.attr("type") {
-		case "Namespace":
+		case "Namespace", "SetUpFixture":
 			spaces = append(spaces, s.attr("name"))
 		case "Assembly", "Project", "Test Project", "ParameterizedTest", "ParameterizedMethod", "GenericMethod", "Theory":
 		default:
@@ -134,18 +134,18 @@ func nunitStatus(n *xmlNode) string {
 			return broken
 		}
 		return failed
-	case "error", "cancelled", "notrunnable", "invalid":
+	case "error", "cancelled":
 		return broken
 	case "warning":
 		return passed
-	case "skipped", "ignored", "inconclusive", "explicit":
+	case "skipped", "ignored", "inconclusive", "explicit", "notrunnable", "invalid":
 		return skipped
 	}
-	// Old reports say it in two other words.
+	// Old reports say it in two other words, or by what is there.
 	switch {
 	case strings.EqualFold(n.attr("executed"), "false"):
 		return skipped
-	case strings.EqualFold(n.attr("success"), "false"):
+	case strings.EqualFold(n.attr("success"), "false"), n.kid("failure").name != "":
 		return failed
 	}
 	return passed

@@ -657,14 +657,39 @@ func (c *xmlCases) close(path []*xmlNode) error {
 			groups = append(groups, name)
 		}
 	}
+	return c.emit(groups, above, n)
+}
+
+// emit gives on a test, and those that stand in it: a test can hold suites.
+func (c *xmlCases) emit(groups []string, above []*xmlNode, n *xmlNode) error {
 	results := c.results(groups, above, n)
-	if len(results) == 0 {
+	if len(results) > 0 {
+		if last := &results[len(results)-1]; n.cut && !bad(last.Status) {
+			last.Status, last.Message = broken, cutMessage
+		}
+		if err := c.t.add(results...); err != nil {
+			return err
+		}
+	}
+	return c.within(groups, append(above[:len(above):len(above)], n))
+}
+
+func (c *xmlCases) within(groups []string, path []*xmlNode) error {
+	if c.group == nil {
 		return nil
 	}
-	if last := &results[len(results)-1]; n.cut && !bad(last.Status) {
-		last.Status, last.Message = broken, cutMessage
+	for _, k := range path[len(path)-1].kids {
+		var err error
+		if slices.Contains(c.cases, k.name) {
+			err = c.emit(groups, path, k)
+		} else if name := c.group(k); name != "" {
+			err = c.within(append(groups[:len(groups):len(groups)], name), append(path[:len(path):len(path)], k))
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return c.t.add(results...)
+	return nil
 }
 
 // cutMessage is what is said of a test in which a report ends.

@@ -43,12 +43,10 @@ func xunitTest(path []*xmlNode, n *xmlNode) record.TestResult {
 	case r.Name == "":
 		r.Name, r.Params = called(shown)
 	case shown != r.Name && shown != "":
-		// A theory has the arguments of the case in its name, or a name of its own.
-		rest, ok := strings.CutPrefix(shown, r.Name)
-		if ok && strings.HasPrefix(rest, "(") {
-			r.Params = strings.TrimSuffix(rest[1:], ")")
-		} else {
-			r.Params = shown
+		// A theory has the arguments of the case after its name, which may be
+		// one of its own.
+		if at := strings.IndexAny(shown, "(<"); at > 0 && strings.HasSuffix(shown, ")") {
+			r.Params = strings.Trim(shown[at:], "()")
 		}
 	}
 	for _, trait := range n.kid("traits").kids {
