@@ -93,7 +93,7 @@ func isGoTest(s *sniff) bool {
 		line = strings.TrimRight(line, "\r\n")
 		if len(line) > 0 && isGoEvent([]byte(line)) {
 			var e goEvent
-			if e.parse([]byte(line)) && (len(e.Package) > 0 || len(e.ImportPath) > 0) {
+			if e.parse([]byte(line)) && (len(e.Package) > 0 || len(e.ImportPath) > 0 || len(e.Test) > 0) {
 				return true
 			}
 		}

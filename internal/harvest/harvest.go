@@ -114,6 +114,7 @@ func (t *tally) add(attempts ...record.TestResult) error {
 			r.Attempt = n + 1
 		}
 		tidy(r)
+		t.out.Seconds += r.Seconds
 		before = before || n < len(attempts)-1 && bad(r.Status)
 	}
 	last := attempts[len(attempts)-1]

@@ -3,7 +3,6 @@ package harvest
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -337,107 +336,6 @@ func TestFinder(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(start, "c/r.xml")
-}
-
-// corpus is a folder of the corpus of real reports.
-func corpus(t *testing.T, folder string) []string {
-	root := os.Getenv("FAIRLEAD_CORPUS")
-	if root == "" {
-		root = "../../../shared/corpus"
-	}
-	files, err := filepath.Glob(filepath.Join(root, "testreports", folder, "*"))
-	if err != nil || len(files) == 0 {
-		t.Skipf("no corpus of test reports in %s (set FAIRLEAD_CORPUS)", root)
-	}
-	return files
-}
-
-// TestJUnitCorpus reads real reports. Where another tool's count of the same
-// report is known, ours is the same.
-func TestJUnitCorpus(t *testing.T) {
-	t.Parallel()
-	var read, all, same, known int
-	for _, file := range corpus(t, "junit") {
-		if strings.Contains(file, ".oracle.") || strings.HasSuffix(file, ".json") {
-			continue
-		}
-		all++
-		f, err := os.Open(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := JUnit(f, filepath.Base(file))
-		f.Close()
-		if err == nil {
-			read++
-		} else {
-			t.Logf("not read: %v", err)
-		}
-		data, err := os.ReadFile(file + ".oracle.json")
-		if err != nil {
-			continue
-		}
-		want, ok := oracle(data)
-		if !ok {
-			continue
-		}
-		known++
-		if have := [3]int{got.Passed, got.Failed, got.Skipped}; have == want {
-			same++
-		} else {
-			t.Logf("%s: got %v, known %v", filepath.Base(file), have, want)
-		}
-	}
-	t.Logf("%d of %d pass: read; %d of %d counted as another tool does", read, all, same, known)
-}
-
-// oracle is how many passed, failed and were skipped, as another tool counts.
-func oracle(data []byte) (counts [3]int, ok bool) {
-	var o struct {
-		Stats *struct {
-			Passed  int `json:"tests_succ"`
-			Skipped int `json:"tests_skip"`
-			Failed  int `json:"tests_fail"`
-			Errors  int `json:"tests_error"`
-		}
-		Events []struct {
-			Type   string
-			Status int
-		}
-	}
-	if json.Unmarshal(data, &o) != nil {
-		return counts, false
-	}
-	if s := o.Stats; s != nil {
-		return [3]int{s.Passed, s.Failed + s.Errors, s.Skipped}, true
-	}
-	for _, e := range o.Events {
-		counts[[]int{1, 0, 2}[min(e.Status, 2)]]++ // 0 failed, 1 passed, 2 skipped
-	}
-	return counts, o.Events != nil
-}
-
-func TestGoTestCorpus(t *testing.T) {
-	t.Parallel()
-	recognised, all := 0, 0
-	for _, file := range corpus(t, "go-json") {
-		if filepath.Ext(file) != ".out" {
-			continue
-		}
-		all++
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, ok := listen(string(data))
-		if !ok {
-			t.Errorf("%s: not recognised", filepath.Base(file))
-			continue
-		}
-		recognised++
-		t.Logf("%s: %d passed, %d failed, %d skipped, %d told of", filepath.Base(file), got.Passed, got.Failed, got.Skipped, len(got.Bad))
-	}
-	t.Logf("%d of %d pass", recognised, all)
 }
 
 func FuzzJUnit(f *testing.F) {

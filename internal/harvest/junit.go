@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/fairlead-dev/fairlead/internal/record"
 )
@@ -55,6 +57,7 @@ type junit struct{ t *tally }
 // cases: then the numbers that the suite claims are all there is.
 type junitSuite struct {
 	bare    bool
+	cases   int
 	claimed record.TestsReported
 }
 
@@ -127,11 +130,16 @@ func (j *junit) testcase(path []*xmlNode, n *xmlNode) error {
 			r.File = cmp.Or(r.File, s.attr("file", "filepath"))
 		}
 	}
-	r.Suite = cmp.Or(n.attr("classname", "class"), r.Suite)
-	if r.Suite == "" && len(suites) > 0 {
-		r.Suite, r.Groups = suites[0], suites[1:]
+	r.Suite = n.attr("classname", "class")
+	if last := len(suites) - 1; last >= 0 {
+		switch inner := suites[last]; {
+		case r.Suite == "":
+			r.Suite, r.Groups = suites[0], suites[1:]
+		case strings.HasSuffix(inner, "/"+r.Suite), strings.HasSuffix(inner, "."+r.Suite):
+			r.Suite = inner // the same, with all that it is in
+		}
 	}
-	r.Name, r.Params = parametrised(r.Name)
+	junitName(&r, path, n)
 	for _, name := range []string{"status", "result"} {
 		if slices.Contains(notRun, strings.ToLower(n.attr(name))) {
 			r.Status = skipped
@@ -144,9 +152,21 @@ func (j *junit) testcase(path []*xmlNode, n *xmlNode) error {
 		switch {
 		case k.name == "system-out" || k.name == "system-err":
 			r.Output = join(r.Output, k.words())
+		case k.name == "properties":
+			for _, p := range k.kids {
+				switch value := cmp.Or(p.attr("value"), p.words()); p.attr("name") {
+				case "owner":
+					r.Owner = value
+				case "tag", "tags":
+					r.Tags = append(r.Tags, value)
+				case "attachment":
+					r.Attachments = append(r.Attachments, value)
+				}
+			}
 		case status == "":
 		case strings.HasPrefix(k.name, "flaky"), strings.HasPrefix(k.name, "rerun"):
 			a := r
+			a.Seconds = seconds(k.attr("time", "duration"))
 			explain(&a, status, k)
 			if k.name[0] == 'f' {
 				flaky = append(flaky, a)
@@ -158,13 +178,69 @@ func (j *junit) testcase(path []*xmlNode, n *xmlNode) error {
 			said = true
 		}
 	}
-	if n.cut && !bad(r.Status) {
-		r.Status, r.Message = broken, "the report ends in the middle of this test"
+	if strings.Contains(r.Output, "[[ATTACHMENT|") {
+		for _, m := range attached().FindAllStringSubmatch(r.Output, maxList) {
+			r.Attachments = append(r.Attachments, m[1])
+		}
 	}
-	j.t.out.Seconds += r.Seconds
+	if n.cut && !bad(r.Status) {
+		r.Status, r.Message = broken, cutMessage
+	}
 	// What passed in the end was flaky before; what failed was tried again after.
 	return j.t.add(append(append(flaky, r), rerun...)...)
 }
+
+// junitName takes a case's name apart, as the tools do that are known by it.
+func junitName(r *record.TestResult, path []*xmlNode, n *xmlNode) {
+	if s := suiteOf(path); s != nil {
+		// Perl's prove puts a test's number before its name, and that changes
+		// with every test that is added before it.
+		note := s.note.(*junitSuite)
+		note.cases++
+		if plain, ok := strings.CutPrefix(r.Name, strconv.Itoa(note.cases)+" - "); ok && plain != "" {
+			r.Name = plain
+			return
+		}
+	}
+	if goTestName(r.Name) {
+		whole := goResult(r.Suite, r.Name)
+		r.Groups, r.Name = whole.Groups, whole.Name
+		return
+	}
+	// googletest: "Adds/0", in a suite "Instance/Fixture" when it says no more.
+	value := n.attr("value_param", "type_param")
+	if at := strings.LastIndexByte(r.Name, '/'); at > 0 && (value != "" || strings.Contains(r.Suite, "/") && digits(r.Name[at+1:])) {
+		r.Name, r.Params = r.Name[:at], r.Name[at+1:]
+		if value != "" {
+			r.Params += ": " + value
+		}
+		return
+	}
+	r.Name, r.Params = parametrised(r.Name)
+}
+
+// goTestName says whether a name is that of a subtest of go test.
+func goTestName(name string) bool {
+	top, _, ok := strings.Cut(name, "/")
+	if !ok || !identifier(top) {
+		return false
+	}
+	for _, kind := range []string{"Test", "Fuzz", "Benchmark", "Example"} {
+		if rest, ok := strings.CutPrefix(top, kind); ok && rest != "" && !(rest[0] >= 'a' && rest[0] <= 'z') {
+			return true
+		}
+	}
+	return false
+}
+
+func digits(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
+}
+
+// attached is how tools name files in a test's output that belong to it.
+var attached = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`\[\[ATTACHMENT\|([^\]\n]+)\]\]`)
+})
 
 // explain says how a test ended and what the element has to say about it.
 func explain(r *record.TestResult, status string, n *xmlNode) {

@@ -3,12 +3,16 @@ package harvest
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"html"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/fairlead-dev/fairlead/internal/record"
 )
 
 const (
@@ -536,7 +540,8 @@ type xmlWalk struct {
 func (w *xmlWalk) start() {
 	n := &xmlNode{name: w.x.name, line: w.x.line(), attrs: append([]xmlAttr(nil), w.x.attrs...)}
 	if w.whole > 0 {
-		if w.nodes++; w.nodes < maxNodes {
+		// The ends of a test often come last: what stands directly in it is kept.
+		if w.nodes++; w.nodes < maxNodes || len(w.path) == w.whole {
 			up := w.path[len(w.path)-1]
 			up.kids = append(up.kids, n)
 		}
@@ -610,3 +615,82 @@ func (w *xmlWalk) cut(why string, err error) error {
 	}
 	return err
 }
+
+// xmlCases reads the formats in which a test is one element, and what it is
+// part of is told by the elements around it.
+type xmlCases struct {
+	t *tally
+	// cases are the names of the elements that are tests, or break a suite.
+	cases []string
+	// group is what an element is called that tests can be part of; "" when it
+	// is none.
+	group func(n *xmlNode) string
+	// title is an element whose text is the name of the group that it is in.
+	title string
+	// results is all attempts at a test; none when the element is no test.
+	results func(groups []string, path []*xmlNode, n *xmlNode) []record.TestResult
+}
+
+func (c *xmlCases) open(path []*xmlNode) bool {
+	name := path[len(path)-1].name
+	return slices.Contains(c.cases, name) || name == c.title
+}
+
+func (c *xmlCases) close(path []*xmlNode) error {
+	n, above := path[len(path)-1], path[:len(path)-1]
+	if n.name == c.title && c.title != "" {
+		if len(above) > 0 {
+			above[len(above)-1].note = clip(n.words(), maxName)
+		}
+		return nil
+	}
+	if !slices.Contains(c.cases, n.name) {
+		return nil
+	}
+	var groups []string
+	for _, up := range above {
+		name, _ := up.note.(string)
+		if c.group != nil {
+			name = cmp.Or(name, c.group(up))
+		}
+		if name != "" {
+			groups = append(groups, name)
+		}
+	}
+	return c.emit(groups, above, n)
+}
+
+// emit gives on a test, and those that stand in it: a test can hold suites.
+func (c *xmlCases) emit(groups []string, above []*xmlNode, n *xmlNode) error {
+	results := c.results(groups, above, n)
+	if len(results) > 0 {
+		if last := &results[len(results)-1]; n.cut && !bad(last.Status) {
+			last.Status, last.Message = broken, cutMessage
+		}
+		if err := c.t.add(results...); err != nil {
+			return err
+		}
+	}
+	return c.within(groups, append(above[:len(above):len(above)], n))
+}
+
+func (c *xmlCases) within(groups []string, path []*xmlNode) error {
+	if c.group == nil {
+		return nil
+	}
+	for _, k := range path[len(path)-1].kids {
+		var err error
+		if slices.Contains(c.cases, k.name) {
+			err = c.emit(groups, path, k)
+		} else if name := c.group(k); name != "" {
+			err = c.within(append(groups[:len(groups):len(groups)], name), append(path[:len(path):len(path)], k))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cutMessage is what is said of a test in which a report ends.
+const cutMessage = "the report ends in the middle of this test"

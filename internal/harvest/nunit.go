@@ -1,0 +1,189 @@
+package harvest
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/fairlead-dev/fairlead/internal/record"
+)
+
+// NUnit's reports: version 2 has a root <test-results>, version 3 <test-run>.
+// Both nest suites, of namespaces and fixtures; version 3 says of each case
+// which class and method it is, version 2 has to be asked by its names. MbUnit
+// wrote a relative of them.
+
+func isNUnit(s *sniff) bool {
+	return s.root == "test-results" || s.root == "test-run" || s.root == "test-suite"
+}
+
+func readNUnit(in *input, t *tally) error {
+	n := &nunit{t: t}
+	return walkXML(in, t, n)
+}
+
+type nunit struct{ t *tally }
+
+func (u *nunit) open(path []*xmlNode) bool {
+	n := path[len(path)-1]
+	switch n.name {
+	case "test-case":
+		return true
+	case "failure": // of a suite itself
+		return len(path) > 1 && path[len(path)-2].name == "test-suite"
+	}
+	return false
+}
+
+func (u *nunit) close(path []*xmlNode) error {
+	n := path[len(path)-1]
+	switch n.name {
+	case "test-case":
+		return u.t.add(u.testcase(path[:len(path)-1], n))
+	case "failure":
+		up := path[len(path)-2]
+		// A suite that failed because something in it did says so too, and is
+		// no test; that its set-up broke is known nowhere else.
+		if site := up.attr("site"); site == "SetUp" || site == "TearDown" {
+			r := record.TestResult{Suite: cmp.Or(up.attr("classname"), up.attr("fullname"), up.attr("name")), Name: site}
+			nunitFailure(&r, broken, n)
+			return u.t.add(r)
+		}
+	}
+	return nil
+}
+
+func (u *nunit) testcase(path []*xmlNode, n *xmlNode) record.TestResult {
+	r := record.TestResult{Seconds: seconds(n.attr("duration", "time")), Status: nunitStatus(n), Output: n.kid("output").words()}
+	r.Suite, r.Name, r.Params = nunitName(path, n)
+	switch {
+	case bad(r.Status):
+		nunitFailure(&r, r.Status, n.kid("failure"))
+		if r.Message == "" {
+			r.Message = n.kid("reason").kid("message").words()
+		}
+	case r.Status != passed:
+		r.Message = cmp.Or(n.kid("reason").kid("message").words(), n.attr("label"))
+	}
+	for _, up := range append(slices.Clone(path), n) {
+		for _, p := range append(up.kid("properties").kids, up.kid("categories").kids...) {
+			switch name := p.attr("name"); {
+			case p.name == "category":
+				r.Tags = append(r.Tags, name)
+			case strings.EqualFold(name, "category"):
+				r.Tags = append(r.Tags, p.attr("value"))
+			case strings.EqualFold(name, "author"), strings.EqualFold(name, "owner"):
+				r.Owner = p.attr("value")
+			}
+		}
+	}
+	for _, a := range n.kid("attachments").all("attachment") {
+		r.Attachments = append(r.Attachments, a.kid("filePath").words())
+	}
+	return r
+}
+
+// nunitName finds the class and the method of a case.
+func nunitName(path []*xmlNode, n *xmlNode) (class, name, params string) {
+	class, name = n.attr("classname"), n.attr("name")
+	if method := n.attr("methodname"); class != "" && method != "" {
+		if plain, args := called(name); plain == method {
+			return class, method, args
+		} else if name == method {
+			return class, name, ""
+		}
+		// The test has a name of its own; the method is where it is found.
+		return class, method, name
+	}
+	var spaces []string
+	fixture := ""
+	for _, s := range path {
+		if s.name != "test-suite" {
+			continue
+		}
+		switch s.attr("type") {
+		case "Namespace", "SetUpFixture":
+			spaces = append(spaces, s.attr("name"))
+		case "Assembly", "Project", "Test Project", "ParameterizedTest", "ParameterizedMethod", "GenericMethod", "Theory":
+		default:
+			fixture = s.attr("name")
+		}
+	}
+	name, params = called(name)
+	space := strings.Join(spaces, ".")
+	for _, whole := range []string{strings.TrimPrefix(space+"."+fixture, "."), space, fixture} {
+		if rest, ok := strings.CutPrefix(name, whole+"."); ok && whole != "" {
+			if at := strings.LastIndexByte(rest, '.'); at >= 0 && whole == space && identifier(rest) {
+				return whole + "." + rest[:at], rest[at+1:], params
+			}
+			return whole, rest, params
+		}
+	}
+	if at := strings.LastIndexByte(name, '.'); at > 0 && len(spaces) == 0 && identifier(name) {
+		return name[:at], name[at+1:], params
+	}
+	return strings.Trim(space+"."+fixture, "."), name, params
+}
+
+func nunitStatus(n *xmlNode) string {
+	switch strings.ToLower(n.attr("result")) {
+	case "passed", "success":
+		return passed
+	case "failed", "failure":
+		if l := strings.ToLower(n.attr("label")); l == "error" || l == "cancelled" || l == "invalid" {
+			return broken
+		}
+		return failed
+	case "error", "cancelled":
+		return broken
+	case "warning":
+		return passed
+	case "skipped", "ignored", "inconclusive", "explicit", "notrunnable", "invalid":
+		return skipped
+	}
+	// Old reports say it in two other words, or by what is there.
+	switch {
+	case strings.EqualFold(n.attr("executed"), "false"):
+		return skipped
+	case strings.EqualFold(n.attr("success"), "false"), n.kid("failure").name != "":
+		return failed
+	}
+	return passed
+}
+
+func nunitFailure(r *record.TestResult, status string, n *xmlNode) {
+	r.Status = status
+	r.Message, r.Stack = n.kid("message").words(), n.kid("stack-trace").words()
+	locate(r, r.Stack)
+}
+
+func isMbUnit(s *sniff) bool { return s.root == "report-result" }
+
+func readMbUnit(in *input, t *tally) error {
+	return walkXML(in, t, &xmlCases{
+		t: t, cases: []string{"run"},
+		group: func(n *xmlNode) string {
+			if n.name == "fixture" {
+				return cmp.Or(n.attr("type"), n.attr("name"))
+			}
+			return ""
+		},
+		results: func(groups []string, _ []*xmlNode, n *xmlNode) []record.TestResult {
+			r := record.TestResult{Seconds: seconds(n.attr("duration")), Status: passed, Output: join(n.kid("console-out").words(), n.kid("console-error").words())}
+			r.Name, r.Params = called(n.attr("name"))
+			if len(groups) > 0 {
+				r.Suite = groups[len(groups)-1]
+			}
+			switch strings.ToLower(n.attr("result")) {
+			case "failure":
+				e := n.kid("exception")
+				r.Status, r.Type = failed, e.attr("type")
+				r.Message, r.Stack = e.kid("message").words(), e.kid("stack-trace").words()
+				locate(&r, r.Stack)
+			case "ignore", "skip", "notrun":
+				r.Status = skipped
+			}
+			return []record.TestResult{r}
+		},
+	})
+}
