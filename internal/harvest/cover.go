@@ -126,8 +126,11 @@ func (c *covering) add(file string, lines []coverage.Line) error {
 
 // span appends a statement's lines to others. Branches are at its first one.
 func (c *covering) span(to []coverage.Line, at, first, last int64, l coverage.Line) []coverage.Line {
+	if first == hiddenLine {
+		return to
+	}
 	if first < 1 || first > coverage.MaxLine || last < first || last-first >= maxSpan || int(last-first) >= c.spans {
-		if first > 0 && first != hiddenLine {
+		if first > 0 {
 			c.warn(at, "a statement from line %d to %d is no statement", first, last)
 		}
 		return to

@@ -22,7 +22,7 @@ func whole(s string) int64 {
 
 // wholeOK is whole, and whether it was one.
 func wholeOK[T string | []byte](s T) (int64, bool) {
-	if n, ok := digits(s); ok {
+	if n, ok := decimal(s); ok {
 		return n, true
 	}
 	f, err := strconv.ParseFloat(string(bytes.TrimSpace([]byte(s))), 64)
@@ -37,8 +37,8 @@ func wholeOK[T string | []byte](s T) (int64, bool) {
 	return int64(f), true
 }
 
-// digits reads what nearly every number of a report is.
-func digits[T string | []byte](s T) (n int64, ok bool) {
+// decimal reads what nearly every number of a report is.
+func decimal[T string | []byte](s T) (n int64, ok bool) {
 	if len(s) == 0 || len(s) > 18 {
 		return 0, false
 	}
@@ -86,7 +86,7 @@ func goBlock(s []byte) (file []byte, b goBlockRun, ok bool) {
 			}
 			field, s = s[:at], s[at+1:]
 		}
-		if n[i], ok = digits(field); !ok || i < 4 && n[i] > coverage.MaxLine {
+		if n[i], ok = decimal(field); !ok || i < 4 && n[i] > coverage.MaxLine {
 			return nil, b, false
 		}
 	}
@@ -254,10 +254,10 @@ func readLcov(c *covering) error {
 			lines = append(lines, coverage.Line{Number: int32(n), Hits: int32(min(max(hits, 0), math.MaxInt32)), State: coverage.Miss})
 		case bytes.HasPrefix(line, []byte("BRDA:")):
 			number, rest, _ := bytes.Cut(line[5:], []byte{','})
-			n, ok := digits(number)
+			n, ok := decimal(number)
 			taken := rest[bytes.LastIndexByte(rest, ',')+1:]
 			times, okTimes := wholeOK(taken)
-			if !ok || n > coverage.MaxLine || !okTimes && string(taken) != "-" {
+			if !ok || n > coverage.MaxLine || bytes.Count(rest, []byte{','}) < 2 || !okTimes && string(taken) != "-" {
 				c.warn(c.number, "it is no branch: %.100q", line)
 				continue
 			}
@@ -324,7 +324,7 @@ func isGcov(s *sniff) bool {
 func gcovLine(s []byte) (count []byte, number int64, text []byte, ok bool) {
 	count, rest, ok1 := bytes.Cut(s, []byte{':'})
 	field, text, ok2 := bytes.Cut(rest, []byte{':'})
-	number, ok3 := digits(bytes.TrimSpace(field))
+	number, ok3 := decimal(bytes.TrimSpace(field))
 	return bytes.TrimSpace(count), number, text, ok1 && ok2 && ok3 && number <= coverage.MaxLine
 }
 
@@ -453,7 +453,7 @@ func readLuacov(c *covering) error {
 		if end < 0 {
 			end = len(field)
 		}
-		n, ok := digits(bytes.TrimLeft(field[:end], "*"))
+		n, ok := decimal(bytes.TrimLeft(field[:end], "*"))
 		// All counts of a report end in the same column; a number further in
 		// is of the code.
 		if !ok || width > 0 && indent+end != width || number > coverage.MaxLine || len(lines) >= coverage.MaxLines {

@@ -319,7 +319,7 @@ func goBenchLine(s string) (b goBenchmark, ok bool) {
 	if len(f) < 4 {
 		return b, false
 	}
-	n, ok := digits(f[1])
+	n, ok := decimal(f[1])
 	if !ok {
 		return b, false
 	}
@@ -621,12 +621,12 @@ func readVegetaResults(l *loading) error {
 			l.warn(l.measured.number, "%v", err)
 			return
 		}
-		l.request(clock(r.Timestamp), r.Latency/1e9, r.Error == "" && r.Code >= 200 && r.Code < 400)
+		l.request(epoch(r.Timestamp), r.Latency/1e9, r.Error == "" && r.Code >= 200 && r.Code < 400)
 	})
 }
 
-// clock is a time as seconds; 0 for none.
-func clock(t time.Time) float64 {
+// epoch is a time as seconds; 0 for none.
+func epoch(t time.Time) float64 {
 	if t.IsZero() || t.Unix() < 0 {
 		return 0
 	}

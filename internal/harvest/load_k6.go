@@ -140,7 +140,7 @@ func readK6Points(l *loading) error {
 			return
 		}
 		if p.Type == "Point" {
-			k.add(l, p.Metric, clock(p.Data.Time), p.Data.Value)
+			k.add(l, p.Metric, epoch(p.Data.Time), p.Data.Value)
 		}
 	})
 	k.finish(l)

@@ -58,13 +58,13 @@ func isJTL(s *sniff) bool {
 		}
 		// Without a header: a time in milliseconds, how many it took.
 		f := strings.Split(l, ",")
-		return len(f) >= 9 && len(f[0]) == 13 && digitsAlone(f[0]) && digitsAlone(f[1]) && (f[7] == "true" || f[7] == "false")
+		return len(f) >= 9 && len(f[0]) == 13 && decimalOnly(f[0]) && decimalOnly(f[1]) && (f[7] == "true" || f[7] == "false")
 	}
 	return false
 }
 
-func digitsAlone(s string) bool {
-	_, ok := digits(s)
+func decimalOnly(s string) bool {
+	_, ok := decimal(s)
 	return ok
 }
 
@@ -129,19 +129,19 @@ func readJTL(l *loading) error {
 
 // goodCode says whether a status of HTTP is no failure.
 func goodCode(s string) bool {
-	n, ok := digits(s)
+	n, ok := decimal(s)
 	return ok && n >= 100 && n < 400
 }
 
 // jtlTime reads when a sample began: milliseconds, or a date as it is
 // configured; 0 when that is not known here.
 func jtlTime(s string) float64 {
-	if ms, ok := digits(s); ok {
+	if ms, ok := decimal(s); ok {
 		return float64(ms) / 1e3
 	}
 	for _, layout := range []string{"2006-01-02 15:04:05.000", "2006/01/02 15:04:05.000", "2006-01-02T15:04:05.000Z07:00", "2006/01/02 15:04:05", "2006-01-02 15:04:05"} {
 		if t, err := time.Parse(layout, s); err == nil {
-			return clock(t)
+			return epoch(t)
 		}
 	}
 	return 0

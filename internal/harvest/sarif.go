@@ -18,9 +18,9 @@ import (
 const (
 	// maxFindings is how many findings a report tells of.
 	maxFindings = 100
-	// maxWaiting is how many findings of a run wait for the rules that say how
+	// maxUnruled is how many findings of a run wait for the rules that say how
 	// grave they are, where those come last.
-	maxWaiting = 10_000
+	maxUnruled = 10_000
 	// maxRules and maxArtifacts are how many of them are known of a run.
 	maxRules, maxArtifacts = 50_000, 200_000
 )
@@ -231,7 +231,7 @@ func (s *sarif) run(j *jsonStream) error {
 				if err := take(&r); err != nil {
 					return err
 				}
-				if run.late = run.late || len(run.waiting) >= maxWaiting; run.late || known["tool"] && known["artifacts"] && known["originalUriBaseIds"] {
+				if run.late = run.late || len(run.waiting) >= maxUnruled; run.late || known["tool"] && known["artifacts"] && known["originalUriBaseIds"] {
 					s.result(&run, &r)
 				} else {
 					run.waiting = append(run.waiting, r)
@@ -279,8 +279,8 @@ func (s *sarif) result(run *sarifRun, r *sarifResult) {
 	}
 	f := record.Finding{
 		Rule: clip(cmp.Or(r.RuleID, r.Rule.ID, rule.ID), maxName), Level: level,
-		Message: clip(message(r.Message, rule, component), maxMessage),
-		URL:     link(rule.HelpURI), Fingerprint: clip(fingerprint(r), maxName),
+		Message: clip(sarifText(r.Message, rule, component), maxMessage),
+		URL:     webLink(rule.HelpURI), Fingerprint: clip(fingerprint(r), maxName),
 	}
 	if len(r.Locations) > 0 {
 		p := r.Locations[0].PhysicalLocation
@@ -332,8 +332,8 @@ func (run *sarifRun) rule(r *sarifResult) (sarifComponent, sarifRule) {
 	return sarifComponent{}, sarifRule{}
 }
 
-// message is a result's text: its own, or the rule's with its arguments.
-func message(m sarifMessage, rule sarifRule, component sarifComponent) string {
+// sarifText is a result's text: its own, or the rule's with its arguments.
+func sarifText(m sarifMessage, rule sarifRule, component sarifComponent) string {
 	text := cmp.Or(m.Text, m.Markdown)
 	if text == "" && m.ID != "" {
 		of, ok := rule.MessageStrings[m.ID]
@@ -383,8 +383,8 @@ func (run *sarifRun) path(at sarifArtifactLocation) string {
 	return strings.TrimPrefix(rest, "./")
 }
 
-// link is an address that a page may link to, "" if it is none.
-func link(s string) string {
+// webLink is an address that a page may link to, "" if it is none.
+func webLink(s string) string {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(s) > maxName {
 		return ""
