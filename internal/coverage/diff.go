@@ -151,6 +151,7 @@ func (p *diffParser) header(line string) error {
 		p.names(strings.TrimPrefix(line, "diff --git "))
 	case strings.HasPrefix(line, "diff --cc "), strings.HasPrefix(line, "diff --combined "):
 		p.begin()
+		p.git = true
 		_, name, _ := strings.Cut(rest, " ")
 		name = unquote(name)
 		p.file.Old, p.file.New, p.file.Combined = name, name, true

@@ -177,7 +177,9 @@ func (d *decoder) file() (*File, error) {
 		return nil, err
 	}
 	// What a damaged length claims is not believed before the lines are there.
-	f.Lines = make([]Line, 0, min(n, 4096))
+	if n > 0 {
+		f.Lines = make([]Line, 0, min(n, 4096))
+	}
 	last := 0
 	for range n {
 		l, err := d.line(&last)
