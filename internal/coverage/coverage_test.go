@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // report makes one of "a.go: 1+ 2- 3~".
@@ -318,4 +319,30 @@ func BenchmarkEncode(b *testing.B) {
 	}
 	b.ReportMetric(float64(out.Len())/500_000, "bytes/line")
 	b.ReportMetric(500_000*float64(b.N)/b.Elapsed().Seconds(), "lines/s")
+}
+
+func TestJoin(t *testing.T) {
+	t.Parallel()
+	unit, e2e := report(t, "a.go: 1+ 2-\nb.go: 1-"), report(t, "a.go: 1- 2+")
+	all, flags, err := Join([]Upload{{"unit", unit}, {"e2e", e2e}, {"", report(t, "c.go: 1+")}, {"unit", report(t, "b.go: 1+")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := text(all), "a.go: 1+ 2+\nb.go: 1+\nc.go: 1+"; got != want {
+		t.Errorf("got\n%s", got)
+	}
+	want := []Part{{"e2e", Totals{Files: 1, Hit: 1, Miss: 1}}, {"unit", Totals{Files: 2, Hit: 2, Miss: 1}}}
+	if !reflect.DeepEqual(flags, want) {
+		t.Errorf("flags are %+v", flags)
+	}
+	if got := text(unit); got != "a.go: 1+ 2-\nb.go: 1-" {
+		t.Errorf("a report that was merged has changed: %s", got)
+	}
+	now := report(t, "a.go: 1+")
+	if err := now.Carry(report(t, "a.go: 2+"), "0123", &Diff{}); err != nil {
+		t.Fatal(err)
+	}
+	if p := now.Point("4567", time.Time{}, flags...); p.Carried != 1 || p.Hit != 2 || len(p.Parts) != 2 {
+		t.Errorf("the point is %+v", p)
+	}
 }
