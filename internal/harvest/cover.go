@@ -384,7 +384,7 @@ func (j *jsonStream) at() int64 {
 // fail is an error with its line.
 func (j *jsonStream) fail(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = errors.New("it ends in the middle")
+		return fmt.Errorf("line %d: it ends in the middle", j.newlines+1)
 	}
 	return fmt.Errorf("line %d: %w", j.at(), err)
 }
