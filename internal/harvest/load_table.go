@@ -204,7 +204,7 @@ func readLocust(l *loading) error {
 	column := func(names ...string) int {
 		return slices.IndexFunc(columns, func(c string) bool { return slices.Contains(names, c) })
 	}
-	kind, name := column("type", "method"), column("name")
+	name := column("name")
 	count, failures := column("request count", "# requests"), column("failure count", "# failures")
 	summed := false
 	for {
@@ -215,7 +215,7 @@ func readLocust(l *loading) error {
 		if err != nil {
 			return err
 		}
-		if max(kind, name, count, failures) >= len(row) || count < 0 || failures < 0 || name < 0 {
+		if max(name, count, failures) >= len(row) || count < 0 || failures < 0 || name < 0 {
 			continue
 		}
 		requests, failed := whole(row[count]), whole(row[failures])
@@ -266,6 +266,9 @@ func readHeyCSV(l *loading) error {
 	}
 	columns := slices.Clone(row)
 	code, offset := slices.Index(columns, "status-code"), slices.Index(columns, "offset")
+	if code < 0 {
+		return errors.New("line 1: there is no column status-code")
+	}
 	for {
 		row, err := rows.next()
 		if err == io.EOF {

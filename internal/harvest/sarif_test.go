@@ -90,7 +90,7 @@ func TestFindingsAreTheGravest(t *testing.T) {
 func TestFindingsSalvages(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, in, salvaged, unread string }{
-		{"spoilt", `{"version":"2.1.0","runs":[{"results":[{"message":{"text":"a"}}` + "\n" + `"tool":{}]}]}`, "line 2: invalid character", ""},
+		{"spoilt", `{"version":"2.1.0","runs":[{"results":[{"message":{"text":"a"}}` + "\n" + `"tool":{}]}]}`, "line 2: expected comma", ""},
 		{"cut off after a result", `{"version":"2.1.0","runs":[{"results":[{"message":{"text":"a"}},` + "\n", "line 2: it ends in the middle", ""},
 		{"another shape", checked(`"results":[{"message":{"text":7}},{"message":{"text":"b"}}]`), "Message.Text is a number", ""},
 		{"an older version", `{"version":"1.0.0","runs":[]}`, "line 1: it is SARIF 1.0.0", ""},
