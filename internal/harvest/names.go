@@ -98,3 +98,28 @@ func identifier(name string) bool {
 	name, _, _ = strings.Cut(name, "{") // Surefire's form of the same
 	return name != "" && !strings.ContainsAny(name, " \t\"'/")
 }
+
+// Relative makes the files that a result names, and the suite when that is a
+// file, relative to a directory that they are in: some tools write where on
+// their machine a test was, and a test is the same on another. The root is
+// absolute, with slashes or backslashes.
+func Relative(r *record.TestResult, root string) {
+	root = strings.TrimRight(strings.ReplaceAll(root, "\\", "/"), "/")
+	if root == "" {
+		return
+	}
+	within := func(name string) string {
+		slashed := strings.ReplaceAll(name, "\\", "/")
+		if rest, ok := strings.CutPrefix(slashed, root+"/"); ok {
+			return rest
+		}
+		return name
+	}
+	r.File = within(r.File)
+	if suite := within(r.Suite); suite != r.Suite {
+		if r.Name == r.Suite { // the file itself broke
+			r.Name = suite
+		}
+		r.Suite = suite
+	}
+}

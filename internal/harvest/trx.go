@@ -141,8 +141,11 @@ func (x *trx) add(w trxResult) error {
 	case ok && strings.HasPrefix(strings.TrimSpace(rest), "("):
 		rest = strings.TrimSpace(rest)
 		r.Name, r.Params = method, strings.TrimSuffix(rest[1:], ")")
-	default:
-		r.Name = shown
+	default: // the test has a name of its own; the method is where it is found
+		r.Name = method
+		if at := strings.IndexByte(shown, '('); at > 0 && strings.HasSuffix(shown, ")") {
+			r.Params = shown[at+1 : len(shown)-1]
+		}
 	}
 	if r.Suite == "" {
 		if at := strings.LastIndexByte(r.Name, '.'); at > 0 && identifier(r.Name) {
