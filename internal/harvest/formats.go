@@ -94,9 +94,8 @@ var formats = []format{
 	},
 	{
 		name: "go-test", title: "go test", of: "go test -json, go test -v, gotestsum --jsonfile",
-		note:  "Read from a step's output while it is printed, too. Subtests are in the group of their parent. A test that began and did not end is an error. Failed tests that gotestsum runs again are attempts.",
-		files: []string{"*test*.json", "*test*.jsonl", "*test*.log", "*test*.out", "*test*.txt"},
-		is:    isGoTest, read: readGoTest,
+		note: "Read from a step's output while it is printed; as a file where it is named, and not looked for, since it mostly is a copy of the output. Subtests are in the group of their parent. A test that began and did not end is an error. Failed tests that gotestsum runs again are attempts.",
+		is:   isGoTest, read: readGoTest,
 	},
 	{
 		name: "tap", title: "TAP 12, 13 and 14", of: "Perl's prove, node --test, tape, node-tap, Bats, pgTAP",

@@ -37,7 +37,7 @@ func limitedInput(r io.Reader, name string, most int64) *input {
 	in := &input{name: name}
 	text, known := newCleanText(size)
 	in.foreign = !known
-	in.Reader = bufio.NewReaderSize(&overflow{r: text, size: size, most: most}, 2*maxHead)
+	in.Reader = bufio.NewReaderSize(&overflow{r: text, size: size, most: most}, maxHead)
 	head, _ := in.Peek(maxHead) // what there is; errors come again
 	in.head = newSniff(name, head)
 	return in
@@ -147,7 +147,7 @@ func newSniff(name string, head []byte) sniff {
 }
 
 func (s *sniff) xml(text string) {
-	x := newXMLScanner(bufio.NewReaderSize(strings.NewReader(text), maxHead))
+	x := newXMLScanner(bufio.NewReader(strings.NewReader(text)))
 	s.elems = map[string]bool{}
 	for {
 		kind, err := x.next()

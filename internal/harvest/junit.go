@@ -146,7 +146,7 @@ func (j *junit) testcase(path []*xmlNode, n *xmlNode) error {
 		}
 	}
 	var flaky, rerun []record.TestResult
-	said := false
+	base, said := r, false
 	for _, k := range n.kids {
 		status := junitStatus[k.name]
 		switch {
@@ -165,7 +165,7 @@ func (j *junit) testcase(path []*xmlNode, n *xmlNode) error {
 			}
 		case status == "":
 		case strings.HasPrefix(k.name, "flaky"), strings.HasPrefix(k.name, "rerun"):
-			a := r
+			a := base
 			a.Seconds = seconds(k.attr("time", "duration"))
 			explain(&a, status, k)
 			if k.name[0] == 'f' {

@@ -28,9 +28,9 @@ func seconds(s string) float64 {
 }
 
 // placed is a place in a stack or a message: x_test.go:12, (FooTest.java:12),
-// File "/w/x.py", line 12.
+// File "/w/x.py", line 12; in C:\w\x.cs:line 12.
 var placed = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`([^\s():"']+\.[A-Za-z]{1,6}):(\d+)\b|File "([^"]+)", line (\d+)`)
+	return regexp.MustCompile(`([^\s():"']+\.[A-Za-z]{1,6}):(\d+)\b|File "([^"]+)", line (\d+)| in ([^\n"]{1,400}?\.[A-Za-z]{1,6}):line (\d+)`)
 })
 
 // locate finds the place of a failure in its text: the first one in the file
@@ -40,7 +40,7 @@ func locate(r *record.TestResult, text string) {
 	class := r.Suite[strings.LastIndexAny(r.Suite, "./\\")+1:]
 	file, n := "", 0
 	for _, m := range placed().FindAllStringSubmatch(text, 50) {
-		f, l := m[1]+m[3], m[2]+m[4]
+		f, l := m[1]+m[3]+m[5], m[2]+m[4]+m[6]
 		line, err := strconv.Atoi(l)
 		if err != nil {
 			continue
