@@ -44,6 +44,9 @@ passed t/a.t: 404 - not found
 	{"PHPUnit with data sets", "junit", `<testsuites><testsuite name="A"><testsuite name="A::testB"><testcase name="testB with data set #1" class="A" file="/w/A.php" line="9"/></testsuite></testsuite></testsuites>`, `
 passed A: testB {#1} (/w/A.php:9)
 = 1 passed, 0 failed, 0 skipped, 0 flaky`},
+	{"PHPUnit without classes", "junit", `<testsuites><testsuite name="/w/phpunit.xml"><testsuite name="T"><testcase name="a" time="12345678901"/></testsuite><testsuite name="U" tests="2"><skipped/></testsuite></testsuite></testsuites>`, `
+passed T: a 12.345679s
+= 1 passed, 0 failed, 2 skipped, 0 flaky`},
 	{"attachments and properties", "junit", `<testsuite name="s"><testcase name="a"><properties><property name="owner" value="team"/><property name="tag" value="slow"/></properties><system-out>[[ATTACHMENT|a/b.png]]</system-out></testcase></testsuite>`, `
 passed s: a @team +slow [a/b.png]
 = 1 passed, 0 failed, 0 skipped, 0 flaky`},

@@ -41,6 +41,9 @@ func (u *nunit) close(path []*xmlNode) error {
 	case "test-case":
 		return u.t.add(u.testcase(path[:len(path)-1], n))
 	case "failure":
+		if len(path) < 2 {
+			return nil
+		}
 		up := path[len(path)-2]
 		// A suite that failed because something in it did says so too, and is
 		// no test; that its set-up broke is known nowhere else.
