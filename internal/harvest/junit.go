@@ -233,13 +233,7 @@ func junitName(r *record.TestResult, path []*xmlNode, n *xmlNode) {
 		r.Groups, r.Name = whole.Groups, whole.Name
 		return
 	}
-	// googletest: "Adds/0", in a suite "Instance/Fixture" when it says no more.
-	value := n.attr("value_param", "type_param")
-	if at := strings.LastIndexByte(r.Name, '/'); at > 0 && (value != "" || strings.Contains(r.Suite, "/") && digits(r.Name[at+1:])) {
-		r.Name, r.Params = r.Name[:at], r.Name[at+1:]
-		if value != "" {
-			r.Params += ": " + value
-		}
+	if googleName(r, n.attr("value_param", "type_param")) {
 		return
 	}
 	r.Name, r.Params = parametrised(r.Name)
