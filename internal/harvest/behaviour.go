@@ -300,9 +300,11 @@ func readCucumberMessages(in *input, t *tally) error {
 	before := map[string][]record.TestResult{}
 	err := readEvents(in, t, func(m *cucumberMessage) error {
 		switch {
-		case m.GherkinDocument != nil && len(features) < maxPending:
+		case len(pickles) >= maxWaiting || len(cases) >= maxWaiting || len(open) >= maxOpen || len(features) >= maxWaiting:
+			t.crowded()
+		case m.GherkinDocument != nil:
 			features[m.GherkinDocument.URI] = m.GherkinDocument.Feature.Name
-		case m.Pickle != nil && len(pickles) < maxWaiting:
+		case m.Pickle != nil:
 			p := m.Pickle
 			r := record.TestResult{Suite: p.URI, Name: p.Name, File: p.URI, Status: passed}
 			if name := features[p.URI]; name != "" {
@@ -320,9 +322,9 @@ func readCucumberMessages(in *input, t *tally) error {
 				r.Params = strconv.Itoa(named[key])
 			}
 			pickles[p.ID] = r
-		case m.TestCase != nil && len(cases) < maxWaiting:
+		case m.TestCase != nil:
 			cases[m.TestCase.ID] = m.TestCase.PickleID
-		case m.TestCaseStarted != nil && len(open) < maxOpen:
+		case m.TestCaseStarted != nil:
 			s := m.TestCaseStarted
 			if r, ok := pickles[cases[s.TestCaseID]]; ok {
 				open[s.ID] = &running{s.TestCaseID, r}

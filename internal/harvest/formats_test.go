@@ -281,6 +281,15 @@ failed /w/a.test.js › sum: fails (/w/a.test.js:9) "Error: no"
 skipped /w/a.test.js: later (/w/a.test.js)
 error /w/b.test.js: /w/b.test.js (/w/b.test.js) "does not parse"
 = 1 passed, 2 failed, 1 skipped, 1 flaky`},
+	{"Jest, after what npm prints", "jest", "\n> test\n> jest --json\n\n" + `{"numTotalTests":1,"testResults":[{"name":"a.js","assertionResults":[{"title":"a","status":"passed"}]},
+{"name":"b.js","assertionResults":[{"title":"b","status":7}]}]}
+Done in 2 s`, `
+passed a.js: a (a.js)
+skipped b.js: b (b.js)
+= 1 passed, 0 failed, 1 skipped, 0 flaky
+! line 5: the report begins here, after other text
+! line 6: AssertionResults.Status is a number
+! line 7: something follows the report's end`},
 	{"Mocha", "mocha", `{"stats":{"tests":3},"tests":[{"title":"a"}],"pending":[{"title":"later","fullTitle":"S later","file":"/w/a.js"}],"failures":[{"title":"b","fullTitle":"S b","file":"/w/a.js","duration":5,"err":{"message":"no","name":"AssertionError","stack":"AssertionError: no\n at /w/a.js:7:1"}},{"title":"c","fullTitle":"c","err":{"name":"TypeError","message":"x"}}],"passes":[{"title":"a","fullTitle":"S a","file":"/w/a.js","currentRetry":1}]}`, `
 skipped /w/a.js › S: later (/w/a.js)
 failed /w/a.js › S: b (/w/a.js:7) 0.005s "no"

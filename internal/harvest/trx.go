@@ -11,8 +11,8 @@ const (
 	// maxWaiting is how many results of a TRX report may wait for the names
 	// of their classes, which come at its end; maxWaitingText how many bytes
 	// of what they said wait with them.
-	maxWaiting     = 300_000
-	maxWaitingText = 64 << 20
+	maxWaiting     = 100_000
+	maxWaitingText = 16 << 20
 )
 
 // isTRX: the format of Visual Studio and dotnet test. AUnit and CppUnit have a
@@ -41,7 +41,6 @@ type trx struct {
 	defined bool                 // the definitions came first
 	waiting []trxResult
 	text    int
-	warned  bool
 }
 
 type trxMethod struct{ class, name, owner string }
@@ -111,10 +110,7 @@ func (x *trx) result(n *xmlNode) error {
 		return x.add(w)
 	}
 	if len(x.waiting) >= maxWaiting {
-		if !x.warned {
-			x.warned = true
-			x.t.warn(n.line, "of tests beyond %d the class is not known", maxWaiting)
-		}
+		x.t.once("of the tests beyond %d the class is not known", maxWaiting)
 		return x.add(w)
 	}
 	if x.text += len(r.Output) + len(r.Stack); x.text > maxWaitingText {
