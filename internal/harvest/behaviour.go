@@ -3,6 +3,8 @@ package harvest
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -252,4 +254,130 @@ func readAllure(in *input, t *tally) error {
 			return t.add(r)
 		}),
 	})
+}
+
+func isCucumberMessages(s *sniff) bool {
+	return s.has("meta.protocolVersion") || s.has("gherkinDocument") || s.has("pickle", "testCase")
+}
+
+type cucumberMessage struct {
+	Pickle *struct {
+		ID, URI, Name string
+		AstNodeIDs    []string
+		Location      *struct{ Line int }
+		Tags          []struct{ Name string }
+	}
+	GherkinDocument *struct {
+		URI     string
+		Feature struct{ Name string }
+	}
+	TestCase         *struct{ ID, PickleID string }
+	TestCaseStarted  *struct{ ID, TestCaseID string }
+	TestStepFinished *struct {
+		TestCaseStartedID string
+		TestStepResult    struct {
+			Status, Message string
+			Duration        struct{ Seconds, Nanos anyNumber }
+			Exception       struct{ Type string }
+		}
+	}
+	TestCaseFinished *struct {
+		TestCaseStartedID string
+		WillBeRetried     bool
+	}
+}
+
+// readCucumberMessages reads the messages that newer versions of Cucumber
+// write, a JSON value a line.
+func readCucumberMessages(in *input, t *tally) error {
+	features, pickles, cases := map[string]string{}, map[string]record.TestResult{}, map[string]string{}
+	named := map[string]int{}
+	type running struct {
+		id     string // of the test case
+		result record.TestResult
+	}
+	open := map[string]*running{}
+	before := map[string][]record.TestResult{}
+	err := readEvents(in, t, func(m *cucumberMessage) error {
+		switch {
+		case len(pickles) >= maxWaiting || len(cases) >= maxWaiting || len(open) >= maxOpen || len(features) >= maxWaiting:
+			t.crowded()
+		case m.GherkinDocument != nil:
+			features[m.GherkinDocument.URI] = m.GherkinDocument.Feature.Name
+		case m.Pickle != nil:
+			p := m.Pickle
+			r := record.TestResult{Suite: p.URI, Name: p.Name, File: p.URI, Status: passed}
+			if name := features[p.URI]; name != "" {
+				r.Groups = []string{name}
+			}
+			if p.Location != nil {
+				r.Line = p.Location.Line
+			}
+			for _, tag := range p.Tags {
+				r.Tags = append(r.Tags, tag.Name)
+			}
+			if len(p.AstNodeIDs) > 1 { // a row of an outline
+				key := r.Key()
+				named[key]++
+				r.Params = strconv.Itoa(named[key])
+			}
+			pickles[p.ID] = r
+		case m.TestCase != nil:
+			cases[m.TestCase.ID] = m.TestCase.PickleID
+		case m.TestCaseStarted != nil:
+			s := m.TestCaseStarted
+			if r, ok := pickles[cases[s.TestCaseID]]; ok {
+				open[s.ID] = &running{s.TestCaseID, r}
+			}
+		case m.TestStepFinished != nil:
+			s := m.TestStepFinished
+			o := open[s.TestCaseStartedID]
+			if o == nil {
+				return nil
+			}
+			step := s.TestStepResult
+			o.result.Seconds += float64(step.Duration.Seconds) + float64(step.Duration.Nanos)/1e9
+			if status := cucumberStatus[strings.ToLower(step.Status)]; status != "" && worse(status, o.result.Status) {
+				o.result.Status, o.result.Stack, o.result.Type = status, plain(step.Message), step.Exception.Type
+				o.result.Message = ""
+				if step.Message == "" {
+					o.result.Message = strings.ToLower(step.Status)
+				}
+			}
+		case m.TestCaseFinished != nil:
+			o := open[m.TestCaseFinished.TestCaseStartedID]
+			if o == nil {
+				return nil
+			}
+			delete(open, m.TestCaseFinished.TestCaseStartedID)
+			attempts := append(before[o.id], o.result)
+			if m.TestCaseFinished.WillBeRetried && len(attempts) < maxList {
+				before[o.id] = attempts
+				return nil
+			}
+			delete(before, o.id)
+			return t.add(attempts...)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range slices.Sorted(maps.Keys(open)) {
+		o := open[id]
+		if !bad(o.result.Status) {
+			o.result.Status, o.result.Message = broken, "it did not come to its end"
+		}
+		attempts := append(before[o.id], o.result)
+		delete(before, o.id)
+		if err := t.add(attempts...); err != nil {
+			return err
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(before)) {
+		if err := t.add(before[id]...); err != nil {
+			return err
+		}
+	}
+	return nil
 }

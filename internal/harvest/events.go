@@ -75,7 +75,11 @@ func readDart(in *input, t *tally) error {
 				groups[e.Group.ID] = e.Group.Name
 			}
 		case "testStart":
-			if e.Test == nil || len(open) >= maxOpen {
+			if e.Test == nil {
+				return nil
+			}
+			if len(open) >= maxOpen {
+				t.crowded()
 				return nil
 			}
 			n := &dartTest{begun: e.Time.millis()}

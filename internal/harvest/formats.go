@@ -70,6 +70,30 @@ var formats = []format{
 		is: isGTester, read: readGTester,
 	},
 	{
+		name: "catch2", title: "Catch2 and doctest", of: "Catch2's and doctest's XML reporters",
+		note: "Of several failures in one case the first says where.",
+		is:   isCatch, read: readCatch,
+	},
+	{
+		name: "qtest", title: "Qt Test", of: "Qt Test's XML",
+		note: "The rows of a function's data are cases of its parameters.",
+		is:   isQTest, read: readQTest,
+	},
+	{
+		name: "unittest++", title: "UnitTest++", of: "UnitTest++",
+		is: isUnitTestPP, read: readUnitTestPP,
+	},
+	{
+		name: "googletest", title: "googletest JSON", of: "googletest's --gtest_output=json; its XML is JUnit's",
+		files: []string{"*test*.json", "*result*.json"},
+		is:    isGoogleJSON, read: readGoogleJSON,
+	},
+	{
+		name: "testng", title: "TestNG", of: "TestNG's testng-results.xml",
+		note: "Methods that set up or clear away are tests only when they fail. What was retried is an attempt.",
+		is:   isTestNG, read: readTestNG,
+	},
+	{
 		name: "tusar", title: "TUSAR", of: "DTKit's tools",
 		is: isTusar, read: readTusar,
 	},
@@ -94,9 +118,8 @@ var formats = []format{
 	},
 	{
 		name: "go-test", title: "go test", of: "go test -json, go test -v, gotestsum --jsonfile",
-		note:  "Read from a step's output while it is printed, too. Subtests are in the group of their parent. A test that began and did not end is an error. Failed tests that gotestsum runs again are attempts.",
-		files: []string{"*test*.json", "*test*.jsonl", "*test*.log", "*test*.out", "*test*.txt"},
-		is:    isGoTest, read: readGoTest,
+		note: "Read from a step's output while it is printed; as a file where it is named, and not looked for, since it mostly is a copy of the output. Subtests are in the group of their parent. A test that began and did not end is an error. Failed tests that gotestsum runs again are attempts.",
+		is:   isGoTest, read: readGoTest,
 	},
 	{
 		name: "tap", title: "TAP 12, 13 and 14", of: "Perl's prove, node --test, tape, node-tap, Bats, pgTAP",
@@ -139,6 +162,12 @@ var formats = []format{
 		note:  "A scenario ends as the worst of its steps; a step that is not defined is an error. The rows of an outline are cases of its parameters.",
 		files: []string{"*cucumber*.json", "*behave*.json", "*report*.json", "*result*.json"},
 		is:    isCucumber, read: readCucumber,
+	},
+	{
+		name: "cucumber-messages", title: "Cucumber messages", of: "Cucumber's message formatter",
+		note:  "As Cucumber JSON; retries are attempts.",
+		files: []string{"*.ndjson", "*cucumber*.json*"},
+		is:    isCucumberMessages, read: readCucumberMessages,
 	},
 	{
 		name: "pytest-reportlog", title: "pytest-reportlog", of: "pytest --report-log",

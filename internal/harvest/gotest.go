@@ -68,7 +68,14 @@ func isGoEvent(text []byte) bool {
 // Tests under way count as such that did not come to their end.
 func (g *GoTest) Report() (record.TestsReported, bool) {
 	if g.events.seen {
-		return g.events.report(), true
+		r := g.events.report()
+		// Older versions of go say in the plain form what does not build, even
+		// beside the events.
+		if plain, _ := g.plain.report(); g.plain.broken && g.plain.results == 0 {
+			r.Failed += plain.Failed
+			r.Bad = append(r.Bad, plain.Bad...)[:min(len(r.Bad)+len(plain.Bad), maxBad)]
+		}
+		return r, true
 	}
 	return g.plain.report()
 }

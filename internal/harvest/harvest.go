@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -77,6 +78,9 @@ func (f *format) run(in *input, each func(record.TestResult) error) (record.Test
 	t := &tally{each: each, out: record.TestsReported{Source: in.name, Format: f.name}}
 	if in.foreign {
 		t.warn(1, "its encoding is not known here: signs beyond ASCII are lost")
+	}
+	if in.before > 0 {
+		t.warn(in.before+1, "the report begins here, after other text")
 	}
 	err := f.read(in, t)
 	if t.err != nil {
@@ -179,6 +183,20 @@ func (t *tally) warn(line int, text string, args ...any) {
 		text = fmt.Sprintf("line %d: %s", line, text)
 	}
 	t.out.Salvaged = append(t.out.Salvaged, clip(text, maxName))
+}
+
+// once warns of something that holds for much of the report, and says it but
+// once.
+func (t *tally) once(text string, args ...any) {
+	text = fmt.Sprintf(text, args...)
+	if !slices.Contains(t.out.Salvaged, text) {
+		t.warn(0, "%s", text)
+	}
+}
+
+// crowded warns that too many tests are under way at once.
+func (t *tally) crowded() {
+	t.once("more than %d tests are under way at once: those beyond are left out", maxOpen)
 }
 
 // tidy brings a result within the limits.

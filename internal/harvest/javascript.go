@@ -408,6 +408,10 @@ func readCTRF(in *input, t *tally) error {
 			} else {
 				r.Suite = c.FilePath
 			}
+			// Some repeat the groups in the name.
+			if rest, ok := strings.CutPrefix(r.Name, strings.Join(r.Groups, " ")+" "); ok && len(r.Groups) > 0 {
+				r.Name = rest
+			}
 			var attempts []record.TestResult
 			for _, a := range c.RetryAttempts {
 				again := r

@@ -28,7 +28,7 @@ type jsonReader struct {
 // "results.tests[]" is each element of a list. What is called decodes the
 // value. Where the report is spoilt it ends, and says so.
 func walkJSON(in *input, t *tally, want map[string]func(d *json.Decoder) error) error {
-	src := &jsonSource{r: in, lines: []int64{}}
+	src := &jsonSource{r: in, before: in.before}
 	j := &jsonReader{d: json.NewDecoder(src), t: t, src: src, want: want}
 	err := j.value("", 0)
 	switch {

@@ -57,6 +57,7 @@ type junit struct{ t *tally }
 // cases: then the numbers that the suite claims are all there is.
 type junitSuite struct {
 	bare    bool
+	skipped bool // the suite says so of itself
 	cases   int
 	claimed record.TestsReported
 }
@@ -92,12 +93,17 @@ func (j *junit) close(path []*xmlNode) error {
 	n, above := path[len(path)-1], path[:len(path)-1]
 	switch suite := suiteOf(above); {
 	case n.name == "testsuite":
-		if s := n.note.(*junitSuite); s.bare {
+		if s := n.note.(*junitSuite); s.bare && !n.cut {
+			if s.skipped {
+				s.claimed.Passed, s.claimed.Skipped = 0, s.claimed.Skipped+s.claimed.Passed
+			}
 			j.t.out.Passed += s.claimed.Passed
 			j.t.out.Failed += s.claimed.Failed
 			j.t.out.Skipped += s.claimed.Skipped
 			j.t.out.Seconds += s.claimed.Seconds
 		}
+	case n.name == "skipped" && suite != nil && suite == above[len(above)-1]:
+		suite.note.(*junitSuite).skipped = true
 	case n.name == "testcase":
 		if suite != nil {
 			suite.note.(*junitSuite).bare = false
@@ -121,11 +127,14 @@ var junitStatus = map[string]string{
 
 // testcase takes a case: the result it has and those of other attempts at it.
 func (j *junit) testcase(path []*xmlNode, n *xmlNode) error {
-	r := record.TestResult{Name: n.attr("name"), Status: passed, Seconds: seconds(n.attr("time", "duration")), File: n.attr("file", "filepath")}
+	r := record.TestResult{Name: n.attr("name"), Status: passed, Seconds: junitSeconds(n), File: n.attr("file", "filepath")}
 	r.Line, _ = strconv.Atoi(n.attr("line", "lineno"))
 	var suites []string
 	for _, s := range path {
 		if s.name == "testsuite" {
+			if len(suites) == 1 && rooted(suites[0]) {
+				suites = nil // PHPUnit's outermost suite is its configuration's file
+			}
 			suites = append(suites, s.attr("name"))
 			r.File = cmp.Or(r.File, s.attr("file", "filepath"))
 		}
@@ -146,7 +155,7 @@ func (j *junit) testcase(path []*xmlNode, n *xmlNode) error {
 		}
 	}
 	var flaky, rerun []record.TestResult
-	said := false
+	base, said := r, false
 	for _, k := range n.kids {
 		status := junitStatus[k.name]
 		switch {
@@ -165,8 +174,8 @@ func (j *junit) testcase(path []*xmlNode, n *xmlNode) error {
 			}
 		case status == "":
 		case strings.HasPrefix(k.name, "flaky"), strings.HasPrefix(k.name, "rerun"):
-			a := r
-			a.Seconds = seconds(k.attr("time", "duration"))
+			a := base
+			a.Seconds = junitSeconds(k)
 			explain(&a, status, k)
 			if k.name[0] == 'f' {
 				flaky = append(flaky, a)
@@ -190,6 +199,23 @@ func (j *junit) testcase(path []*xmlNode, n *xmlNode) error {
 	return j.t.add(append(append(flaky, r), rerun...)...)
 }
 
+// junitSeconds is how long a case took. What would be more than eleven days is
+// a number of nanoseconds, as container-structure-test writes them.
+func junitSeconds(n *xmlNode) float64 {
+	const days = len("1000000")
+	text := n.attr("time", "duration")
+	if len(text) >= days && digits(text) {
+		nanos, _ := strconv.ParseFloat(text, 64)
+		return nanos / 1e9
+	}
+	return seconds(text)
+}
+
+// rooted says whether a name is a whole path.
+func rooted(name string) bool {
+	return strings.HasPrefix(name, "/") || len(name) > 2 && name[1] == ':' && (name[2] == '\\' || name[2] == '/')
+}
+
 // junitName takes a case's name apart, as the tools do that are known by it.
 func junitName(r *record.TestResult, path []*xmlNode, n *xmlNode) {
 	if s := suiteOf(path); s != nil {
@@ -207,13 +233,7 @@ func junitName(r *record.TestResult, path []*xmlNode, n *xmlNode) {
 		r.Groups, r.Name = whole.Groups, whole.Name
 		return
 	}
-	// googletest: "Adds/0", in a suite "Instance/Fixture" when it says no more.
-	value := n.attr("value_param", "type_param")
-	if at := strings.LastIndexByte(r.Name, '/'); at > 0 && (value != "" || strings.Contains(r.Suite, "/") && digits(r.Name[at+1:])) {
-		r.Name, r.Params = r.Name[:at], r.Name[at+1:]
-		if value != "" {
-			r.Params += ": " + value
-		}
+	if googleName(r, n.attr("value_param", "type_param")) {
 		return
 	}
 	r.Name, r.Params = parametrised(r.Name)

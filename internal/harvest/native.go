@@ -2,6 +2,7 @@ package harvest
 
 import (
 	"cmp"
+	"encoding/json"
 	"path"
 	"strconv"
 	"strings"
@@ -345,4 +346,226 @@ func (v *valgrind) say(status, kind, what string, n *xmlNode) {
 			}
 		}
 	}
+}
+
+func isCatch(s *sniff) bool {
+	return s.root == "Catch2TestRun" || s.root == "Catch" || s.root == "doctest"
+}
+
+// readCatch reads the XML of Catch2 and of doctest, which is modelled on it.
+func readCatch(in *input, t *tally) error {
+	return walkXML(in, t, &xmlCases{
+		t: t, cases: []string{"TestCase"},
+		group: func(n *xmlNode) string {
+			if n.name == "TestSuite" {
+				return n.attr("name")
+			}
+			return ""
+		},
+		results: func(groups []string, above []*xmlNode, n *xmlNode) []record.TestResult {
+			r := record.TestResult{Name: n.attr("name"), File: n.attr("filename"), Status: passed}
+			r.Line, _ = strconv.Atoi(n.attr("line"))
+			switch {
+			case len(groups) > 0:
+				r.Suite, r.Groups = groups[0], groups[1:]
+			case len(above) > 0: // the program
+				r.Suite = above[0].attr("name", "binary")
+			}
+			r.Tags = strings.FieldsFunc(n.attr("tags"), func(c rune) bool { return c == '[' || c == ']' })
+			end := n.kid("OverallResult", "OverallResultsAsserts")
+			r.Seconds = seconds(end.attr("durationInSeconds", "duration"))
+			r.Output = join(end.kid("StdOut").words(), end.kid("StdErr").words())
+			catchFailures(&r, n, 0)
+			switch ok := end.attr("success", "test_case_success"); {
+			case n.attr("skipped") == "true", ok == "true" && end.attr("skips") != "" && end.attr("skips") != "0":
+				r.Status = skipped
+			case end.name == "":
+				if !bad(r.Status) {
+					r.Status, r.Message = broken, "it did not come to its end"
+				}
+			case ok == "true": // what failed in it was meant to
+				r.Status, r.Message, r.Stack = passed, "", ""
+			case ok == "false" && r.Status == passed:
+				r.Status = failed
+			}
+			return []record.TestResult{r}
+		},
+	})
+}
+
+// catchFailures finds what failed in a case and in its sections. The first
+// says where.
+func catchFailures(r *record.TestResult, n *xmlNode, depth int) {
+	for _, k := range n.kids {
+		status := failed
+		switch k.name {
+		case "Section", "SubCase":
+			if depth < maxDepth {
+				catchFailures(r, k, depth+1)
+			}
+			continue
+		case "Exception", "FatalErrorCondition":
+			status = broken
+		case "Failure":
+		case "Expression":
+			if k.attr("success") != "false" {
+				continue
+			}
+		default:
+			continue
+		}
+		text := k.words()
+		if original := k.kid("Original").words(); original != "" {
+			text = k.attr("type") + "(" + original + ")"
+			if e := k.kid("Exception"); e.name != "" {
+				status, text = broken, text+": "+e.words()
+			} else if expanded := k.kid("Expanded").words(); expanded != "" {
+				text += " expands to " + expanded
+			}
+		}
+		if r.Status == passed {
+			r.Message, r.Type = text, cmp.Or(k.attr("type"), k.name)
+			if file := k.attr("filename"); file != "" {
+				r.File = file
+				r.Line, _ = strconv.Atoi(k.attr("line"))
+			}
+		}
+		r.Stack = join(r.Stack, text)
+		if worse(status, r.Status) {
+			r.Status = status
+		}
+	}
+}
+
+func isQTest(s *sniff) bool {
+	return s.root == "TestCase" && (s.elems["TestFunction"] || s.elems["QtVersion"])
+}
+
+// readQTest reads the XML of Qt Test. The rows of a function's data are cases
+// of its parameters.
+func readQTest(in *input, t *tally) error {
+	q := &qtest{xmlCases{t: t, cases: []string{"TestFunction"}}}
+	q.results = func([]string, []*xmlNode, *xmlNode) []record.TestResult { return nil }
+	return walkXML(in, t, q)
+}
+
+type qtest struct{ xmlCases }
+
+func (q *qtest) close(path []*xmlNode) error {
+	n := path[len(path)-1]
+	if n.name != "TestFunction" {
+		return nil
+	}
+	var order []string
+	rows := map[string]*record.TestResult{}
+	for _, k := range n.kids {
+		status := qtestStatus[k.attr("type")]
+		if k.name != "Incident" && !(k.name == "Message" && k.attr("type") == "skip") || status == "" {
+			continue
+		}
+		tag := k.kid("DataTag").words()
+		r := rows[tag]
+		if r == nil {
+			r = &record.TestResult{Suite: path[0].attr("name"), Name: n.attr("name"), Params: tag, Status: passed}
+			rows[tag] = r
+			order = append(order, tag)
+		}
+		// An expected failure is told before the pass that follows from it.
+		if status != passed && (r.Status == passed || worse(status, r.Status)) {
+			r.Status, r.Message, r.File = status, k.kid("Description").words(), k.attr("file")
+			r.Line, _ = strconv.Atoi(k.attr("line"))
+		}
+	}
+	if len(order) == 0 {
+		order = append(order, "")
+		rows[""] = &record.TestResult{Suite: path[0].attr("name"), Name: n.attr("name"), Status: broken, Message: "it did not come to its end"}
+	}
+	rows[order[0]].Seconds = seconds(n.kid("Duration").attr("msecs")) / 1e3
+	for _, tag := range order {
+		if err := q.t.add(*rows[tag]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Qt counts what passed against its expectation as failed.
+var qtestStatus = map[string]string{
+	"pass": passed, "fail": failed, "xfail": xfail, "xpass": failed, "skip": skipped, "bpass": skipped, "bfail": skipped,
+}
+
+func isUnitTestPP(s *sniff) bool { return s.root == "unittest-results" }
+
+func readUnitTestPP(in *input, t *tally) error {
+	return walkXML(in, t, &xmlCases{
+		t: t, cases: []string{"test"},
+		results: func(_ []string, _ []*xmlNode, n *xmlNode) []record.TestResult {
+			r := record.TestResult{Suite: n.attr("suite"), Name: n.attr("name"), Seconds: seconds(n.attr("time")), Status: passed}
+			for _, f := range n.all("failure") {
+				r.Status = failed
+				r.Stack = join(r.Stack, f.attr("message"))
+			}
+			// "a.cpp(12) : error: Expected 4 but was 5"
+			if place, what, ok := strings.Cut(r.Stack, ") : "); ok {
+				if file, line, ok := strings.Cut(place, "("); ok && digits(line) {
+					r.File, r.Message = file, strings.TrimPrefix(strings.SplitN(what, "\n", 2)[0], "error: ")
+					r.Line, _ = strconv.Atoi(line)
+				}
+			}
+			return []record.TestResult{r}
+		},
+	})
+}
+
+func isGoogleJSON(s *sniff) bool { return s.has("testsuites[].testsuite") }
+
+type googleSuite struct {
+	Name      string
+	TestSuite []struct {
+		Name, ClassName, Status, Result, Time, File string
+		Line                                        int
+		ValueParam                                  string `json:"value_param"`
+		TypeParam                                   string `json:"type_param"`
+		Failures                                    []struct{ Failure, Type string }
+		Skipped                                     []struct{ Message string }
+	}
+}
+
+// readGoogleJSON reads googletest's --gtest_output=json.
+func readGoogleJSON(in *input, t *tally) error {
+	return walkJSON(in, t, map[string]func(*json.Decoder) error{
+		"testsuites[]": each(func(s *googleSuite) error {
+			for _, c := range s.TestSuite {
+				r := record.TestResult{Suite: cmp.Or(c.ClassName, s.Name), Name: c.Name, Seconds: seconds(c.Time), File: c.File, Line: c.Line, Status: passed}
+				googleName(&r, cmp.Or(c.ValueParam, c.TypeParam))
+				if c.Status == "NOTRUN" || c.Result == "SKIPPED" || c.Result == "SUPPRESSED" {
+					r.Status = skipped
+				}
+				for _, m := range c.Skipped {
+					r.Message = join(r.Message, m.Message)
+				}
+				for _, f := range c.Failures {
+					r.Status, r.Stack = failed, join(r.Stack, f.Failure)
+				}
+				if err := t.add(r); err != nil {
+					return err
+				}
+			}
+			return nil
+		}),
+	})
+}
+
+// googleName takes the parameters off a name: "Adds/0", in a suite
+// "Instance/Fixture" when the report says no more of them.
+func googleName(r *record.TestResult, value string) bool {
+	at := strings.LastIndexByte(r.Name, '/')
+	if at <= 0 || value == "" && !(strings.Contains(r.Suite, "/") && digits(r.Name[at+1:])) {
+		return false
+	}
+	r.Name, r.Params = r.Name[:at], r.Name[at+1:]
+	if value != "" {
+		r.Params += ": " + value
+	}
+	return true
 }

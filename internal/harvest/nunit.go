@@ -41,6 +41,9 @@ func (u *nunit) close(path []*xmlNode) error {
 	case "test-case":
 		return u.t.add(u.testcase(path[:len(path)-1], n))
 	case "failure":
+		if len(path) < 2 {
+			return nil
+		}
 		up := path[len(path)-2]
 		// A suite that failed because something in it did says so too, and is
 		// no test; that its set-up broke is known nowhere else.
@@ -96,7 +99,7 @@ func nunitName(path []*xmlNode, n *xmlNode) (class, name, params string) {
 		return class, method, name
 	}
 	var spaces []string
-	fixture := ""
+	fixture, method := "", ""
 	for _, s := range path {
 		if s.name != "test-suite" {
 			continue
@@ -104,13 +107,27 @@ func nunitName(path []*xmlNode, n *xmlNode) (class, name, params string) {
 		switch s.attr("type") {
 		case "Namespace", "SetUpFixture":
 			spaces = append(spaces, s.attr("name"))
-		case "Assembly", "Project", "Test Project", "ParameterizedTest", "ParameterizedMethod", "GenericMethod", "Theory":
+		case "Assembly", "Project", "Test Project":
+		case "ParameterizedTest", "ParameterizedMethod", "GenericMethod", "Theory":
+			method = s.attr("name")
 		default:
 			fixture = s.attr("name")
 		}
 	}
 	name, params = called(name)
 	space := strings.Join(spaces, ".")
+	if method != "" && fixture != "" {
+		// A case of parameters has their values in its name, or one of its own.
+		class = strings.TrimPrefix(space+"."+fixture, ".")
+		rest := strings.TrimPrefix(n.attr("name"), class+".")
+		if values, ok := strings.CutPrefix(rest, method); ok {
+			rest = values
+			if strings.HasPrefix(rest, "(") {
+				rest = strings.TrimSuffix(rest[1:], ")")
+			}
+		}
+		return class, method, rest
+	}
 	for _, whole := range []string{strings.TrimPrefix(space+"."+fixture, "."), space, fixture} {
 		if rest, ok := strings.CutPrefix(name, whole+"."); ok && whole != "" {
 			if at := strings.LastIndexByte(rest, '.'); at >= 0 && whole == space && identifier(rest) {

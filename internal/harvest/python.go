@@ -54,6 +54,7 @@ func readReportLog(in *input, t *tally) error {
 		p := open[e.NodeID]
 		if p == nil {
 			if len(open) >= maxOpen {
+				t.crowded()
 				return nil
 			}
 			p = &pytestTest{result: pytestName(e.NodeID)}

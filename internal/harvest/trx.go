@@ -11,8 +11,8 @@ const (
 	// maxWaiting is how many results of a TRX report may wait for the names
 	// of their classes, which come at its end; maxWaitingText how many bytes
 	// of what they said wait with them.
-	maxWaiting     = 300_000
-	maxWaitingText = 64 << 20
+	maxWaiting     = 100_000
+	maxWaitingText = 16 << 20
 )
 
 // isTRX: the format of Visual Studio and dotnet test. AUnit and CppUnit have a
@@ -41,7 +41,6 @@ type trx struct {
 	defined bool                 // the definitions came first
 	waiting []trxResult
 	text    int
-	warned  bool
 }
 
 type trxMethod struct{ class, name, owner string }
@@ -111,10 +110,7 @@ func (x *trx) result(n *xmlNode) error {
 		return x.add(w)
 	}
 	if len(x.waiting) >= maxWaiting {
-		if !x.warned {
-			x.warned = true
-			x.t.warn(n.line, "of tests beyond %d the class is not known", maxWaiting)
-		}
+		x.t.once("of the tests beyond %d the class is not known", maxWaiting)
 		return x.add(w)
 	}
 	if x.text += len(r.Output) + len(r.Stack); x.text > maxWaitingText {
@@ -141,8 +137,11 @@ func (x *trx) add(w trxResult) error {
 	case ok && strings.HasPrefix(strings.TrimSpace(rest), "("):
 		rest = strings.TrimSpace(rest)
 		r.Name, r.Params = method, strings.TrimSuffix(rest[1:], ")")
-	default:
-		r.Name = shown
+	default: // the test has a name of its own; the method is where it is found
+		r.Name = method
+		if at := strings.IndexByte(shown, '('); at > 0 && strings.HasSuffix(shown, ")") {
+			r.Params = shown[at+1 : len(shown)-1]
+		}
 	}
 	if r.Suite == "" {
 		if at := strings.LastIndexByte(r.Name, '.'); at > 0 && identifier(r.Name) {

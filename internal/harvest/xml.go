@@ -496,6 +496,7 @@ type xmlReader interface {
 // walkXML gives the elements of a report to the reader of its format.
 func walkXML(in *input, t *tally, to xmlReader) error {
 	x := newXMLScanner(in.Reader)
+	x.lines = in.before
 	w := xmlWalk{x: x, t: t, to: to}
 	for {
 		kind, err := x.next()
@@ -604,11 +605,10 @@ func (w *xmlWalk) cut(why string, err error) error {
 	if why != "" && err == nil {
 		w.t.warn(w.x.line(), "%s", why)
 	}
+	for _, n := range w.path {
+		n.cut = true
+	}
 	for len(w.path) > 0 {
-		w.path[len(w.path)-1].cut = true
-		for _, n := range w.path {
-			n.cut = true
-		}
 		if err := w.close(); err != nil {
 			return err
 		}
