@@ -180,8 +180,7 @@ type Estimate struct {
 // which hang together by burst (0: not at all).
 func (p Prior) Given(n, k, burst float64) Estimate {
 	burst = min(max(burst, 0), .95)
-	fewer := (1 - burst) / (1 + burst)
-	e := Estimate{Results: n * fewer, Flakes: k * fewer, Burst: burst}
+	e := Estimate{Results: n * fewer(burst), Flakes: k * fewer(burst), Burst: burst}
 	most := math.Inf(-1)
 	for i, s := range p.Shares {
 		e.shares[i] = math.Log(s) + lnLike(i, e.Results, e.Flakes)
@@ -302,6 +301,10 @@ func (t *Test) burst(from int) float64 {
 	return min(max(1-(switches+burstReserve*(1-usualBurst))/(expected+burstReserve), 0), .95)
 }
 
+// fewer is what a result counts when results hang together: a row of them says
+// as much as this share of independent ones.
+func fewer(burst float64) float64 { return (1 - burst) / (1 + burst) }
+
 // beta is the distribution of part i of the slab, given what was seen.
 func (e *Estimate) beta(i int) (a, b float64) {
 	a, b = rung(i)
@@ -327,7 +330,7 @@ func (e *Estimate) Above(x float64) float64 {
 	p := 0.0
 	for i, s := range e.shares {
 		switch {
-		case s < 1e-9 || i == never:
+		case s < 1e-7 || i == never:
 		case i == always:
 			if x < 1 {
 				p += s
@@ -345,16 +348,7 @@ func (e *Estimate) quantile(q float64) float64 {
 	if e.shares[never] >= q {
 		return 0
 	}
-	low, high := 0.0, 1.0
-	for range 40 {
-		middle := (low + high) / 2
-		if 1-e.Above(middle) < q {
-			low = middle
-		} else {
-			high = middle
-		}
-	}
-	return high
+	return solve(func(x float64) float64 { return 1 - e.Above(x) - q })
 }
 
 // Again is how likely the test is to fail by chance right after it did.

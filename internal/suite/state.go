@@ -123,7 +123,7 @@ func Judge(t *Test, e Estimate, w Ward, p Policy, now time.Time) *record.TestJud
 		}
 		return to(record.TestSuspected, "it failed by chance, at a rate of %s", e.Range())
 	}
-	if need := enough(e.Rate, p.Passes); t.cleanElse >= need {
+	if t.cleanElse >= enough(t.ill(e), p.Passes) {
 		return to(record.TestHealthy, "fixed: its inputs changed, and it passed %s since", times(t.cleanElse))
 	}
 	if state == record.TestQuarantined {
@@ -251,6 +251,14 @@ func (t *Test) evidenceRuns() int {
 		}
 	}
 	return n
+}
+
+// ill is the rate of the test up to its last flake, as if results did not come
+// in bursts.
+func (t *Test) ill(e Estimate) float64 {
+	sum := t.Tally()
+	until := max(sum.Results-float64(t.clean), sum.Flakes)
+	return sum.Flakes / (until + 1) * fewer(e.Burst)
 }
 
 // enough is how many passes in a row a test that fails at this rate would
