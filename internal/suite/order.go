@@ -32,6 +32,9 @@ const (
 	// fresh is the weight of failures below which the next one is news: it is
 	// those that the chance of a kind of test is taken from.
 	fresh = .3
+	// newness is how much more often new tests fail than others, before more is
+	// known.
+	newness = 3
 	// slowShare is the share of the slowest time lately that a test is expected
 	// to take at least: a test that is slow now and then is started early.
 	slowShare = .3
@@ -204,9 +207,12 @@ func (o *Order) Seconds(test string) (seconds float64, known bool) {
 }
 
 // usual is how often a kind of tests fails; where little is known of the kind,
-// how often all do.
+// how often all do, and new ones more often than that.
 func (o *Order) usual(kind int) float64 {
 	all := (o.Kinds[kindAny].Bad + .5) / (o.Kinds[kindAny].Runs + 50)
+	if kind == kindNew {
+		all = min(newness*all, .5)
+	}
 	return (o.Kinds[kind].Bad + 10*all) / (o.Kinds[kind].Runs + 10)
 }
 
