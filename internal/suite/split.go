@@ -261,10 +261,10 @@ func (q *Queue) Next(shard string, now time.Time) (Batch, bool) {
 }
 
 // most is how long a batch may be: long enough for its start not to matter, but
-// half of a shard's part in what is left. Towards the end that is one item at a
-// time; no batch is shorter than its own start has to be.
+// no more than an even part of what is left, which is less from batch to batch:
+// so the last ones are of one item each.
 func (q *Queue) most() float64 {
-	return max(min(q.Start/startShare, q.Left/float64(2*q.Shards)), q.Start)
+	return min(q.Start/startShare, q.Left/float64(q.Shards))
 }
 
 // alone reports whether a shard was lost with the item: it is given out by

@@ -51,7 +51,7 @@ func planned(p Plan, truth map[string]float64) (longest float64) {
 // times known before it. A ratio of 1 is a bound that nobody gets below; the
 // last line is what the queue gets with times known beforehand.
 func TestBenchSplit(t *testing.T) {
-	ways := []string{"by name", "round robin", "plan (LPT)", "queue", "queue, average/longest only", "queue, true times", "queue, starts of 1 % of a share"}
+	ways := []string{"by name", "round robin", "plan (LPT)", "queue", "queue, average/longest only", "queue, true times", "queue, a start is 0.5 % of a share", "  of that for starts"}
 	const queue = 3
 	for _, set := range []struct {
 		name, file string
@@ -88,11 +88,11 @@ func TestBenchSplit(t *testing.T) {
 					}
 					dynamic, _ := makespan(NewQueue(items, k, 0), truth)
 					known, _ := makespan(NewQueue(exact, k, 0), truth)
-					start := total / float64(k) / 100
-					costly, _ := makespan(NewQueue(items, k, start), truth)
+					start := total / float64(k) / 200
+					costly, starts := makespan(NewQueue(items, k, start), truth)
 					for way, longest := range []float64{
 						slices.Max(chunks), slices.Max(robin), planned(NewPlan(items, k), truth),
-						dynamic, dynamic * bound / max(slices.Max(seconds), total/float64(k)), known, costly,
+						dynamic, dynamic * bound / max(slices.Max(seconds), total/float64(k)), known, costly, bound * starts / (starts + total),
 					} {
 						sums[way][i] += longest / bound
 					}
@@ -129,7 +129,7 @@ func work(chance *rand.Rand, n int) []Item {
 // shard that was not lost, or was lost with too many.
 func TestQueueHandsOutAll(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(300) {
+	for seed := range uint64(150) {
 		chance := rand.New(rand.NewPCG(seed, 7))
 		items := work(chance, chance.IntN(120))
 		q := NewQueue(items, 1+chance.IntN(6), chance.Float64()*float64(chance.IntN(3)))
@@ -139,13 +139,15 @@ func TestQueueHandsOutAll(t *testing.T) {
 			if steps > 10_000 {
 				t.Fatalf("seed %d: the queue does not end", seed)
 			}
-			kept, err := json.Marshal(q)
-			if err != nil {
-				t.Fatal(err)
-			}
-			q = new(Queue)
-			if err := json.Unmarshal(kept, q); err != nil {
-				t.Fatal(err)
+			if steps%16 == 0 { // as if it had been kept in a file meanwhile
+				kept, err := json.Marshal(q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				q = new(Queue)
+				if err := json.Unmarshal(kept, q); err != nil {
+					t.Fatal(err)
+				}
 			}
 			shard := fmt.Sprint(chance.IntN(5))
 			b, held := holds[shard]
@@ -362,7 +364,7 @@ func TestCut(t *testing.T) {
 			t.Errorf("%s is in %d pieces", what, n)
 		}
 	}
-	if Cut(nil, 4, tests) != nil || len(Cut(items, 1, tests)) != 4+0 && len(Cut(items, 1, tests)) < 4 {
+	if Cut(nil, 4, tests) != nil || len(Cut(items[2:], 1, tests)) != 2 {
 		t.Error("nothing cut is something")
 	}
 }
