@@ -122,72 +122,222 @@ func (r *riddle) bisect(k int) bool {
 	return bad == r.culprit
 }
 
+// facf is the published search: one rate, taken for true, and always the
+// version at which half of the suspicion lies.
+func (r *riddle) facf(rate float64) bool {
+	n := len(r.versions)
+	weight := make([]float64, n+1)
+	for c := range n {
+		weight[c] = .6 / float64(n)
+	}
+	weight[n] = .4
+	for range maxTrials {
+		half, sum, best := 0, 0., math.Inf(1)
+		for v := range n {
+			sum += weight[v]
+			if off := math.Abs(sum - .5); off < best {
+				half, best = v, off
+			}
+		}
+		failed := r.fails(half)
+		sum = 0
+		for c := range weight {
+			switch {
+			case c <= half && !failed:
+				weight[c] = 0
+			case c > half && failed:
+				weight[c] *= rate
+			case c > half:
+				weight[c] *= 1 - rate
+			}
+			sum += weight[c]
+		}
+		for c := range weight {
+			if weight[c] /= sum; weight[c] >= .999 {
+				return c == r.culprit
+			}
+		}
+	}
+	return false
+}
+
 // TestBenchCulprit measures the hunt on chance failures as real tests have
-// them. Which of FlakeFlagger's rates the published numbers are of is not said:
-// those from 1 % are a little easier for bisection than they say, those from
-// 2 % harder.
+// them. Which of FlakeFlagger's rates the published numbers are of is not said;
+// by what bisection gets, they lie between the two sets here. Beside the hunt
+// stands the published search on the same riddles.
 func TestBenchCulprit(t *testing.T) {
-	for _, set := range []struct {
-		lowest                float64
-		runs, readRuns, wrong float64 // floors
-	}{{.01, 11.6, 9.6, .001}, {.02, 11.6, 9.6, .001}} {
+	for _, set := range []struct{ lowest, runs, readRuns float64 }{{.01, 11.6, 9.6}, {.02, 13.6, 11}} {
 		rates := chances(t, set.lowest)
-		measure := func(seed uint64, n int, solve func(r *riddle) (rounds int, right, sure bool)) (wrong, runs, rounds, unsure float64) {
-			chance := rand.New(rand.NewPCG(seed, 11))
+		type solver func(r *riddle) (rounds int, right, sure bool)
+		measure := func(n int, solve solver) (right, wrong, runs, rounds float64) {
+			chance := rand.New(rand.NewPCG(2, 11))
 			for range n {
 				r := newRiddle(chance, rates)
-				turns, right, sure := solve(r)
+				turns, is, sure := solve(r)
 				switch {
-				case !sure:
-					unsure++
-				case !right:
+				case is && sure:
+					right++
+				case sure:
 					wrong++
 				}
 				runs += float64(r.runs)
 				rounds += float64(turns)
 			}
-			return wrong / float64(n), runs / float64(n), rounds / float64(n), unsure / float64(n)
+			return right / float64(n), wrong / float64(n), runs / float64(n), rounds / float64(n)
 		}
 		t.Logf("%d rates from %g:", len(rates), set.lowest)
 		for _, c := range []struct {
-			k        int
-			baseline string
+			k         int
+			published string
 		}{{1, ".657 at 4.1"}, {3, ".875 at 8.5"}, {5, ".956 at 12.5"}, {8, ".995 at 18.0"}} {
-			wrong, runs, _, _ := measure(1, 5000, func(r *riddle) (int, bool, bool) { return 0, r.bisect(c.k), true })
-			t.Logf("  bisect, %d runs each: right %.4f at %.1f runs (published %s)", c.k, 1-wrong, runs, c.baseline)
+			right, _, runs, _ := measure(2000, func(r *riddle) (int, bool, bool) { return 0, r.bisect(c.k), true })
+			t.Logf("  bisect, %d runs each:        right %.4f at %5.2f runs (published %s)", c.k, right, runs, c.published)
 		}
 		for _, c := range []struct {
-			what     string
-			machines int
-			n        int
-			prepare  func(r *riddle) *Hunt
-			most     float64 // runs
-			wrong    float64
+			what string
+			rate func(r *riddle) float64
 		}{
-			{"hunt, rate from 200 runs", 1, 6000, func(r *riddle) *Hunt { return &Hunt{Failures: r.past(200), Runs: 200} }, set.runs, set.wrong},
-			{"hunt, 1 of 5 changes read", 1, 6000, func(r *riddle) *Hunt {
-				h := &Hunt{Failures: r.past(200), Runs: 200}
-				for i := range r.versions {
-					w := unread
-					if i == r.culprit || r.chance.IntN(5) == 0 {
-						w = 1
-					}
-					h.Suspicion = append(h.Suspicion, w)
-				}
-				return h
-			}, set.readRuns, set.wrong},
-			{"hunt, no past", 1, 1000, func(r *riddle) *Hunt { return new(Hunt) }, 30, .004},
-			{"hunt, rate ÷ 10", 1, 1000, func(r *riddle) *Hunt { return &Hunt{Failures: 20 * r.rate, Runs: 200} }, 30, .004},
-			{"hunt, rate 0 of 200", 1, 1000, func(r *riddle) *Hunt { return &Hunt{Runs: 200} }, 30, .02},
-			{"hunt, 4 machines", 4, 400, func(r *riddle) *Hunt { return &Hunt{Failures: r.past(200), Runs: 200} }, 40, .004},
+			{"rate from 200 runs: ", func(r *riddle) float64 { return max(r.past(200)/200, .01) }},
+			{"rate ÷ 10:          ", func(r *riddle) float64 { return max(r.rate/10, .001) }},
 		} {
-			wrong, runs, rounds, unsure := measure(2, c.n, func(r *riddle) (int, bool, bool) { return r.hunt(c.prepare(r), c.machines) })
-			t.Logf("  %-26s right %.4f, wrong %.4f at %.2f runs in %.1f rounds (bar .999 at %.1f)", c.what+":", 1-wrong-unsure, wrong, runs, rounds, c.most)
-			if wrong > c.wrong || runs > c.most {
-				t.Errorf("%s: right %.4f at %.2f runs, it was %.3f at %.1f", c.what, 1-wrong, runs, 1-c.wrong, c.most)
+			right, _, runs, _ := measure(1500, func(r *riddle) (int, bool, bool) { return 0, r.facf(c.rate(r)), true })
+			t.Logf("  FACF, %s  right %.4f at %5.2f runs (published .999 at 11.6, fixed rate .798)", c.what, right, runs)
+		}
+		for _, c := range []struct {
+			what        string
+			machines, n int
+			prepare     func(r *riddle) *Hunt
+			right, most float64 // floor, runs
+		}{
+			{"rate from 200 runs", 1, 2500, func(r *riddle) *Hunt { return &Hunt{Failures: r.past(200), Runs: 200} }, .999, set.runs},
+			{"and 1 of 5 changes read", 1, 2500, func(r *riddle) *Hunt {
+				var changed [][]string
+				for i := range r.versions {
+					file := "other"
+					if i == r.culprit || r.chance.IntN(5) == 0 {
+						file = "read"
+					}
+					changed = append(changed, []string{file})
+				}
+				return &Hunt{Failures: r.past(200), Runs: 200, Suspicion: Suspect(changed, func(file string) bool { return file == "read" })}
+			}, .999, set.readRuns},
+			{"rate from 20 runs", 1, 300, func(r *riddle) *Hunt { return &Hunt{Failures: r.past(20), Runs: 20} }, .98, 25},
+			{"no past", 1, 300, func(*riddle) *Hunt { return new(Hunt) }, .99, 35},
+			{"rate ÷ 10", 1, 300, func(r *riddle) *Hunt { return &Hunt{Failures: 20 * r.rate, Runs: 200} }, .85, 20},
+			{"4 machines", 4, 150, func(r *riddle) *Hunt { return &Hunt{Failures: r.past(200), Runs: 200} }, .99, 25},
+		} {
+			right, wrong, runs, rounds := measure(c.n, func(r *riddle) (int, bool, bool) { return r.hunt(c.prepare(r), c.machines) })
+			t.Logf("  hunt, %-24s right %.4f at %5.2f runs in %.1f rounds, wrong %.4f", c.what+":", right, runs, rounds, wrong)
+			if right < c.right || runs > c.most {
+				t.Errorf("%s: right %.4f at %.2f runs, it was %.3f at %.1f", c.what, right, runs, c.right, c.most)
 			}
 		}
 	}
 }
 
-var _ = []any{json.Marshal, fmt.Sprint, math.Abs, slices.Sort[[]int], strings.Join}
+// ask runs a hunt on a test that fails from one version on, and there only.
+func ask(h *Hunt, broken string) Verdict {
+	for next := h.Next(1); len(next) > 0; next = h.Next(1) {
+		at, of := slices.Index(h.Versions, next[0]), slices.Index(h.Versions, broken)
+		h.Saw(next[0], at >= of)
+	}
+	return h.Verdict()
+}
+
+func TestHunt(t *testing.T) {
+	t.Parallel()
+	versions := strings.Fields("a b c d e f g h")
+	for _, c := range []struct {
+		name, broken string
+		hunt         Hunt
+		culprits     string
+		most         int // runs
+		why          string
+	}{
+		{"a test that never fails by chance", "f", Hunt{Good: "0", Versions: versions, Runs: 500}, "f", 6,
+			"f broke it: before it 2 of 2 runs passed, from it on 3 of 3 failed; 99.9"},
+		{"the first change", "a", Hunt{Good: "0", Versions: versions, Runs: 500}, "a", 8, "a broke it: before it 1 of 1"},
+		{"the last change", "h", Hunt{Good: "0", Versions: versions, Runs: 500}, "h", 9, "h broke it"},
+		{"the reads point at it", "f", Hunt{Good: "0", Versions: versions, Runs: 500, Suspicion: []float64{unread, unread, unread, unread, unread, 1, unread, unread}}, "f", 5, "f broke it"},
+		{"versions that cannot be run", "e", Hunt{Good: "0", Versions: versions, Runs: 500, Unbuilt: []string{"d", "e"}}, "d e f", 6, "one of d to f broke it, not all of which can be run"},
+		{"only one change", "a", Hunt{Good: "0", Versions: []string{"a"}, Runs: 500}, "a", 5, "a broke it"},
+		{"nothing can be run", "a", Hunt{Versions: []string{"a", "b"}, Unbuilt: []string{"a", "b"}}, "a b", 0, "more runs would not tell"},
+	} {
+		v := ask(&c.hunt, c.broken)
+		if got := strings.Join(v.Culprits, " "); got != c.culprits || v.Trials > c.most || !v.Over || !strings.Contains(v.Why, c.why) {
+			t.Errorf("%s: %s after %d runs: %s", c.name, got, v.Trials, v.Why)
+		}
+	}
+}
+
+// A test that only fails by chance has no culprit, and the hunt says how often
+// it does.
+func TestHuntNone(t *testing.T) {
+	t.Parallel()
+	h := Hunt{Good: "0", Versions: strings.Fields("a b c d"), Failures: 60, Runs: 200}
+	for i := 0; len(h.Next(1)) > 0; i++ {
+		h.Saw(h.Next(1)[0], i%3 == 0)
+	}
+	v := h.Verdict()
+	if !v.Sure || len(v.Culprits) > 0 || !strings.HasPrefix(v.Why, "no change broke it: it passed in") || v.Rate < .2 || v.Rate > .4 {
+		t.Errorf("%+v", v)
+	}
+}
+
+// A hunt that was put aside goes on where it was.
+func TestHuntKept(t *testing.T) {
+	t.Parallel()
+	h := &Hunt{Good: "0", Versions: strings.Fields("a b c d e f"), Runs: 100}
+	for len(h.Next(2)) > 0 {
+		for _, v := range h.Next(2) {
+			h.Saw(v, v >= "c")
+		}
+		kept, err := json.Marshal(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := new(Hunt)
+		if err := json.Unmarshal(kept, again); err != nil {
+			t.Fatal(err)
+		}
+		if fmt.Sprint(again.Next(2), again.Verdict()) != fmt.Sprint(h.Next(2), h.Verdict()) {
+			t.Fatalf("%+v is not %+v", again.Verdict(), h.Verdict())
+		}
+		h = again
+	}
+	if v := h.Verdict(); fmt.Sprint(v.Culprits) != "[c]" {
+		t.Errorf("%+v", v)
+	}
+}
+
+// Whatever numbers a hunt is given, it comes to an end and never panics.
+func TestHuntOddNumbers(t *testing.T) {
+	t.Parallel()
+	odd := []float64{math.NaN(), math.Inf(1), -1, 0, 1, 1e300}
+	for i, x := range odd {
+		for _, y := range odd {
+			h := Hunt{Versions: []string{"a", "b", "a", ""}, Chance: x, Failures: y, Runs: x, Confidence: y, Suspicion: []float64{x, y}}
+			h.Saw("unknown", true)
+			h.CannotRun("b")
+			for n := 0; ; n++ {
+				next := h.Next(1 + i)
+				if len(next) == 0 {
+					break
+				}
+				for _, v := range next {
+					h.Saw(v, n%2 == 0)
+				}
+				if n > 2*maxTrials {
+					t.Fatalf("%v %v: no end", x, y)
+				}
+			}
+			if v := h.Verdict(); !(v.Probability >= 0 && v.Probability <= 1.000001) {
+				t.Errorf("%v %v: %+v", x, y, v)
+			}
+		}
+	}
+	var empty Hunt
+	if v := empty.Verdict(); !v.Over || empty.Next(3) != nil {
+		t.Errorf("nothing to hunt: %+v", v)
+	}
+}
