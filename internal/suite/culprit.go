@@ -181,9 +181,9 @@ func within(x, most float64) float64 {
 // beta is a distribution of rates, and how likely it is to be the right one.
 type beta struct{ bad, good, weight float64 }
 
-// seen is how likely this many failures of so many runs are, in one given
+// sequence is how likely this many failures of so many runs are, in one given
 // order, and how likely the next run is to fail after them.
-func seen(past []beta, fails, runs float64) (ln, next float64) {
+func sequence(past []beta, fails, runs float64) (ln, next float64) {
 	var lns [2]float64
 	top := math.Inf(-1)
 	for i, p := range past {
@@ -215,7 +215,7 @@ func (b *belief) update() {
 	top := math.Inf(-1)
 	for c := range b.weight {
 		if stale {
-			by, rate = seen(b.past[:], fails, runs)
+			by, rate = sequence(b.past[:], fails, runs)
 			by += (allFails-fails)*math.Log1p(-slip) + (allRuns-runs-allFails+fails)*math.Log(slip)
 			stale = false
 		}
@@ -250,9 +250,8 @@ func entropy(p float64) float64 {
 // expected to teach: the uncertainty of its outcome, less what would be left of
 // that if the culprit were known.
 func (b *belief) gains(sums []float64, share float64) {
-	var after, afterFails, afterNoise float64
+	var afterFails, afterNoise float64
 	for c, w := range b.weight {
-		after += w
 		afterFails += w * b.rate[c]
 		afterNoise += w * entropy(b.rate[c])
 	}

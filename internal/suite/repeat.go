@@ -40,13 +40,17 @@ func (r *Repeat) Add(o Outcome) {
 
 // Interval is where the rate of failures is with 90 %.
 func (r *Repeat) Interval() (low, high float64) {
-	a, b := r.posterior()
-	if r.Failures > 0 {
-		low = betaQuantile(.05, a, b)
+	return shareInterval(float64(r.Failures), float64(r.Runs))
+}
+
+// shareInterval is where a share is with 90 %, of which k of n were seen.
+func shareInterval(k, n float64) (low, high float64) {
+	if k > 0 {
+		low = betaQuantile(.05, k+.5, n-k+.5)
 	}
 	high = 1
-	if r.Failures < r.Runs {
-		high = betaQuantile(.95, a, b)
+	if k < n {
+		high = betaQuantile(.95, k+.5, n-k+.5)
 	}
 	return low, high
 }

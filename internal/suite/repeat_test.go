@@ -18,11 +18,11 @@ func TestRepeat(t *testing.T) {
 		{Repeat{Runs: 10, Times: 10}, RepeatOpen, true, "failed 0 of 10; it fails in less than 17 % of runs (90 % sure): 181 more passes would make it stable"},
 		{Repeat{Runs: 191}, RepeatStable, true, "failed 0 of 191; it fails in less than 1 % of runs (90 % sure): stable, as far as 1 % is"},
 		{Repeat{Runs: 10, Limit: .2}, RepeatStable, true, "failed 0 of 10; it fails in less than 17 % of runs (90 % sure): stable, as far as 20 % is"},
-		{Repeat{Runs: 10, Failures: 1}, RepeatFlaky, true, "failed 1 of 10; it fails in 1.7 % to 36 % of runs (90 % sure): flaky"},
-		{Repeat{Runs: 3, Failures: 3}, RepeatOpen, false, "failed 3 of 3; it fails in 57 % to 100 % of runs (90 % sure)"},
-		{Repeat{Runs: 5, Failures: 5}, RepeatBroken, true, "failed 5 of 5; it fails in 70 % to 100 % of runs (90 % sure): broken"},
+		{Repeat{Runs: 10, Failures: 1}, RepeatFlaky, true, "failed 1 of 10; it fails in 1.8 % to 33 % of runs (90 % sure): flaky"},
+		{Repeat{Runs: 3, Failures: 3}, RepeatOpen, false, "failed 3 of 3; it fails in 56 % to 100 % of runs (90 % sure)"},
+		{Repeat{Runs: 5, Failures: 5}, RepeatBroken, true, "failed 5 of 5; it fails in 69 % to 100 % of runs (90 % sure): broken"},
 		{Repeat{Runs: 500, Failures: 5}, RepeatOpen, false, "failed 5 of 500; it fails in 0.46 % to 2 % of runs (90 % sure)"},
-		{Repeat{Runs: 2000, Failures: 5}, RepeatStable, true, "failed 5 of 2000; it fails in 0.12 % to 0.49 % of runs (90 % sure): stable, as far as 1 % is"},
+		{Repeat{Runs: 2000, Failures: 5}, RepeatStable, true, "failed 5 of 2000; it fails in 0.11 % to 0.49 % of runs (90 % sure): stable, as far as 1 % is"},
 	} {
 		if got := c.repeat.Answer(); got != c.answer || c.repeat.Stop() != c.stop || c.repeat.String() != c.text {
 			t.Errorf("%+v: %s, stop %v\n%s, want\n%s", c.repeat, got, c.repeat.Stop(), c.repeat.String(), c.text)
