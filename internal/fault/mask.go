@@ -129,6 +129,8 @@ func scan(words []word, line string) []word {
 		w := word{from: int32(begin), to: int32(i), gap: gap}
 		gap = false
 		switch {
+		case end == from && len(words) > first && strings.Trim(line[begin:i], "()[]{}<>\"'`") == "":
+			continue // nothing, in brackets
 		case end == from: // punctuation alone
 			w.hash = hashOf(line[begin : begin+1])
 		case p.wild(line[from:end]):
@@ -176,7 +178,6 @@ func join(words []word, first int, w word) []word {
 	n = len(words)
 	for k := 2; k <= 4 && n-2*k >= first; k++ {
 		if repeats(words[n-2*k:n-k], words[n-k:]) {
-			words[n-k-1].to = w.to
 			return words[:n-k]
 		}
 	}
@@ -343,7 +344,29 @@ func render(words []word, line string) string {
 		b.WriteString(wild)
 		b.WriteString(trail)
 	}
-	return b.String()
+	return balance(b.String())
+}
+
+// balance removes a bracket after a value when it closes nothing: what it
+// closed was part of the value.
+func balance(s string) string {
+	if !strings.ContainsAny(s, ")]}") {
+		return s
+	}
+	var out strings.Builder
+	var open [3]int
+	for i := range len(s) {
+		if k := strings.IndexByte("([{", s[i]); k >= 0 {
+			open[k]++
+		} else if k := strings.IndexByte(")]}", s[i]); k >= 0 {
+			if open[k] == 0 && strings.HasSuffix(out.String(), wild) {
+				continue
+			}
+			open[k] = max(open[k]-1, 0)
+		}
+		out.WriteByte(s[i])
+	}
+	return out.String()
 }
 
 // marks are the punctuation before and after a value: (12), is "(" and "),".

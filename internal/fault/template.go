@@ -39,10 +39,17 @@ const (
 // templates. The zero value is ready.
 type Templates struct {
 	groups  []template
-	buckets map[uint64][]int32 // by length and first word
-	holes   map[uint64][]int32 // by all words but one
-	recent  map[uint64]int32   // by signature
+	buckets map[uint64][]int32 // whole ones, by length and first word; in order
+	holes   map[uint64][]int32 // by all words but one; some are no longer so
+	recent  map[uint64]found   // by signature
+	changed uint32             // counts changes of the templates
 	words   []word
+}
+
+// found is the template that a signature had when changed was so.
+type found struct {
+	id      int32
+	changed uint32
 }
 
 // template is what lines have in common.
@@ -59,10 +66,9 @@ type template struct {
 func (t *Templates) Add(line string) int {
 	t.words = scan(t.words[:0], line)
 	sig := signature(t.words)
-	if id, ok := t.recent[sig]; ok {
-		id = t.whole(id)
-		t.groups[id].Count++
-		return int(id)
+	if f, ok := t.recent[sig]; ok && f.changed == t.changed {
+		t.groups[f.id].Count++
+		return int(f.id)
 	}
 	id := t.find(t.words, line)
 	if id < 0 {
@@ -71,7 +77,7 @@ func (t *Templates) Add(line string) int {
 	if len(t.recent) >= maxRecent {
 		clear(t.recent)
 	}
-	t.recent[sig] = id
+	t.recent[sig] = found{id, t.changed}
 	t.groups[id].Count++
 	return int(id)
 }
@@ -104,7 +110,7 @@ func (t *Templates) Text(id int) string {
 	for _, w := range t.groups[id].Text {
 		b.WriteString(w)
 	}
-	return strings.TrimSpace(b.String())
+	return balance(strings.TrimSpace(b.String()))
 }
 
 func (t *Templates) whole(id int32) int32 {
@@ -114,12 +120,18 @@ func (t *Templates) whole(id int32) int32 {
 	return id
 }
 
-func bucketOf(hashes []uint64) uint64 {
-	key := uint64(len(hashes)) * fnvPrime
+// bucketOf is the bucket of templates with the nth word that is no value, from
+// 0, as their first.
+func bucketOf(hashes []uint64, n int) uint64 {
+	key := uint64(len(hashes)+1) * fnvPrime
 	for _, h := range hashes {
-		if h != wildHash {
+		if h == wildHash {
+			continue
+		}
+		if n == 0 {
 			return (key ^ h) * fnvPrime
 		}
+		n--
 	}
 	return key
 }
@@ -127,27 +139,33 @@ func bucketOf(hashes []uint64) uint64 {
 // find finds the template of a line, or makes one.
 func (t *Templates) find(words []word, line string) int32 {
 	if t.recent == nil {
-		t.recent = map[uint64]int32{}
-		t.reindex()
+		t.recent = map[uint64]found{}
+		t.buckets, t.holes = map[uint64][]int32{}, map[uint64][]int32{}
+		for i := range t.groups {
+			if id := int32(i); t.groups[i].Into == id {
+				t.index(id)
+			}
+		}
 	}
 	hashes := make([]uint64, len(words))
 	for i, w := range words {
 		hashes[i] = w.hash
 	}
-	key := bucketOf(hashes)
 	best, bestScore := int32(-1), 0.0
-	for _, id := range t.buckets[key] {
-		if g := &t.groups[id]; g.Into == id {
-			if s := likeness(g.Hashes, hashes); s > bestScore {
+	for n := range 2 { // the first word of a line may be a value
+		for _, id := range t.buckets[bucketOf(hashes, n)] {
+			if s := likeness(t.groups[id].Hashes, hashes); s > bestScore {
 				best, bestScore = id, s
 			}
 		}
 	}
 	if best >= 0 && bestScore >= similar {
-		t.widen(best, hashes)
+		if bestScore < 1 {
+			t.widen(best, hashes)
+		}
 		return best
 	}
-	if len(t.groups) >= maxTemplates || len(t.buckets[key]) >= maxBucket {
+	if len(t.groups) >= maxTemplates || len(t.buckets[bucketOf(hashes, 0)]) >= maxBucket {
 		return best
 	}
 	id := int32(len(t.groups))
@@ -159,7 +177,8 @@ func (t *Templates) find(words []word, line string) int32 {
 		}
 	}
 	t.groups = append(t.groups, g)
-	t.buckets[key] = append(t.buckets[key], id)
+	t.changed++
+	t.index(id)
 	return t.generalise(id)
 }
 
@@ -184,12 +203,33 @@ func likeness(a, b []uint64) float64 {
 
 // widen makes values of the words in which a template differs from a line.
 func (t *Templates) widen(id int32, hashes []uint64) {
+	t.unbucket(id)
 	g := &t.groups[id]
 	for i, h := range g.Hashes {
 		if h != hashes[i] && h != wildHash {
 			g.blank(i)
 		}
 	}
+	t.changed++
+	t.index(id)
+	t.absorb(id, t.buckets[bucketOf(g.Hashes, 0)])
+}
+
+// absorb makes those of the others part of a template that are what it is,
+// with words for some of its values.
+func (t *Templates) absorb(id int32, others []int32) {
+	for _, o := range slices.Clone(others) {
+		if o > id && t.groups[o].Into == o && len(t.groups[o].Hashes) == len(t.groups[id].Hashes) && likeness(t.groups[id].Hashes, t.groups[o].Hashes) == 1 {
+			t.merge(o, id)
+		}
+	}
+}
+
+func (t *Templates) merge(o, id int32) {
+	t.unbucket(o)
+	t.groups[o].Into = id
+	t.groups[id].Count += t.groups[o].Count
+	t.changed++
 }
 
 func (g *template) blank(i int) {
@@ -211,34 +251,66 @@ func (t *Templates) generalise(id int32) int32 {
 			words++
 		}
 	}
-	if words < 3 {
+	many := fanOut
+	switch {
+	case words < 2 || len(hashes) < 3:
 		return id // what is left would say too little
+	case words == 2:
+		many = 2 * fanOut
 	}
 	for i, h := range hashes {
 		if h == wildHash {
 			continue
 		}
 		key := hole(hashes, i)
-		like := append(t.holes[key], id)
-		like = slices.DeleteFunc(like, func(o int32) bool { return t.groups[o].Into != o })
-		if len(like) < fanOut {
-			t.holes[key] = like
+		like := slices.DeleteFunc(t.holes[key], func(o int32) bool {
+			g := &t.groups[o]
+			return g.Into != o || len(g.Hashes) <= i || g.Hashes[i] == wildHash || hole(g.Hashes, i) != key
+		})
+		slices.Sort(like)
+		like = slices.Compact(like)
+		if t.holes[key] = like; len(like) < many {
 			continue
 		}
+		like = slices.Clone(like)
 		into := like[0]
-		t.groups[into].Hashes = slices.Clone(t.groups[into].Hashes)
+		t.unbucket(into)
 		t.groups[into].blank(i)
+		t.changed++
 		for _, o := range like[1:] {
-			t.groups[o].Into = into
-			t.groups[into].Count += t.groups[o].Count
+			near := slices.Clone(t.buckets[bucketOf(t.groups[o].Hashes, 0)])
+			t.merge(o, into)
+			t.absorb(into, near)
 		}
-		delete(t.holes, key)
-		if b := bucketOf(t.groups[into].Hashes); !slices.Contains(t.buckets[b], into) {
-			t.buckets[b] = append(t.buckets[b], into)
-		}
+		t.index(into)
 		return into
 	}
 	return id
+}
+
+// index makes a template one that is found.
+func (t *Templates) index(id int32) {
+	hashes := t.groups[id].Hashes
+	key := bucketOf(hashes, 0)
+	if at, ok := slices.BinarySearch(t.buckets[key], id); !ok {
+		t.buckets[key] = slices.Insert(t.buckets[key], at, id)
+	}
+	for i, h := range hashes {
+		if h != wildHash {
+			k := hole(hashes, i)
+			if len(t.holes[k]) < maxBucket {
+				t.holes[k] = append(t.holes[k], id)
+			}
+		}
+	}
+}
+
+// unbucket makes a template one that is not found any more.
+func (t *Templates) unbucket(id int32) {
+	key := bucketOf(t.groups[id].Hashes, 0)
+	if at, ok := slices.BinarySearch(t.buckets[key], id); ok {
+		t.buckets[key] = slices.Delete(t.buckets[key], at, at+1)
+	}
 }
 
 func hole(hashes []uint64, at int) uint64 {
@@ -251,24 +323,6 @@ func hole(hashes []uint64, at int) uint64 {
 		h ^= h >> 29
 	}
 	return h
-}
-
-// reindex makes what can be found again from the templates.
-func (t *Templates) reindex() {
-	t.buckets, t.holes = map[uint64][]int32{}, map[uint64][]int32{}
-	for i := range t.groups {
-		g := &t.groups[i]
-		if id := int32(i); g.Into == id {
-			key := bucketOf(g.Hashes)
-			t.buckets[key] = append(t.buckets[key], id)
-			for at, h := range g.Hashes {
-				if h != wildHash {
-					k := hole(g.Hashes, at)
-					t.holes[k] = append(t.holes[k], id)
-				}
-			}
-		}
-	}
 }
 
 // MarshalJSON is what UnmarshalJSON reads.
