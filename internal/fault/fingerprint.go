@@ -137,7 +137,7 @@ var frameForms = sync.OnceValue(func() []frameForm {
 		{need: "File \"", pattern: compile(`^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<fn>.+))?$`)},                                               // Python
 		{need: "at ", jvm: true, pattern: compile(`^\s*at (?:[\w.@-]+/+)*(?P<fn>[\w.$<>]+)\((?P<file>[\w$-]+\.\w+):(?P<line>\d+)\)`)},                            // JVM
 		{need: "at ", pattern: compile(`^\s*at (?:async )?(?P<fn>[^()]+?) \((?:file://|webpack:/*)?(?P<file>[^()]+?):(?P<line>\d+):\d+\)$`)},                     // V8
-		{need: "at ", pattern: compile(`^\s*at (?:async )?(?:file://)?(?P<file>(?:[A-Za-z]+:)?[^():\s]+):(?P<line>\d+):\d+$`), above: true},                       // V8, and Rust
+		{need: "at ", pattern: compile(`^\s*at (?:async )?(?:file://)?(?P<file>(?:[A-Za-z]+:)?[^():\s]+):(?P<line>\d+):\d+$`), above: true},                      // V8, and Rust
 		{need: " in ", pattern: compile(`^\s*at (?P<fn>.+\)) in (?P<file>.+):line (?P<line>\d+)$`)},                                                              // .NET
 		{need: ".go:", pattern: compile(`^\s+(?P<file>\S+\.go):(?P<line>\d+)(?: \+0x[0-9a-f]+)?$`), above: true},                                                 // Go: goroutines
 		{need: ".go:", pattern: compile(`^\s*(?:Error Trace:\s*)?(?P<file>[\w./-]+\.go):(?P<line>\d+)(?::.*)?$`)},                                                // Go: tests
