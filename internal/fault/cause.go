@@ -221,7 +221,7 @@ var stamp = compile(`^(?:` +
 	`|(?:INFO|WARNING|ERROR|DEBUG|CRITICAL) +- +` + // mozharness
 	`|PID \d+ \| |GECKO\(\d+\) \| ` +
 	`|#\d+ \d+\.\d+ ` + // docker build
-	`|[\w.-]{1,40} +\| ` + // docker compose
+	`|[a-z][a-z0-9._-]{0,40} +\| ` + // docker compose
 	`)`)
 
 // unstamped removes it.
