@@ -31,6 +31,19 @@ type Cause struct {
 	Sure Sureness
 }
 
+// Print is the fingerprint of a step that failed for this cause: the same for
+// another line and other numbers. Of an error in the code, the file and the
+// names in quotes belong to it. It is never 0.
+func (c Cause) Print() uint64 {
+	if c.Sure != Located {
+		return Fingerprint(c.Rule, c.Text, "", nil)
+	}
+	h := hashOf(c.Rule)
+	h = (h ^ hashOf(baseName(c.At.File))) * fnvPrime
+	h = (h ^ hashOf(Mask(c.Text))) * fnvPrime
+	return max(h, 1)
+}
+
 // Sureness says how much a line looks like a cause.
 type Sureness uint8
 
