@@ -77,7 +77,8 @@ type Search struct {
 	segment int
 	best    [Decisive + 1]candidate
 	pending []*pending
-	last    Cause // the last line that is not empty
+	last    Cause // the last line that no rule knew
+	before  Cause // the one before the first consequence
 	ran     map[string]bool
 	header  int // where the last head of a failed test was, counted as n
 }
@@ -121,11 +122,18 @@ func (s *Search) Cause() (Cause, bool) {
 			found = b // that was something else
 		}
 	}
-	if found != nil {
+	switch {
+	case found == nil:
+	case found.cause.Sure == Consequence && message().MatchString(s.before.Text):
+		return s.before, true
+	default:
 		return *found.cause, true
 	}
 	return s.last, s.last.Text != ""
 }
+
+// message is a line in which a program says something under its own name.
+var message = compile(`^[\w./+-]+: \S`)
 
 // Add takes the next line.
 func (s *Search) Add(l Line) {
@@ -182,6 +190,9 @@ func (s *Search) take(r *causeRule, re *regexp.Regexp, m []string, t text) bool 
 	}
 	keep := b.cause == nil || b.segment != s.segment || b.foreign && !foreign || s.n-b.latest > apart[c.Sure]
 	b.latest = s.n
+	if c.Sure == Consequence && keep {
+		s.before = s.last // what came before it may be the cause, in words of its own
+	}
 	if !keep {
 		return true
 	}
@@ -349,7 +360,7 @@ func placeRspec(_ *Search, p *pending, line string) bool { return p.at(rspecPlac
 func placePHP(_ *Search, p *pending, line string) bool   { return p.at(phpPlace(), line) }
 
 // goLine is what a Go test said, with its place.
-var goLine = compile(`^\s+(?P<file>[\w./-]+\.go):(?P<line>\d+): `)
+var goLine = compile(`^\s+(?P<file>[\w./-]+\.go):(?P<line>\d+):(?: (?P<said>.*))?$`)
 
 // aboveGoTest finds what a failed Go test said when it stands above its line
 // (go test -v).
@@ -372,20 +383,22 @@ func aboveGoTest(s *Search, c *Cause) bool {
 
 // placeGoTest finds it when it stands below.
 func placeGoTest(s *Search, p *pending, line string) bool {
-	if p.cause.At.File != "" {
-		return true
-	}
 	t := s.ring[(s.n-1)%behind]
 	switch m := goLine().FindStringSubmatch(line); {
+	case p.cause.At.File != "" && strings.HasPrefix(strings.TrimSpace(line), "Error Trace:"):
+	case p.cause.At.File != "": // an assertion of several lines
+		p.cause.Line, p.cause.Text = t.n, t.s
+		return true
 	case m != nil:
 		p.cause.Line, p.cause.Text = t.n, t.s
 		p.cause.At = plan.Source{File: clipped(m[1]), Line: number(m[2])}
-		return true
+		return m[3] != ""
 	case strings.HasPrefix(line, "panic: "):
 		p.cause.Line, p.cause.Text, p.place = t.n, t.s, placeFrame
-		return false
+	default:
+		return indent(line) == 0
 	}
-	return indent(line) == 0
+	return false
 }
 
 // underHeader holds for what a failed test said below its name.

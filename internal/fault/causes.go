@@ -7,7 +7,7 @@ import (
 
 // consequence is what only tells that something before it went wrong.
 const consequence = `^(?:` +
-	`(?:g?make|gmake)(?:\[\d+\])?: (?:\*\*\* \[|Target .* not remade|Leaving directory|Entering directory)` +
+	`(?:g?make|gmake)(?:\[\d+\])?: (?:\*\*\* \[|Target .* not remade)` +
 	`|make: \*\*\* Waiting for` +
 	`|(?:FAIL|FAILED|BUILD FAILED|BUILD FAILURE|FAILURE: Build failed.*)\s*$|FAIL\t|FAIL\s+\S+ \[` +
 	`|exit status \d+$|ninja: build stopped|collect2: error: ld returned|clang: error: linker command failed` +
@@ -28,6 +28,10 @@ const consequence = `^(?:` +
 	`|=+ .*\d+ (?:failed|error).* =+$|FAILED \(|Tests? failed|\d+ (?:tests?|passed|failed).*` +
 	`|-+ generated xml|=+ short test summary info` +
 	`)`
+
+// unixTools are programs that begin what they complain of with their name.
+const unixTools = `sed|g?awk|mawk|[ef]?grep|find|xargs|cp|mv|rm|mkdir|rmdir|ln|chmod|chown|cat|tar|gzip|gunzip|unzip|zip|diff|cmp|sort|uniq|cut|head|tail|tr|install|rsync|scp|ssh|ar|ld|as|nm|strip|objcopy|openssl|gpg|base64|date|cd|ls|touch|tee|env|` +
+	`timeout|kill|id|su|sudo|mount|dd|du|df|stat|sha\d+sum|md5sum|m4|bc|bison|flex|pkg-config|autoconf|automake|configure|meson|helm|ansible\S*|psql|pg_dump|mysql\S*|sqlite3|redis-cli|yq|xmllint|protoc|perl|ruby|php|java|javac|rustc|gcc|cc|cc1|cc1plus|g\+\+|c\+\+|clang\S*`
 
 // causeTable is the rules, and a finder of the words that they need.
 type causeTable struct {
@@ -123,23 +127,27 @@ var causes = sync.OnceValue(func() *causeTable {
 
 	// Programs that stopped.
 	add("python-error", Known, "", "error|exception|exit|interrupt|warning|stop", `^(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Iteration|Warning|Group|Expired|Refused|Timeout)\w*(?:: .*)?$`, before(abovePython))
+	add("python-error", Located, "", "error: ", `(?:^|: )(?:Indentation|Syntax|Tab)Error: .*\((?P<file>[^\s(]+\.py), line (?P<line>\d+)\)$`)
 	add("node-error", Known, "", "error", `^(?:Uncaught )?(?:\w+\.)*[A-Z]?\w*Error(?: \[\w+\])?: \S`, before(aboveNode), after(placeFrame))
-	add("mocha", Located, "", "error", `^\s{4,8}(?:Uncaught )?[A-Z]\w*Error(?: \[\w+\])?: \S`, after(placeFrame))
+	add("mocha", Located, "", "error", `^\s{4,8}(?:Uncaught )?(?:[A-Z]\w*)?Error(?: \[\w+\])?: \S`, after(placeFrame))
 	add("go-panic", Known, "", "panic: |fatal error: ", `^(?:panic|fatal error): `, after(placeFrame), but(`fatal error: .*\.h: `))
 	add("java-error", Known, "", "exception in thread|caused by", `^Exception in thread "[^"]*" |^Caused by: (?:\w+\.)+`, after(placeFrame))
 	add("ruby-error", Known, "", ".rb:", "^(?:ruby: )?(?P<file>[^\\s:]+\\.rb):(?P<line>\\d+):(?:in .*: .*\\(\\w[\\w:]*\\)| syntax error.*)")
 	add("perl-error", Known, "perl", " line ", `^\S.* at (?P<file>[^\s]+\.\w+) line (?P<line>\d+)(?:\.|, .*)$`)
 	add("elixir-error", Known, "", "** (", `^\s*\*\* \([\w.]+\) `)
 	add("crash", Known, "", "fault|aborted|core dumped|bus error|terminate called|killed", `(?:^|: )(?:(?:line )?\d+: +\d+ )?(?:Segmentation fault|Bus error|Aborted|Killed|Illegal instruction|Floating point exception)\b|^terminate called `)
+	add("maven", Known, "", "[fatal]", `^\[FATAL\] \S`)
 	add("gradle", Known, "", "could not|failed", `^> (?:Could not|Task .* not found|.* failed)`)
 
 	// Tools, in their own words.
 	add("go", Known, "go", "go: ", `^go: \S`, but(`^go: (?:downloading|finding|extracting|added|upgraded|downgraded|removed|creating|to add|warning)`))
+	add("go-package", Located, "go", "import cycle|exclude all", `import cycle not allowed|build constraints exclude all Go files`)
 	add("go-package", Located, "go", "package", `^(?P<file>[^\s:]+\.go):(?P<line>\d+):(?P<col>\d+): (?:no required|package )|^package \S+ is not in `)
 	add("npm", Known, "npm npx node", "npm err", `^npm (?:ERR!|error) `)
 	add("pnpm-yarn", Known, "", "err_pnpm|yn0|error ", `ERR_PNPM_\w+|^➤ YN0(?:0(?:0[1-9]|[1-9]\d)|[1-9]\d\d).*|^error (?:An|Couldn't|Your|Package|Incorrect) `)
 	add("apt", Known, "apt apt-get", "e: ", `^E: `)
 	add("git", Known, "git", "fatal: |error: |rejected", `^fatal: |^ ! \[(?:remote )?rejected\]|^error: (?:pathspec|Your local|could not apply|cannot|unable|src refspec|patch failed|RPC)`)
+	add("git", Known, "git", "identity unknown", `^(?:Author|Committer) identity unknown`)
 	add("curl", Known, "curl", "curl: (", `^curl: \(\d+\) `)
 	add("wget", Known, "wget", "wget: |error |failed: ", `^wget: |\bERROR \d{3}: |^(?:Connecting|Resolving) .*failed: `)
 	add("docker", Known, "", "daemon|docker api|failed to solve", `(?i)error response from daemon|cannot connect to the docker daemon|failed to connect to the docker api|^ERROR: failed to (?:solve|build)`)
@@ -161,15 +169,19 @@ var causes = sync.OnceValue(func() *causeTable {
 
 	// Whoever says it.
 	add("error-message", Generic, "", "error|fatal|critical|severe|panic|exception", `^\s*(?:\[?(?:ERROR|FATAL|CRITICAL|SEVERE|Error|error|fatal|Fatal error|FATAL ERROR)\]?\s?[:\s|-]|\S+ (?:ERROR|FATAL|CRITICAL|SEVERE)\b|\w*(?:Error|Exception): )`, but(`(?i)\b0 errors?\b|\bno errors?\b|errors?[:=] ?0\b`))
-	add("complaint", Complaint, "", "error|fatal|failed|failure|panic|exception|cannot|could not|unable to|denied|not found|invalid|undefined|refused|mismatch|expected|must ",
-		`(?i)(?:^|[\s:"'(\[>])(?:error|fatal|failed|failure|panic|exception|cannot|could not|unable to|denied|not found|invalid|undefined|refused|mismatch|expected|must)(?:$|[\s:,!)"'\]]|\.(?:\s|$))`,
-		but(`(?i)\b0 (?:errors?|fail)|\bno errors?\b|errors?[:=] ?0\b|failed[:=] ?0\b|warning|without error|as expected|is enabled`))
+	add("tool-message", Generic, "", ": ", `^(?:/\S*/)?(?:`+unixTools+`): \S`, but(`(?i)^\S+ (?:warning|note|info|removing leading|entering|leaving|nothing to be done|.* is up to date|listening|starting|using)`))
+	add("diff", Generic, "diff git", "diff --git|--- ", `^diff --git a/(?P<file>\S+) |^--- (?P<file2>\S+)\s+\d{4}-\d\d-\d\d`)
+	words := "error|fatal|failed|failure|panic|exception|cannot|can't|could not|couldn't|unable to|denied|not found|invalid|undefined|refused|mismatch|expected|unexpected|must|did not|didn't|" +
+		"timed out|gave up|giving up|aborted|wrong|conflict|exceeded|too many|too large|not allowed|not formatted|missing|rejected|no such|unhealthy|unknown|illegal|bad"
+	add("complaint", Complaint, "", words,
+		`(?i)(?:^|[\s:"'(\[>])(?:`+words+`)(?:$|[\s:,!)"'\]]|\.(?:\s|$))`,
+		but(`(?i)\b(?:0|no) (?:errors?|fail)|(?:errors?|failed)[:=] ?0\b|warn|without error|as expected|is enabled|^\W*(?:info|debug|trace|notice)\b|\.{3} ?(?:yes|no|ok|done|none)$`))
 	table := &causeTable{rules: t}
-	var words []string
+	var needs []string
 	for _, r := range t {
-		words = append(words, r.needs...)
+		needs = append(needs, r.needs...)
 	}
-	table.words = newFinder(words)
+	table.words = newFinder(needs)
 	for i := range t {
 		t[i].words = table.words.set(t[i].needs)
 	}

@@ -274,7 +274,9 @@ func (c *Clusters) Len() int { return len(c.clusters) }
 
 // Top is the clusters with the most failures since a day, at most limit.
 func (c *Clusters) Top(since time.Time, limit int) []Cluster {
-	all := c.sorted(func(a, b *Cluster) int { return cmp.Or(cmp.Compare(b.Since(since), a.Since(since)), b.Last.Compare(a.Last)) })
+	all := c.sorted(func(a, b *Cluster) int {
+		return cmp.Or(cmp.Compare(b.Since(since), a.Since(since)), b.Last.Compare(a.Last))
+	})
 	var out []Cluster
 	for _, k := range all {
 		if len(out) < limit && k.Since(since) > 0 {
