@@ -240,6 +240,7 @@ func clipped(path string) string { return cut(path, maxWidth) }
 // a line: its time, its level, its source.
 var stamp = compile(`^(?:` +
 	`\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]?\s` + // 2026-11-23T10:00:00.123Z
+	`|\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(?:\.\d+)? ` + // Go's log
 	`|\[\w+ \d{4}-\d\d-\d\d[T ][\d:.]+Z?\] ?` + // [task 2026-11-23T10:00:00Z]
 	`|\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]? +` + // 10:00:00
 	`|(?:INFO|WARNING|ERROR|DEBUG|CRITICAL) +- +` + // mozharness

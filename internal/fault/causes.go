@@ -128,6 +128,7 @@ var causes = sync.OnceValue(func() *causeTable {
 	// Programs that stopped.
 	add("python-error", Known, "", "error|exception|exit|interrupt|warning|stop", `^(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Iteration|Warning|Group|Expired|Refused|Timeout)\w*(?:: .*)?$`, before(abovePython))
 	add("python-error", Located, "", "error: ", `(?:^|: )(?:Indentation|Syntax|Tab)Error: .*\((?P<file>[^\s(]+\.py), line (?P<line>\d+)\)$`)
+	add("python-error", Known, "", ": ", `^(?:[A-Za-z_]\w*\.)*[A-Z]\w*: \S`, before(abovePython))
 	add("node-error", Known, "", "error", `^(?:Uncaught )?(?:\w+\.)*[A-Z]?\w*Error(?: \[\w+\])?: \S`, before(aboveNode), after(placeFrame))
 	add("mocha", Located, "", "error", `^\s{4,8}(?:Uncaught )?(?:[A-Z]\w*)?Error(?: \[\w+\])?: \S`, after(placeFrame))
 	add("go-panic", Known, "", "panic: |fatal error: ", `^(?:panic|fatal error): `, after(placeFrame), but(`fatal error: .*\.h: `))
@@ -160,7 +161,7 @@ var causes = sync.OnceValue(func() *causeTable {
 	add("patch", Known, "patch git", "hunk |can't find file", `^Hunk #\d+ FAILED|^can't find file to patch`)
 	add("sql", Known, "", "error", `^(?:Runtime error|Parse error|Error: near line|Error: in prepare)|^(?:ERROR|FATAL):  `)
 	add("shell", Known, "", ": ", `^(?:\S*/)?(?:ba|da|z|k)?sh: (?:-c: )?(?:line )?(?:\d+: )?\S.*(?:not found|No such file|[Ss]yntax error|unexpected|unbound|not set|denied|cannot|invalid|bad |read-only|too )`)
-	add("shell", Known, "", ": ", `^(?P<file>[^\s:]+): (?:line )?(?P<line>\d+): \S.*(?:not found|No such file|[Ss]yntax error|unexpected|unbound|not set|denied|cannot|invalid|bad |Bad |read-only|too |Is a directory)`)
+	add("shell", Known, "", ": ", `^(?P<file>[^\s:]+): (?:line )?(?P<line>\d+): \S.*(?:not found|No such file|[Ss]yntax error|unexpected|unbound|not set|denied|cannot|invalid|bad |Bad |read-only|too |[Dd]ivision|operand|expected|Is a directory)`)
 	add("env", Known, "", "env: ", `^(?:/usr/bin/)?env: `)
 	add("tool", Known, "", ": ", `^(?:/\S*/)?[a-z][\w.+-]{0,20}: (?:fatal|error|ERROR)\b`)
 	add("tool", Known, "", "must |no such|cannot|can't|denied|not found|invalid|unrecognized|unknown|failed|missing|unable|refused|read-only|exists|not a |unexpected|illegal|bad ",
@@ -171,6 +172,7 @@ var causes = sync.OnceValue(func() *causeTable {
 	add("error-message", Generic, "", "error|fatal|critical|severe|panic|exception", `^\s*(?:\[?(?:ERROR|FATAL|CRITICAL|SEVERE|Error|error|fatal|Fatal error|FATAL ERROR)\]?\s?[:\s|-]|\S+ (?:ERROR|FATAL|CRITICAL|SEVERE)\b|\w*(?:Error|Exception): )`, but(`(?i)\b0 errors?\b|\bno errors?\b|errors?[:=] ?0\b`))
 	add("tool-message", Generic, "", ": ", `^(?:/\S*/)?(?:`+unixTools+`): \S`, but(`(?i)^\S+ (?:warning|note|info|removing leading|entering|leaving|nothing to be done|.* is up to date|listening|starting|using)`))
 	add("diff", Generic, "diff git", "diff --git|--- ", `^diff --git a/(?P<file>\S+) |^--- (?P<file2>\S+)\s+\d{4}-\d\d-\d\d`)
+	add("place", Complaint, "", ": ", `^(?P<file>[\w./-]+\.\w+):(?P<line>\d+)(?::(?P<col>\d+))?: \S`, but(`(?i)^\S+ (?:warning|note|info|debug)`))
 	words := "error|fatal|failed|failure|panic|exception|cannot|can't|could not|couldn't|unable to|denied|not found|invalid|undefined|refused|mismatch|expected|unexpected|must|did not|didn't|" +
 		"timed out|gave up|giving up|aborted|wrong|conflict|exceeded|too many|too large|not allowed|not formatted|missing|rejected|no such|unhealthy|unknown|illegal|bad"
 	add("complaint", Complaint, "", words,
