@@ -127,21 +127,27 @@ func clean(tail []Line) lines {
 	}
 	out := make(lines, 0, len(tail))
 	for _, l := range tail {
-		s, cut := l.Text, false
-		if len(s) > 4*maxWidth { // before any work is done on it
-			s, cut = s[:4*maxWidth], true
-		}
-		s = strings.TrimRight(plain(s), " \t\r\n")
-		if i := strings.LastIndexByte(s, '\r'); i >= 0 {
-			s = s[i+1:]
-		}
-		if len(s) > maxWidth {
-			s, cut = s[:maxWidth], true
-		}
-		s = strings.ToValidUTF8(s, "\uFFFD")
-		out = append(out, text{n: l.N, s: s, low: strings.ToLower(s), wide: cut})
+		t := cleaned(l)
+		t.low = strings.ToLower(t.s)
+		out = append(out, t)
 	}
 	return out
+}
+
+// cleaned is one line, but for low.
+func cleaned(l Line) text {
+	s, cut := l.Text, false
+	if len(s) > 4*maxWidth { // before any work is done on it
+		s, cut = s[:4*maxWidth], true
+	}
+	s = strings.TrimRight(plain(s), " \t\r\n")
+	if i := strings.LastIndexByte(s, '\r'); i >= 0 {
+		s = s[i+1:]
+	}
+	if len(s) > maxWidth {
+		s, cut = s[:maxWidth], true
+	}
+	return text{n: l.N, s: strings.ToValidUTF8(s, "\uFFFD"), wide: cut}
 }
 
 // plain removes terminal control sequences (ECMA-48 section 5.4, and the

@@ -54,6 +54,7 @@ type File struct {
 	GitLab    GitLab
 	Azure     Azure
 	Jenkins   Jenkins
+	Known     []KnownIssue
 }
 
 func file() kind[File] {
@@ -68,6 +69,8 @@ func file() kind[File] {
 			"What Azure Pipelines keep on their server: variable groups, and what stands for tasks of the marketplace."),
 		at("jenkins", func(f *File) *Jenkins { return &f.Jenkins }, jenkins(),
 			"What a Jenkinsfile takes from the installation that it is written for."),
+		at("known-issues", func(f *File) *[]KnownIssue { return &f.Known }, knownIssues(),
+			"Troubles that the team knows: failures that look like one are shown with its name, its note and its verdict."),
 	)
 }
 

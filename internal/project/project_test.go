@@ -75,6 +75,9 @@ reuse:
 			{Match: "a/b", Network: NetworkPinned, Source: spot(1, 17)}}}}},
 		{"job of a called workflow", "reuse: {steps: [{match: release/build/make, never: true}]}\n", File{Reuse: Reuse{Steps: []StepReuse{
 			{Match: "release/build/make", Never: true, Source: spot(1, 17)}}}}},
+		{"known issues", "known-issues:\n- name: slow registry\n  pattern: 'ETIMEDOUT .*registry'\n  job: e2e*\n  branch: release/*\n  note: run again\n  link: https://example.com/12\n  verdict: infrastructure\n  until: '2026-12-24'\n", File{Known: []KnownIssue{
+			{Name: "slow registry", Pattern: "ETIMEDOUT .*registry", Job: "e2e*", Branch: "release/*", Note: "run again", Link: "https://example.com/12", Verdict: "infrastructure",
+				Until: time.Date(2026, 12, 24, 0, 0, 0, 0, time.UTC), Source: spot(2, 3)}}}},
 		{"alias", "reuse:\n  zones: &z [/a/a, /b/b]\n  steps:\n  - match: a/*\n    zones: *z\n", File{Reuse: Reuse{
 			Zones: []string{"/a/a", "/b/b"},
 			Steps: []StepReuse{{Match: "a/*", Zones: []string{"/a/a", "/b/b"}, Source: spot(4, 5)}}}}},
@@ -108,16 +111,19 @@ func TestProblems(t *testing.T) {
 		unseen     bool     // the schema cannot tell
 	}{
 		{name: "unknown section", text: "reuze:\n  size: 1GB\n", want: []string{`fairlead.yaml:1:1: unknown key "reuze" [fairlead-yaml]: did you mean reuse?`}},
-		{name: "unlike any section", text: "environments:\n", want: []string{`1:1: unknown key "environments" [fairlead-yaml]: the sections are pipelines, reuse, gitlab, azure, jenkins`}},
+		{name: "unlike any section", text: "environments:\n", want: []string{`1:1: unknown key "environments" [fairlead-yaml]: the sections are pipelines, reuse, gitlab, azure, jenkins, known-issues`}},
 		{name: "unknown key", text: "reuse:\n  zone: [/x]\n", want: []string{`2:3: unknown key "zone" [fairlead-yaml]: did you mean zones?`}},
 		{name: "underscore", text: step("max_age: 24h"), want: []string{`4:5: unknown key "max_age" [fairlead-yaml]: did you mean max-age?`}},
 		{name: "several", text: "reuse:\n  size: big\n  zones: [/]\n  steps:\n  - match: build\n    never: yes\n", want: []string{
 			`2:9: "big" is not a size`, `3:11: "/" holds all that a step works with`,
 			`5:12: "build" matches nothing: a pattern stands for a job and a step of it [fairlead-yaml]: write build/* for all`,
 			`6:12: never must be true or false, not the text "yes"`}},
+		{name: "known issues", text: "known-issues:\n- {name: a, pattern: (b}\n- {name: a, pattern: b*, link: example.com, verdict: infra, until: soon}\n- {pattern: b}\n", want: []string{
+			`2:22: "(b" is no regular expression: missing closing )`, `3:22: "b*" matches every line`, `3:32: "example.com" is no address of a page`, `3:54: "infra" is not your change or`,
+			`3:68: until must be a day, not the text "soon" [fairlead-yaml]: write year, month and day`, `4:3: name is missing`}},
 		{name: "twice", text: "reuse:\n  size: 1GB\n  size: 2GB\n", want: []string{`3:3: size is given twice, first at line 2`}, unseen: true},
 		{name: "list for mapping", text: "reuse: [a]\n", want: []string{`1:8: reuse must be a mapping, not a list [fairlead-yaml]: the keys of reuse are size, zones, steps`}},
-		{name: "text for file", text: "hello\n", want: []string{`1:1: the file must be a mapping, not the text "hello" [fairlead-yaml]: the sections are pipelines, reuse, gitlab, azure, jenkins`}},
+		{name: "text for file", text: "hello\n", want: []string{`1:1: the file must be a mapping, not the text "hello" [fairlead-yaml]: the sections are pipelines, reuse, gitlab, azure, jenkins, known-issues`}},
 		{name: "number for size", text: "reuse: {size: 20}\n", want: []string{`1:15: size must be a number and a unit, not the number 20 [fairlead-yaml]: write a number and a unit, such as 500MB`}},
 		{name: "nothing for size", text: "reuse:\n  size:\n", want: []string{`2:8: size must be a number and a unit, not nothing`}},
 		{name: "no room", text: "reuse: {size: 0.1B}\n", want: []string{`"0.1B" is no room at all`}, unseen: true},
@@ -279,6 +285,15 @@ func FuzzRead(f *testing.F) {
 		file, problems := read(t, string(src))
 		sane(t, file, problems)
 	})
+}
+
+// TestDay: YAML takes a day that is not quoted for one of its own.
+func TestDay(t *testing.T) {
+	t.Parallel()
+	f, problems := read(t, "known-issues: [{name: a, pattern: b, until: 2026-12-24}]\n")
+	if len(problems) > 0 || len(f.Known) != 1 || f.Known[0].Until.Format(time.DateOnly) != "2026-12-24" {
+		t.Errorf("%+v, %v", f.Known, problems)
+	}
 }
 
 func TestNoFile(t *testing.T) {

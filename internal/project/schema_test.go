@@ -88,6 +88,12 @@ func reference() string {
 		}
 	}
 	for _, p := range file().schema.Properties {
+		if p.schema.Items != nil {
+			item := *p.schema.Items
+			item.Description = p.schema.Description + " An entry of the list:"
+			section(p.name+"[]", &item)
+			continue
+		}
 		section(p.name, p.schema)
 	}
 	return b.String() + "\n"
