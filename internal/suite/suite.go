@@ -58,6 +58,9 @@ type Result struct {
 	// Storm says that the run is one in which the machine failed and not the
 	// tests: it is no evidence.
 	Storm bool
+	// Unreachable says that nothing the test read is of the change that the
+	// run was of, see [Innocent].
+	Unreachable bool
 }
 
 // ID names a test in one variant of its environment. It is how results find

@@ -1,0 +1,624 @@
+package suite
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/record"
+)
+
+const (
+	// maxStretches is how far back the course of a test's results is kept, in
+	// stretches of like results; older ones are melted into one.
+	maxStretches = 24
+	// maxSeen is how many contents a test remembers how it ended on.
+	maxSeen = 12
+	// maxEvidence is how many of the newest contradictions are kept.
+	maxEvidence = 5
+	// maxTest is the size of a marshalled test, in bytes.
+	maxTest = 2048
+	// maxWhy and maxName are the lengths of texts kept with a test, in bytes.
+	maxWhy, maxName = 120, 64
+
+	// halfDays and halfCommits say after how much time and after how many
+	// commits a result counts half: whichever is reached later, so that
+	// neither a holiday nor a busy day wipes out what is known.
+	halfDays    = 30
+	halfCommits = 150
+	// lostDays is how far back the time lost to flakes is counted.
+	lostDays = 30
+	// haste is the weight of the newest result in the expected duration.
+	haste = 0.2
+)
+
+// Test is what is known of one test in one variant: a value of bounded size
+// that takes result after result. The zero value is a test never seen. It is
+// not safe for concurrent use.
+//
+// A failure is evidence of chance, a flake, only when it is known not to come
+// from the code:
+//
+//   - the same inputs (the same commit, when the inputs are not known) passed,
+//     before or afterwards, or
+//   - it passed when it was tried again, or
+//   - nothing that it read is of the change, and it is not failing on the base
+//     branch, either.
+//
+// All other failures stand open: they say nothing of chance and are left out
+// on both sides of the rate. A later pass on the same inputs turns them into
+// flakes.
+type Test struct {
+	runs, failures, flakes, skips int64 // ever; skips since it last ran
+	first, last, failed, flaked   time.Time
+
+	age       float64 // in half-lives, grows; results weigh 2^(age then - age now)
+	commit    uint64  // of the newest result, hashed
+	course    []stretch
+	switches  int        // changes from one outcome to the other inside the oldest stretch
+	seen      []content  // the newest last
+	evidence  []Evidence // the newest last
+	lost      [lostDays]uint16
+	lostDay   int64 // the day, since 1970, that the newest result is of
+	seconds   float64
+	baseBad   int    // failures on the base branch since its last pass
+	baseGood  int    // passes on the base branch since its last failure
+	guilty    uint64 // the content of the last flake
+	clean     int    // passes since, on whatever content
+	cleanElse int    // of them on other contents: something of its inputs has changed
+	lastRun   uint64
+
+	state    record.TestState
+	since    time.Time // when it came into its state
+	until    time.Time // when its quarantine lapses
+	renewals int       // quarantines since it was last healthy
+	why      string
+	owner    string
+	by       string // the person who decided the state, "" for Fairlead
+}
+
+// stretch is a run of like results, one after another. Only the oldest, into
+// which those before it were melted, holds both kinds.
+type stretch struct {
+	results, bad, flakes uint32
+	good, chance         float64 // weights of passes and of flakes, at their age: 2^age
+	run                  uint64  // the first of them
+	from                 int64   // its time, Unix seconds
+}
+
+// content is how a test ended on the same inputs.
+type content struct {
+	key            uint64
+	passed, failed uint64 // the newest run that did, 0 for none
+	open           bool   // the failure is not yet known to be a flake
+}
+
+// EvidenceKind says why a failure is known not to come from the code.
+type EvidenceKind uint8
+
+// The classes of evidence, the strongest first.
+const (
+	Contradiction EvidenceKind = iota + 1 // the same inputs passed in another run
+	Retry                                 // it passed when it was tried again
+	Unreachable                           // nothing that the test read is of the change
+)
+
+// Evidence is a failure that does not come from the code.
+type Evidence struct {
+	Kind  EvidenceKind
+	Run   uint64 // that failed
+	Other uint64 // that passed on the same inputs, for a Contradiction
+	Time  time.Time
+}
+
+func (e Evidence) String() string {
+	switch e.Kind {
+	case Contradiction:
+		return fmt.Sprintf("run %d failed, run %d passed: the same inputs", e.Run, e.Other)
+	case Retry:
+		return fmt.Sprintf("run %d failed, and passed when it was tried again", e.Run)
+	}
+	return fmt.Sprintf("run %d failed, and nothing that the test read was of the change", e.Run)
+}
+
+// Counts are the plain numbers of a test.
+type Counts struct {
+	Runs     int64 // results that count: no skips, no storms
+	Failures int64 // of them, flakes among them
+	Flakes   int64 // failures that do not come from the code
+	Skips    int64 // since it last ran
+	First    time.Time
+	Last     time.Time
+	Failed   time.Time // last, zero for never
+	Flaked   time.Time // last, zero for never
+}
+
+// Counts returns the plain numbers of the test.
+func (t *Test) Counts() Counts {
+	return Counts{
+		Runs: t.runs, Failures: t.failures, Flakes: t.flakes, Skips: t.skips,
+		First: t.first, Last: t.last, Failed: t.failed, Flaked: t.flaked,
+	}
+}
+
+// Seconds is how long the test is expected to take, 0 when it is not known.
+func (t *Test) Seconds() float64 { return t.seconds }
+
+// State is what is thought of the test, and why.
+func (t *Test) State() (record.TestState, string) {
+	if t.state == "" {
+		return record.TestHealthy, t.why
+	}
+	return t.state, t.why
+}
+
+// Until is when the test's quarantine lapses; zero when it is in none.
+func (t *Test) Until() time.Time { return t.until }
+
+// Owner is who answers for the test's quarantine, "" outside of one.
+func (t *Test) Owner() string { return t.owner }
+
+// Muted reports whether failures of the test do not count now. It fails
+// closed: a quarantine without an end, or past it, mutes nothing.
+func (t *Test) Muted(now time.Time) bool {
+	return t.state == record.TestQuarantined && now.Before(t.until)
+}
+
+// Evidence returns the newest failures that do not come from the code, newest
+// last, at most five.
+func (t *Test) Evidence() []Evidence { return append([]Evidence(nil), t.evidence...) }
+
+// Lost is how many of the failures of the 30 days before now were chance,
+// each at a price in seconds: that of the run that was repeated, and of the
+// person who looked.
+func (t *Test) Lost(now time.Time, price float64) float64 {
+	today, n := now.Unix()/86400, 0
+	for i := range int64(lostDays) {
+		if day := t.lostDay - i; day > today-lostDays && day <= today {
+			n += int(t.lost[slot(day)])
+		}
+	}
+	return float64(n) * price
+}
+
+func slot(day int64) int64 { return ((day % lostDays) + lostDays) % lostDays }
+
+// Add takes the next result of the test. A skipped test, and a run in which
+// the machine failed, say nothing of it but that it is still there.
+func (t *Test) Add(r Result) {
+	if t.runs == 0 && t.first.IsZero() {
+		t.first = r.Time
+	}
+	run, err := strconv.ParseUint(r.Run, 10, 48)
+	if err != nil {
+		run = t.lastRun // of another system, which names its runs otherwise
+	}
+	t.lastRun = max(t.lastRun, run)
+	key, commit := r.Inputs, hash(r.Commit)
+	if key == 0 {
+		key = commit
+	}
+	t.pass(r.Time, commit)
+	switch {
+	case r.Outcome == Skipped:
+		t.skips++
+		return
+	case r.Storm || r.Outcome < Skipped || r.Outcome > Errored:
+		return
+	}
+	t.skips = 0
+	t.runs++
+	t.time(r)
+	if r.Base {
+		if r.Outcome.Bad() {
+			t.baseBad, t.baseGood = t.baseBad+1, 0
+		} else {
+			t.baseBad, t.baseGood = 0, t.baseGood+1
+		}
+	}
+	if r.Outcome == Passed {
+		t.passed(key, run, r.Time)
+		return
+	}
+	t.failures++
+	t.failed = r.Time
+	t.fails(key, run, r)
+}
+
+// pass lets time go by.
+func (t *Test) pass(now time.Time, commit uint64) {
+	days, commits := now.Sub(t.last).Hours()/24, 0.0
+	if commit != t.commit {
+		commits = 1
+	}
+	if !t.last.IsZero() && days > 0 {
+		t.age += min(days/halfDays, commits/halfCommits)
+	}
+	t.commit = commit
+	if t.last.IsZero() || now.After(t.last) {
+		t.last = now
+	}
+	if t.age > 500 { // far from where 2^age ends
+		for i := range t.course {
+			t.course[i].good = math.Ldexp(t.course[i].good, -500)
+			t.course[i].chance = math.Ldexp(t.course[i].chance, -500)
+		}
+		t.age -= 500
+	}
+	day := now.Unix() / 86400
+	if t.lostDay == 0 || day-t.lostDay > lostDays {
+		t.lost, t.lostDay = [lostDays]uint16{}, day
+	}
+	for t.lostDay < day {
+		t.lostDay++
+		t.lost[slot(t.lostDay)] = 0
+	}
+}
+
+func (t *Test) time(r Result) {
+	if s := r.Seconds; s > 0 && !math.IsInf(s, 0) && r.Outcome != Errored {
+		if t.seconds == 0 {
+			t.seconds = s
+		}
+		t.seconds += haste * (s - t.seconds)
+	}
+}
+
+// passed takes a pass, and with it what it says of failures before it.
+func (t *Test) passed(key, run uint64, at time.Time) {
+	t.grow(false, run, at)
+	s := &t.course[len(t.course)-1]
+	s.good += math.Exp2(t.age)
+	c := t.content(key)
+	c.passed = run
+	if c.open {
+		c.open = false
+		t.flake(key, Evidence{Kind: Contradiction, Run: c.failed, Other: run, Time: at})
+	}
+	t.clean++
+	if key != t.guilty {
+		t.cleanElse++
+	}
+}
+
+// fails takes a failure, and says whether it is known to be chance.
+func (t *Test) fails(key, run uint64, r Result) {
+	t.grow(true, run, r.Time)
+	c := t.content(key)
+	passed := c.passed
+	c.failed = run
+	switch {
+	case r.Outcome == Flaked:
+		c.passed = run
+		t.flake(key, Evidence{Kind: Retry, Run: run, Time: r.Time})
+	case passed != 0:
+		t.flake(key, Evidence{Kind: Contradiction, Run: run, Other: passed, Time: r.Time})
+	case r.Unreachable && t.baseBad == 0:
+		t.flake(key, Evidence{Kind: Unreachable, Run: run, Time: r.Time})
+	default:
+		c.open = true
+	}
+}
+
+// flake turns the failure of a run into one by chance. A run that failed on
+// inputs that passed later is looked for in the course; when it is older than
+// the course, the oldest stretch takes it.
+func (t *Test) flake(key uint64, e Evidence) {
+	t.flakes++
+	t.flaked = e.Time
+	t.guilty, t.clean, t.cleanElse = key, 0, 0
+	t.lost[slot(t.lostDay)]++
+	if len(t.evidence) == maxEvidence {
+		copy(t.evidence, t.evidence[1:])
+		t.evidence = t.evidence[:maxEvidence-1]
+	}
+	t.evidence = append(t.evidence, e)
+	for i := len(t.course) - 1; i >= 0; i-- {
+		s := &t.course[i]
+		if s.flakes < s.bad && (s.run <= e.Run || i == 0) {
+			s.flakes++
+			s.chance += math.Exp2(t.age)
+			return
+		}
+	}
+}
+
+// grow makes room for a result at the end of the course.
+func (t *Test) grow(bad bool, run uint64, at time.Time) {
+	n := len(t.course)
+	if n == 0 || (t.course[n-1].bad > 0) != bad {
+		if n == maxStretches {
+			a, b := &t.course[0], t.course[1]
+			a.results, a.bad, a.flakes = a.results+b.results, a.bad+b.bad, a.flakes+b.flakes
+			a.good, a.chance = a.good+b.good, a.chance+b.chance
+			t.switches++
+			copy(t.course[1:], t.course[2:])
+			t.course = t.course[:n-1]
+		}
+		t.course = append(t.course, stretch{run: run, from: at.Unix()})
+	}
+	s := &t.course[len(t.course)-1]
+	if s.results < math.MaxUint32/2 {
+		s.results++
+		if bad {
+			s.bad++
+		}
+	}
+}
+
+// content finds what is known of a content and makes it the newest.
+func (t *Test) content(key uint64) *content {
+	n := len(t.seen)
+	for i := n - 1; i >= 0; i-- {
+		if t.seen[i].key == key {
+			if i < n-1 {
+				c := t.seen[i]
+				copy(t.seen[i:], t.seen[i+1:])
+				t.seen[n-1] = c
+			}
+			return &t.seen[n-1]
+		}
+	}
+	if n == maxSeen {
+		copy(t.seen, t.seen[1:])
+		t.seen = t.seen[:n-1]
+	}
+	t.seen = append(t.seen, content{key: key})
+	return &t.seen[len(t.seen)-1]
+}
+
+// hash is FNV-1a, and never 0 but for "".
+func hash(s string) uint64 {
+	if s == "" {
+		return 0
+	}
+	h := uint64(14695981039346656037)
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * 1099511628211
+	}
+	return max(h, 1)
+}
+
+// layout is the version of what MarshalBinary writes.
+const layout = 1
+
+// MarshalBinary writes the test: at most 2 KB, and the same bytes for the same
+// results. It never fails.
+func (t *Test) MarshalBinary() ([]byte, error) {
+	w := writer{b: make([]byte, 0, 512)}
+	w.b = append(w.b, layout)
+	for _, n := range []int64{t.runs, t.failures, t.flakes, t.skips, t.lostDay, int64(t.baseBad), int64(t.baseGood), int64(t.clean), int64(t.cleanElse), int64(t.renewals), int64(t.switches)} {
+		w.int(n)
+	}
+	for _, at := range []time.Time{t.first, t.last, t.failed, t.flaked, t.since, t.until} {
+		w.time(at)
+	}
+	w.float(t.age)
+	w.float(t.seconds)
+	for _, n := range []uint64{t.commit, t.guilty, t.lastRun} {
+		w.uint(n)
+	}
+	w.text(string(t.state), maxName)
+	w.text(t.why, maxWhy)
+	w.text(t.owner, maxName)
+	w.text(t.by, maxName)
+	for _, n := range t.lost {
+		w.uint(uint64(n))
+	}
+	w.uint(uint64(len(t.course)))
+	run, from := uint64(0), int64(0)
+	for _, s := range t.course {
+		w.uint(uint64(s.results))
+		w.uint(uint64(s.bad))
+		w.uint(uint64(s.flakes))
+		w.weight(s.good)
+		w.weight(s.chance)
+		w.int(int64(s.run - run))
+		w.int(s.from - from)
+		run, from = s.run, s.from
+	}
+	w.uint(uint64(len(t.seen)))
+	for _, c := range t.seen {
+		w.b = binary.LittleEndian.AppendUint64(w.b, c.key)
+		w.int(int64(c.passed - run))
+		w.int(int64(c.failed - run))
+		open := uint64(0)
+		if c.open {
+			open = 1
+		}
+		w.uint(open)
+	}
+	w.uint(uint64(len(t.evidence)))
+	for _, e := range t.evidence {
+		w.uint(uint64(e.Kind))
+		w.uint(e.Run)
+		w.uint(e.Other)
+		w.time(e.Time)
+	}
+	return w.b, nil
+}
+
+// UnmarshalBinary reads what MarshalBinary wrote. Its error says that the
+// bytes are not that; the test is then as it was.
+func (t *Test) UnmarshalBinary(b []byte) error {
+	if len(b) > maxTest {
+		return fmt.Errorf("reading a test's state: %d bytes, more than %d", len(b), maxTest)
+	}
+	if len(b) == 0 || b[0] != layout {
+		return errors.New("reading a test's state: not of a version that is known here")
+	}
+	r, n := reader{b: b[1:]}, Test{}
+	for _, p := range []*int64{&n.runs, &n.failures, &n.flakes, &n.skips, &n.lostDay} {
+		*p = r.int()
+	}
+	for _, p := range []*int{&n.baseBad, &n.baseGood, &n.clean, &n.cleanElse, &n.renewals, &n.switches} {
+		*p = int(r.int())
+	}
+	for _, p := range []*time.Time{&n.first, &n.last, &n.failed, &n.flaked, &n.since, &n.until} {
+		*p = r.time()
+	}
+	n.age, n.seconds = r.float(), r.float()
+	for _, p := range []*uint64{&n.commit, &n.guilty, &n.lastRun} {
+		*p = r.uint()
+	}
+	n.state = record.TestState(r.text())
+	n.why, n.owner, n.by = r.text(), r.text(), r.text()
+	for i := range n.lost {
+		n.lost[i] = uint16(r.uint())
+	}
+	run, from := uint64(0), int64(0)
+	for range r.count(maxStretches) {
+		s := stretch{results: uint32(r.uint()), bad: uint32(r.uint()), flakes: uint32(r.uint()), good: r.weight(), chance: r.weight()}
+		run, from = run+uint64(r.int()), from+r.int()
+		s.run, s.from = run, from
+		if s.results == 0 || s.bad > s.results || s.flakes > s.bad {
+			r.fail()
+		}
+		n.course = append(n.course, s)
+	}
+	for range r.count(maxSeen) {
+		n.seen = append(n.seen, content{key: r.fixed(), passed: run + uint64(r.int()), failed: run + uint64(r.int()), open: r.uint() == 1})
+	}
+	for range r.count(maxEvidence) {
+		n.evidence = append(n.evidence, Evidence{Kind: EvidenceKind(r.uint()), Run: r.uint(), Other: r.uint(), Time: r.time()})
+	}
+	if r.bad || len(r.b) > 0 || n.runs < 0 || n.age < 0 || n.age > 600 || n.seconds < 0 {
+		return errors.New("reading a test's state: the bytes are damaged")
+	}
+	*t = n
+	return nil
+}
+
+type writer struct{ b []byte }
+
+func (w *writer) int(n int64)     { w.b = binary.AppendVarint(w.b, n) }
+func (w *writer) uint(n uint64)   { w.b = binary.AppendUvarint(w.b, n) }
+func (w *writer) float(f float64) { w.b = binary.LittleEndian.AppendUint64(w.b, math.Float64bits(f)) }
+
+// weight writes a weight as a float of 32 bits about its exponent: seven
+// digits are more than a weight has.
+func (w *writer) weight(f float64) {
+	fraction, exponent := math.Frexp(f)
+	w.int(int64(exponent))
+	w.b = binary.LittleEndian.AppendUint32(w.b, math.Float32bits(float32(fraction)))
+}
+
+// time writes whole seconds; 0 is the zero time.
+func (w *writer) time(at time.Time) {
+	if at.IsZero() {
+		w.int(0)
+		return
+	}
+	w.int(at.Unix())
+}
+
+func (w *writer) text(s string, limit int) {
+	s = clip(s, limit)
+	w.uint(uint64(len(s)))
+	w.b = append(w.b, s...)
+}
+
+type reader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *reader) fail() { r.b, r.bad = nil, true }
+
+func (r *reader) int() int64 {
+	n, size := binary.Varint(r.b)
+	if size <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[size:]
+	return n
+}
+
+func (r *reader) uint() uint64 {
+	n, size := binary.Uvarint(r.b)
+	if size <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[size:]
+	return n
+}
+
+func (r *reader) count(limit uint64) uint64 {
+	n := r.uint()
+	if n > limit {
+		r.fail()
+		return 0
+	}
+	return n
+}
+
+func (r *reader) fixed() uint64 {
+	if len(r.b) < 8 {
+		r.fail()
+		return 0
+	}
+	n := binary.LittleEndian.Uint64(r.b)
+	r.b = r.b[8:]
+	return n
+}
+
+func (r *reader) float() float64 {
+	f := math.Float64frombits(r.fixed())
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		r.fail()
+		return 0
+	}
+	return f
+}
+
+func (r *reader) weight() float64 {
+	exponent := r.int()
+	if len(r.b) < 4 || exponent < -1100 || exponent > 1000 {
+		r.fail()
+		return 0
+	}
+	f := float64(math.Float32frombits(binary.LittleEndian.Uint32(r.b)))
+	r.b = r.b[4:]
+	if !(f >= 0 && f <= 1) {
+		r.fail()
+		return 0
+	}
+	return math.Ldexp(f, int(exponent))
+}
+
+func (r *reader) time() time.Time {
+	n := r.int()
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(n, 0).UTC()
+}
+
+func (r *reader) text() string {
+	n := r.count(maxWhy)
+	if uint64(len(r.b)) < n {
+		r.fail()
+		return ""
+	}
+	s := string(r.b[:n])
+	r.b = r.b[n:]
+	return s
+}
+
+// clip cuts a text to at most n bytes, at a rune's border.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	const mark = "…"
+	n -= len(mark)
+	for n > 0 && s[n]&0xc0 == 0x80 {
+		n--
+	}
+	return s[:n] + mark
+}
