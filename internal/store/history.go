@@ -113,14 +113,24 @@ func cleanRow(r suite.Row) suite.Row {
 	return r
 }
 
-// packResult adds a result: its report, its run, its outcome with a bit that says
-// whether a fault follows, its time in microseconds.
+// The outcome of a packed result has bits beside it.
+const (
+	packedFault       = 1 << iota // its fault follows
+	packedUnreachable             // it is Unreachable
+	packedOutcome     = iota      // the outcome begins at this bit
+)
+
+// packResult adds a result: its report, its run, its outcome, its time in
+// microseconds, its fault if it has one.
 func packResult(b []byte, report, run int64, r *suite.Result) []byte {
 	b = binary.AppendUvarint(b, uint64(report))
 	b = binary.AppendUvarint(b, uint64(run))
-	kind := byte(r.Outcome) << 1
+	kind := byte(r.Outcome) << packedOutcome
 	if r.Fault != 0 {
-		kind |= 1
+		kind |= packedFault
+	}
+	if r.Unreachable {
+		kind |= packedUnreachable
 	}
 	b = append(b, kind)
 	micros := r.Seconds * 1e6
@@ -138,6 +148,7 @@ func packResult(b []byte, report, run int64, r *suite.Result) []byte {
 type Packed struct {
 	Report, Run int64
 	Outcome     suite.Outcome
+	Unreachable bool
 	Seconds     float64
 	Fault       uint64
 }
@@ -162,14 +173,14 @@ func Unpack(chunk []byte) (list []Packed, err error) {
 		}
 		kind := chunk[0]
 		chunk = chunk[1:]
-		p.Outcome, p.Seconds = suite.Outcome(kind>>1), float64(number())/1e6
+		p.Outcome, p.Unreachable, p.Seconds = suite.Outcome(kind>>packedOutcome), kind&packedUnreachable != 0, float64(number())/1e6
 		if err != nil {
 			return nil, err
 		}
 		if p.Outcome == 0 || p.Outcome > suite.Errored {
 			return nil, errChunk
 		}
-		if kind&1 != 0 {
+		if kind&packedFault != 0 {
 			if len(chunk) < 8 {
 				return nil, errChunk
 			}
@@ -190,7 +201,7 @@ func NewestFirst(list []Packed) {
 
 // Result is the packed result with what its report knows.
 func (p Packed) Result(r *Report) suite.Result {
-	out := suite.Result{Run: strconv.FormatInt(p.Run, 10), Outcome: p.Outcome, Seconds: p.Seconds, Fault: p.Fault}
+	out := suite.Result{Run: strconv.FormatInt(p.Run, 10), Outcome: p.Outcome, Unreachable: p.Unreachable, Seconds: p.Seconds, Fault: p.Fault}
 	if r != nil {
 		out.Job, out.Time, out.Commit, out.Branch, out.Base, out.Inputs, out.Storm = r.Job, r.Time, r.Commit, r.Branch, r.Base, r.Inputs, r.Storm
 	}
