@@ -75,6 +75,7 @@ type Test struct {
 	since    time.Time // when it came into its state
 	until    time.Time // when its quarantine lapses
 	renewals int       // quarantines since it was last healthy
+	before   int64     // flakes that were atoned for before
 	why      string
 	owner    string
 	by       string // the person who decided the state, "" for Fairlead
@@ -93,7 +94,7 @@ type stretch struct {
 type content struct {
 	key            uint64
 	passed, failed uint64 // the newest run that did, 0 for none
-	open           bool   // the failure is not yet known to be a flake
+	open           uint32 // failures that are not yet known to be flakes
 }
 
 // EvidenceKind says why a failure is known not to come from the code.
@@ -165,6 +166,23 @@ func (t *Test) Owner() string { return t.owner }
 // closed: a quarantine without an end, or past it, mutes nothing.
 func (t *Test) Muted(now time.Time) bool {
 	return t.state == record.TestQuarantined && now.Before(t.until)
+}
+
+// Tally sums up the results of the test for [Fit] and [Prior.Given]: passes
+// and flakes, older ones for less, open failures left out.
+func (t *Test) Tally() Tally { return t.tally(0) }
+
+// tally is of the course from a stretch on.
+func (t *Test) tally(from int) Tally {
+	sum := Tally{Tests: 1}
+	for _, s := range t.course[from:] {
+		sum.Results += s.good + s.chance
+		sum.Flakes += s.chance
+	}
+	fade := math.Exp2(-t.age)
+	sum.Results *= fade
+	sum.Flakes = min(sum.Flakes*fade, sum.Results)
+	return sum
 }
 
 // Evidence returns the newest failures that do not come from the code, newest
@@ -274,9 +292,9 @@ func (t *Test) passed(key, run uint64, at time.Time) {
 	s.good += math.Exp2(t.age)
 	c := t.content(key)
 	c.passed = run
-	if c.open {
-		c.open = false
-		t.flake(key, Evidence{Kind: Contradiction, Run: c.failed, Other: run, Time: at})
+	if c.open > 0 {
+		t.flake(key, Evidence{Kind: Contradiction, Run: c.failed, Other: run, Time: at}, c.open)
+		c.open = 0
 	}
 	t.clean++
 	if key != t.guilty {
@@ -293,35 +311,35 @@ func (t *Test) fails(key, run uint64, r Result) {
 	switch {
 	case r.Outcome == Flaked:
 		c.passed = run
-		t.flake(key, Evidence{Kind: Retry, Run: run, Time: r.Time})
+		t.flake(key, Evidence{Kind: Retry, Run: run, Time: r.Time}, 1)
 	case passed != 0:
-		t.flake(key, Evidence{Kind: Contradiction, Run: run, Other: passed, Time: r.Time})
+		t.flake(key, Evidence{Kind: Contradiction, Run: run, Other: passed, Time: r.Time}, 1)
 	case r.Unreachable && t.baseBad == 0:
-		t.flake(key, Evidence{Kind: Unreachable, Run: run, Time: r.Time})
+		t.flake(key, Evidence{Kind: Unreachable, Run: run, Time: r.Time}, 1)
 	default:
-		c.open = true
+		c.open++
 	}
 }
 
-// flake turns the failure of a run into one by chance. A run that failed on
-// inputs that passed later is looked for in the course; when it is older than
-// the course, the oldest stretch takes it.
-func (t *Test) flake(key uint64, e Evidence) {
-	t.flakes++
+// flake turns n failures on a content, of which the run of the evidence was
+// the last, into failures by chance. They are looked for in the course,
+// backwards; what is older than the course falls to its oldest stretch.
+func (t *Test) flake(key uint64, e Evidence, n uint32) {
+	t.flakes += int64(n)
 	t.flaked = e.Time
 	t.guilty, t.clean, t.cleanElse = key, 0, 0
-	t.lost[slot(t.lostDay)]++
+	t.lost[slot(t.lostDay)] += uint16(min(n, math.MaxUint16-uint32(t.lost[slot(t.lostDay)])))
 	if len(t.evidence) == maxEvidence {
 		copy(t.evidence, t.evidence[1:])
 		t.evidence = t.evidence[:maxEvidence-1]
 	}
 	t.evidence = append(t.evidence, e)
-	for i := len(t.course) - 1; i >= 0; i-- {
-		s := &t.course[i]
-		if s.flakes < s.bad && (s.run <= e.Run || i == 0) {
-			s.flakes++
-			s.chance += math.Exp2(t.age)
-			return
+	for i := len(t.course) - 1; i >= 0 && n > 0; i-- {
+		if s := &t.course[i]; s.run <= e.Run || i == 0 {
+			some := min(n, s.bad-s.flakes)
+			s.flakes += some
+			s.chance += float64(some) * math.Exp2(t.age)
+			n -= some
 		}
 	}
 }
@@ -390,7 +408,7 @@ const layout = 1
 func (t *Test) MarshalBinary() ([]byte, error) {
 	w := writer{b: make([]byte, 0, 512)}
 	w.b = append(w.b, layout)
-	for _, n := range []int64{t.runs, t.failures, t.flakes, t.skips, t.lostDay, int64(t.baseBad), int64(t.baseGood), int64(t.clean), int64(t.cleanElse), int64(t.renewals), int64(t.switches)} {
+	for _, n := range []int64{t.runs, t.failures, t.flakes, t.skips, t.lostDay, t.before, int64(t.baseBad), int64(t.baseGood), int64(t.clean), int64(t.cleanElse), int64(t.renewals), int64(t.switches)} {
 		w.int(n)
 	}
 	for _, at := range []time.Time{t.first, t.last, t.failed, t.flaked, t.since, t.until} {
@@ -425,11 +443,7 @@ func (t *Test) MarshalBinary() ([]byte, error) {
 		w.b = binary.LittleEndian.AppendUint64(w.b, c.key)
 		w.int(int64(c.passed - run))
 		w.int(int64(c.failed - run))
-		open := uint64(0)
-		if c.open {
-			open = 1
-		}
-		w.uint(open)
+		w.uint(uint64(c.open))
 	}
 	w.uint(uint64(len(t.evidence)))
 	for _, e := range t.evidence {
@@ -451,7 +465,7 @@ func (t *Test) UnmarshalBinary(b []byte) error {
 		return errors.New("reading a test's state: not of a version that is known here")
 	}
 	r, n := reader{b: b[1:]}, Test{}
-	for _, p := range []*int64{&n.runs, &n.failures, &n.flakes, &n.skips, &n.lostDay} {
+	for _, p := range []*int64{&n.runs, &n.failures, &n.flakes, &n.skips, &n.lostDay, &n.before} {
 		*p = r.int()
 	}
 	for _, p := range []*int{&n.baseBad, &n.baseGood, &n.clean, &n.cleanElse, &n.renewals, &n.switches} {
@@ -480,10 +494,15 @@ func (t *Test) UnmarshalBinary(b []byte) error {
 		n.course = append(n.course, s)
 	}
 	for range r.count(maxSeen) {
-		n.seen = append(n.seen, content{key: r.fixed(), passed: run + uint64(r.int()), failed: run + uint64(r.int()), open: r.uint() == 1})
+		n.seen = append(n.seen, content{key: r.fixed(), passed: run + uint64(r.int()), failed: run + uint64(r.int()), open: uint32(r.uint())})
 	}
 	for range r.count(maxEvidence) {
 		n.evidence = append(n.evidence, Evidence{Kind: EvidenceKind(r.uint()), Run: r.uint(), Other: r.uint(), Time: r.time()})
+	}
+	switch n.state {
+	case "", record.TestHealthy, record.TestSuspected, record.TestQuarantined, record.TestBroken:
+	default:
+		r.fail()
 	}
 	if r.bad || len(r.b) > 0 || n.runs < 0 || n.age < 0 || n.age > 600 || n.seconds < 0 {
 		return errors.New("reading a test's state: the bytes are damaged")
