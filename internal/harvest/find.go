@@ -1,7 +1,6 @@
 package harvest
 
 import (
-	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -18,15 +17,13 @@ const (
 	// findSlack: a file's time comes from a clock that may be behind ours by
 	// one tick of the kernel.
 	findSlack = 10 * time.Millisecond
-	// findHead is how much of a file is read to see whether it is a report.
-	findHead = 1024
 )
 
 // notReports are directories in which nobody writes reports, and which are
 // large.
 var notReports = []string{"node_modules", "bower_components", "site-packages", "__pycache__", "venv", "Pods", "DerivedData"}
 
-// Finder finds the JUnit reports that were written in a tree. It looks at
+// Finder finds the reports that were written in a tree. It looks at
 // names first, asks for the time only of XML files, and opens only those that
 // are new. It does not look into hidden directories and those of package
 // managers, and follows no links; what it may not read it leaves out.
@@ -70,7 +67,7 @@ func (f *Finder) find(found []string, name string, depth int, since time.Time) [
 			return found
 		}
 		info, err := fs.Lstat(f.tree, file)
-		if err == nil && info.Mode().IsRegular() && !info.ModTime().Before(since) && isJUnit(f.tree, file) {
+		if err == nil && info.Mode().IsRegular() && !info.ModTime().Before(since) && known(f.tree, file) {
 			found = append(found, file)
 		}
 	}
@@ -125,19 +122,14 @@ func likely(base string) bool {
 	return true
 }
 
-// isJUnit says whether a file begins like a JUnit report.
-func isJUnit(tree fs.FS, name string) bool {
+// known says whether a file begins like a report.
+func known(tree fs.FS, name string) bool {
 	f, err := tree.Open(name)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	head := make([]byte, findHead)
-	n, err := io.ReadFull(f, head)
-	if err != nil && err != io.ErrUnexpectedEOF {
-		return false
-	}
-	return strings.Contains(string(head[:n]), "<testsuite")
+	return newInput(f, name).format() != nil
 }
 
 // Among returns those of the files that are reports: slash paths, in the
@@ -148,7 +140,7 @@ func Among(tree fs.FS, names []string) (found []string) {
 		away := slices.ContainsFunc(strings.Split(dir, "/"), func(d string) bool {
 			return strings.HasPrefix(d, ".") || slices.Contains(notReports, d)
 		})
-		if len(found) < findFiles && !away && likely(base) && isJUnit(tree, name) {
+		if len(found) < findFiles && !away && likely(base) && known(tree, name) {
 			found = append(found, name)
 		}
 	}

@@ -116,7 +116,7 @@ func TestJUnitErrors(t *testing.T) {
 		{"not closed", "<testsuite name='", "r.xml"},
 		{"laughs", `<!DOCTYPE l [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><testsuite><testcase name="&b;"/>`, "ends in the middle"},
 	} {
-		got, err := readJUnit(strings.NewReader(c.xml), "r.xml", 50_000)
+		got, err := (&format{name: "junit", read: readJUnit}).run(limitedInput(strings.NewReader(c.xml), "r.xml", 50_000), nil)
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "r.xml") {
 			t.Errorf("%s: got %+v, %v; want %q", c.name, got, err, c.want)
 		}
