@@ -27,7 +27,7 @@ import (
 // varints; a text that occurs again in the head or the body is a reference to
 // where it stood first.
 const (
-	recordMagic = "FLstep\x00\x01" // the last byte is the format's number
+	recordMagic = "FLstep\x00\x02" // the last byte is the format's number
 	headSumSize = 8
 	recordLeast = len(recordMagic) + 4 + headSumSize + sha256.Size
 )
@@ -231,22 +231,9 @@ func codeBody(x *coder, r *Record) {
 	})
 	text(x, &e.Fail)
 	text(x, &e.Lacking)
-	list(x, &r.Tests, func(x *coder, t *record.TestsReported) {
-		text(x, &t.Source)
-		number(x, &t.Passed)
-		number(x, &t.Failed)
-		number(x, &t.Skipped)
-		x.float(&t.Seconds)
-		list(x, &t.Bad, func(x *coder, b *record.TestResult) {
-			text(x, &b.Suite)
-			text(x, &b.Name)
-			text(x, &b.Status)
-			x.float(&b.Seconds)
-			text(x, &b.Message)
-			text(x, &b.File)
-			number(x, &b.Line)
-		})
-		text(x, &t.Unread)
+	list(x, &r.Reports, func(x *coder, t *Report) {
+		text(x, &t.Kind)
+		x.bytes(&t.Body)
 	})
 	text(x, &r.Log)
 	number(x, &r.Lines)

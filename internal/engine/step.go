@@ -38,6 +38,7 @@ type stepEnd struct {
 	outcome, conclusion plan.Verdict
 	outputs             map[string]string
 	finished            *record.StepFinished
+	muted               bool // only tests in quarantine failed
 }
 
 // told is what other steps see of it.
@@ -349,8 +350,9 @@ type stepWork struct {
 	result executor.Result
 	fx     plan.Effects
 	tail   *tail
-	tests  []record.TestsReported
-	inner  *stepEnd // of a group: the worst of its steps
+	tests  *trial
+	said   []record.Body // of the reports that it left
+	inner  *stepEnd      // of a group: the worst of its steps
 	err    error
 	cause  *cause
 
@@ -374,12 +376,15 @@ func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, a *asked
 	if err != nil {
 		return stepWork{err: fmt.Errorf("listen to the step: %w", err)}
 	}
-	out := &sink{thread: t, key: s.Key, listener: listener}
+	w.tests = t.trial()
+	printed := w.tests.keep()
+	out := &sink{thread: t, key: s.Key, listener: listener, tests: harvest.GoTest{Each: printed.take}}
 	split := logs.NewSplitter(out.line)
 	if p, ok := listener.(dialect.Pinner); ok {
 		split.Pin = p.Pins
 	}
 	writer := stamped{out, split}
+	var begun time.Time
 	if act.Program == nil {
 		w.beside = t.enter()
 	}
@@ -401,9 +406,9 @@ func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, a *asked
 		if t.inside.Add(1) == 1 {
 			t.within.Add(1)
 		}
-		start := time.Now()
+		begun = time.Now()
 		w.result, w.err = t.room.Run(ctx, &command, watch, writer)
-		w.took = time.Since(start)
+		w.took = time.Since(begun)
 		if t.inside.Add(-1) == 0 {
 			t.within.Add(-1)
 		}
@@ -419,11 +424,14 @@ func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, a *asked
 	w.fx.Merge(&out.said)
 	w.fx.Merge(&left)
 	w.tail, w.lines = &out.tail, out.lines
-	if report, ok := out.tests.Report(); ok {
-		w.tests = append(w.tests, report)
+	if report, ok := out.tests.End(); ok {
+		printed.end(&report)
+		w.said = append(w.said, &report)
+	} else {
+		printed.stop()
 	}
 	if act.Command != nil {
-		w.tests = append(w.tests, t.reports(w.result.Observation)...)
+		w.said = append(w.said, t.reports(&w, begun)...)
 	}
 	return w
 }
@@ -480,7 +488,11 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 	if act.ContinueOnError && fin.Outcome.Bad() {
 		fin.Conclusion = plan.Success
 	}
-	e := stepEnd{outcome: fin.Outcome, conclusion: fin.Conclusion, outputs: settings(w.fx.Outputs), finished: fin}
+	e := stepEnd{outcome: fin.Outcome, outputs: settings(w.fx.Outputs), finished: fin}
+	if e.muted = quarantined(fin, act, &w); e.muted {
+		fin.Conclusion, fin.Why = plan.Success, fmt.Sprintf("%s in quarantine: what they say does not count", w.tests.told())
+	}
+	e.conclusion = fin.Conclusion
 	t.heed(&w.fx)
 	t.save(s, w.fx.State)
 	fin.Effects, fin.Masked = t.masked(w.fx)
@@ -490,10 +502,7 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 	if t.exit(w.beside, w.result.Observation) {
 		fin.Reuse.Barred = []record.Bar{{Kind: record.BarHazard}}
 	}
-	bodies := make([]record.Body, 0, 1+len(w.tests)+len(w.fx.Artifacts))
-	for i := range w.tests {
-		bodies = append(bodies, &w.tests[i])
-	}
+	bodies := slices.Grow(w.said, 1+len(w.fx.Artifacts))
 	for _, a := range w.fx.Artifacts {
 		bodies = append(bodies, &record.ArtifactSaved{Artifact: a})
 	}
