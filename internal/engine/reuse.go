@@ -505,11 +505,22 @@ func (t *thread) again(rec *cache.Record) (bodies []record.Body) {
 			continue // a newer Fairlead wrote it
 		}
 		if tests, ok := body.(*record.TestsReported); ok {
-			tests.Reused = true
+			tests.Reused, tests.Results = true, t.there(tests.Results)
 		}
 		bodies = append(bodies, body)
 	}
 	return bodies
+}
+
+// there is the digest of a blob of results if it is there still.
+func (t *thread) there(digest string) string {
+	if digest == "" || t.req.Tests.Blobs == nil {
+		return ""
+	}
+	if missing, err := t.req.Tests.Blobs.Missing(t.ctx, []blob.Digest{blob.Digest(digest)}); err != nil || len(missing) > 0 {
+		return ""
+	}
+	return digest
 }
 
 // known reports whether a report was read as it was at that time, and notes
