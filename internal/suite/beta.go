@@ -55,3 +55,16 @@ func betaFraction(x, a, b float64) float64 {
 	}
 	return h
 }
+
+// betaQuantile is the x of which regularBeta is q.
+func betaQuantile(q, a, b float64) float64 {
+	low, high := 0.0, 1.0
+	for range 40 {
+		if middle := (low + high) / 2; regularBeta(middle, a, b) < q {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return high
+}

@@ -45,7 +45,7 @@ const (
 	// usualBurst is the correlation of a test's outcome with the one before
 	// it, when it fails by chance, and burstReserve the number of changes of
 	// outcome that it stands for beside those that were seen.
-	usualBurst, burstReserve = 0.3, 4.0
+	usualBurst, burstReserve = 0.35, 8.0
 )
 
 // Prior is what is believed of a test's rate before anything is seen of it.
@@ -203,10 +203,82 @@ func (p Prior) Given(n, k, burst float64) Estimate {
 	return e
 }
 
-// Of estimates the rate of a test.
+// Of estimates the rate of a test, from what was seen since it last became
+// another.
 func (p Prior) Of(t *Test) Estimate {
-	sum := t.Tally()
-	return p.Given(sum.Results, sum.Flakes, t.burst(0))
+	from := t.settled()
+	sum := t.tally(from)
+	e := p.Given(sum.Results, sum.Flakes, t.burst(from))
+	if from > 0 {
+		e.Since = t.course[from].run
+	}
+	return e
+}
+
+// Expect is how many failures there will be in the next m runs, with 90 %:
+// the rate is not known, and chance comes in bursts.
+func (e *Estimate) Expect(m int) (low, high int) {
+	sum, low := 0.0, -1
+	for k, p := range e.ahead(m) {
+		sum += p
+		if low < 0 && sum > .05 {
+			low = k
+		}
+		if sum >= .95 {
+			return max(low, 0), k
+		}
+	}
+	return max(low, 0), m
+}
+
+// ahead is how likely each number of failures is in the next m runs.
+func (e *Estimate) ahead(m int) []float64 {
+	m = min(m, maxExpect)
+	count := make([]float64, m+1)
+	for i, s := range e.shares {
+		switch {
+		case s < 1e-6:
+		case i == never:
+			count[0] += s
+		case i == always:
+			count[m] += s
+		default:
+			const nodes = 8
+			a, b := e.beta(i)
+			for j := range nodes {
+				e.chain(count, s/nodes, betaQuantile((float64(j)+.5)/nodes, a, b))
+			}
+		}
+	}
+	return count
+}
+
+// maxExpect is how many runs are looked ahead.
+const maxExpect = 200
+
+// chain adds, with a weight, how many failures there are in a row of results
+// of which each fails at a rate p, and rather more when the one before did.
+func (e *Estimate) chain(count []float64, weight, p float64) {
+	m := len(count) - 1
+	if m == 0 {
+		count[0] += weight
+		return
+	}
+	again, anew := p+e.Burst*(1-p), p*(1-e.Burst)
+	passed, failed := make([]float64, m+1), make([]float64, m+1) // by the last outcome
+	passed[0], failed[1] = 1-p, p
+	for range m - 1 {
+		for k := m; k >= 0; k-- {
+			before := 0.0
+			if k > 0 {
+				before = passed[k-1]*anew + failed[k-1]*again
+			}
+			passed[k], failed[k] = passed[k]*(1-anew)+failed[k]*(1-again), before
+		}
+	}
+	for k := range count {
+		count[k] += weight * (passed[k] + failed[k])
+	}
 }
 
 // burst is the correlation of a result with the one before it, in the course
