@@ -273,3 +273,12 @@ func TestOrder(order string) string {
 func Learnt(reader string, seq, at int64) error {
 	return fmt.Errorf("reader %s has come to event %d, which is not before %d: %w", reader, at, seq, record.ErrConflict)
 }
+
+// Names are the variants and keys of tests.
+func Names(ids []suite.ID) [][2]string {
+	names := make([][2]string, len(ids))
+	for i, id := range ids {
+		names[i] = [2]string{id.Variant, id.Key}
+	}
+	return names
+}

@@ -111,6 +111,7 @@ type Query struct {
 	Repository string
 	States     []record.TestState // none: all
 	Text       string             // in the title
+	IDs        []ID               // of the repository: only these; none: all
 	Order      string             // "rate", "lost", "seconds", "failed", "title"
 	Limit      int
 	After      int // how many are left out

@@ -209,6 +209,11 @@ func (s *Store) Tests(ctx context.Context, q suite.Query) (list []suite.Row, tot
 			where += " AND state <> 'healthy'" // word for word, so that the index is used
 		}
 	}
+	if len(q.IDs) > 0 {
+		_, variants, keys := columns(q.IDs)
+		args = append(args, variants, keys)
+		where += fmt.Sprintf(" AND (variant, key) IN (SELECT * FROM unnest($%d::text[], $%d::text[]))", len(args)-1, len(args))
+	}
 	if q.Text != "" {
 		args = append(args, q.Text)
 		where += fmt.Sprintf(" AND strpos(lower(title), lower($%d)) > 0", len(args))

@@ -172,6 +172,15 @@ func (s *Store) Tests(ctx context.Context, q suite.Query) (list []suite.Row, tot
 			where += " AND state <> 'healthy'" // word for word, so that the index is used
 		}
 	}
+	if len(q.IDs) > 0 {
+		text, err := json.Marshal(store.Names(q.IDs))
+		if err != nil {
+			return nil, 0, err
+		}
+		where += ` AND id IN (SELECT t.id FROM json_each(?) j
+			CROSS JOIN tests t ON t.repository = ? AND t.variant = j.value->>0 AND t.key = j.value->>1)`
+		args = append(args, string(text), q.Repository)
+	}
 	if q.Text != "" {
 		where, args = where+" AND instr(lower(title), lower(?)) > 0", append(args, q.Text)
 	}

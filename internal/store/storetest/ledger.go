@@ -153,6 +153,7 @@ func testLedgerQueries(t *testing.T, s conformance) {
 		{suite.Query{Text: "02", States: []record.TestState{record.TestQuarantined}}, 3, []string{"021", "024", "027"}},
 		{suite.Query{States: []record.TestState{record.TestHealthy, record.TestQuarantined}, Limit: 1, After: 29}, tests, []string{"029"}},
 		{suite.Query{After: 100}, tests, nil},
+		{suite.Query{IDs: []suite.ID{all[7].Row.ID, {Repository: "o/r", Key: "nobody"}, all[3].Row.ID}}, 2, []string{"003", "007"}},
 	} {
 		c.q.Repository = "o/r"
 		rows, total, err := st.Tests(t.Context(), c.q)
