@@ -17,9 +17,9 @@ import (
 	"time"
 )
 
-// history opens a file of real histories that other people recorded, which
+// recorded opens a file of real histories that other people recorded, which
 // are not part of the repository.
-func history(t *testing.T, name string) *gzip.Reader {
+func recorded(t *testing.T, name string) *gzip.Reader {
 	t.Helper()
 	dir := os.Getenv("FAIRLEAD_BENCH")
 	if dir == "" {
@@ -49,7 +49,7 @@ func logLoss(p, q float64) float64 {
 // thousand runs each, is told from 10, 50 and 200 of them (FlakeFlagger).
 func TestBenchRate(t *testing.T) {
 	t.Parallel()
-	rows, err := csv.NewReader(history(t, "flakeflagger_test_results.csv.gz")).ReadAll()
+	rows, err := csv.NewReader(recorded(t, "flakeflagger_test_results.csv.gz")).ReadAll()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestBenchCoverage(t *testing.T) {
 		Always []string `json:"always_fail"`
 		Flaky  map[string]string
 	}
-	if err := json.NewDecoder(history(t, "deflaker_reruns_sequences.json.gz")).Decode(&projects); err != nil {
+	if err := json.NewDecoder(recorded(t, "deflaker_reruns_sequences.json.gz")).Decode(&projects); err != nil {
 		t.Fatal(err)
 	}
 	feed := func(letters string) *Test {
