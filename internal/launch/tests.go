@@ -65,9 +65,6 @@ type Tests struct {
 	Log func(doing string, err error)
 }
 
-// Repository is the name under which tests of a change are known.
-func (t *Tests) Repository(c *plan.Change) string { return c.Repository }
-
 // Muted are the tests of a repository that are in quarantine now.
 func (t *Tests) Muted(ctx context.Context, repository string) ([]record.Mute, error) {
 	rows, _, err := t.Ledger.Tests(ctx, suite.Query{Repository: repository, States: []record.TestState{record.TestQuarantined}, Limit: maxMuted})
@@ -84,15 +81,38 @@ func (t *Tests) Muted(ctx context.Context, repository string) ([]record.Mute, er
 	return muted, nil
 }
 
+// muted are the tests in quarantine that a run of the change is told of.
+func (l *Launcher) muted(ctx context.Context, c *plan.Change) ([]record.Mute, error) {
+	if l.Tests == nil {
+		return nil, nil
+	}
+	return l.Tests.Muted(ctx, c.Repository)
+}
+
+// learnWithin is how long the end of a run may be held up by learning from it. Whoever
+// learns next goes on.
+const learnWithin = 3 * time.Second
+
+// learn learns from a run that has ended. A failure to do so is nobody's.
+func (l *Launcher) learn(ctx context.Context) {
+	if l.Tests == nil {
+		return
+	}
+	_ = l.Tests.catchUp(context.WithoutCancel(ctx), time.Now().Add(learnWithin))
+}
+
 // Learn learns what the record has to teach, to its newest event or until ctx ends.
 // The error is a [store.HeldError] when somebody else is at it.
-func (t *Tests) Learn(ctx context.Context) error {
+func (t *Tests) Learn(ctx context.Context) error { return t.catchUp(ctx, time.Time{}) }
+
+// catchUp learns to the newest event, or until then: at least from one report.
+func (t *Tests) catchUp(ctx context.Context, until time.Time) error {
 	lease, err := t.Store.Lease(ctx, suiteReader, "who learns of tests")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = lease.Release() }()
-	return t.learn(ctx, lease)
+	return t.learn(ctx, lease, until)
 }
 
 // Follow learns until ctx ends.
@@ -119,7 +139,7 @@ func (t *Tests) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := t.learn(ctx, lease); err != nil {
+		if err := t.learn(ctx, lease, time.Time{}); err != nil {
 			return err
 		}
 		if _, err := t.Runs.Watch(ctx, seen); err != nil {
@@ -134,8 +154,8 @@ func (t *Tests) complain(doing string, err error) {
 	}
 }
 
-// learn learns to the end of the record.
-func (t *Tests) learn(ctx context.Context, lease store.Lease) error {
+// learn learns to the end of the record, or until then.
+func (t *Tests) learn(ctx context.Context, lease store.Lease, until time.Time) error {
 	newest, err := t.Runs.Watch(ctx, -1)
 	if err != nil {
 		return err
@@ -194,8 +214,9 @@ func (t *Tests) learn(ctx context.Context, lease store.Lease) error {
 		if len(reports) == 0 {
 			l.seq = e.Seq
 		}
-		if len(l.learned) >= learnAtOnce {
-			if err := l.write(ctx); err != nil {
+		late := !until.IsZero() && time.Now().After(until)
+		if len(l.learned) >= learnAtOnce || late && len(reports) == 0 {
+			if err := l.write(ctx); err != nil || late {
 				return err
 			}
 		}
@@ -218,8 +239,8 @@ type lessons struct {
 	learned     []suite.Learned
 	events      []record.Event
 	pupils      map[suite.ID]*pupil
-	projects    map[string]*class // by repository
-	runs        map[string]*taught   // by run, a few
+	projects    map[string]*class  // by repository
+	runs        map[string]*taught // by run, a few
 }
 
 // pupil is a test that something was learned of.
@@ -457,7 +478,7 @@ func (l *lessons) run(ctx context.Context, id string) (*taught, error) {
 	}
 	c := b.Change
 	h := store.PlannedHead(b)
-	r := &taught{repository: l.Repository(c), commit: c.SHA, branch: h.Branch}
+	r := &taught{repository: c.Repository, commit: c.SHA, branch: h.Branch}
 	r.base = c.BaseRef == "" && c.DefaultBranch != "" && h.Branch == c.DefaultBranch
 	if c.Dirty || strings.Trim(c.SHA, "0") == "" {
 		r.commit += "+" + id // what was in the tree then has no name of its own
@@ -569,7 +590,7 @@ type fold struct {
 type folded struct {
 	outcome suite.Outcome
 	cases   map[string]failedCase // by parameters: those that failed at some attempt
-	report  int                // that sum is of
+	report  int                   // that sum is of
 	sum     float64
 	seconds float64
 	title   string
@@ -811,4 +832,3 @@ func (t *Tests) row(ctx context.Context, id suite.ID) (suite.Row, error) {
 	}
 	return rows[0], nil
 }
-
