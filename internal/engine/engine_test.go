@@ -111,7 +111,7 @@ func (toySession) Setup(context.Context, *plan.Scope) (dialect.Setup, error) {
 func (toySession) Close() error { return nil }
 
 // Resolve: Data may hold "post" (a script for a post step), "group" (steps),
-// "continue" and "timeout".
+// "continue", "timeout" and "script", the text of what runs.
 func (toySession) Resolve(_ context.Context, st *plan.Step, s *plan.Scope) (*plan.Act, error) {
 	a := &plan.Act{Name: st.Name, ContinueOnError: st.Data["continue"] == true}
 	a.Timeout, _ = st.Data["timeout"].(time.Duration)
@@ -125,6 +125,7 @@ func (toySession) Resolve(_ context.Context, st *plan.Step, s *plan.Scope) (*pla
 		return a, nil
 	}
 	a.Command = &plan.Command{Argv: strings.Fields(st.Run.Text.Text), Env: maps.Clone(s.Env)}
+	a.Command.Script, _ = st.Data["script"].(string)
 	if st.Phase == plan.Post {
 		a.Command.Argv = append(a.Command.Argv, s.State["saved"])
 	}
@@ -167,7 +168,7 @@ func (*toyListener) Close() (plan.Effects, error) { return plan.Effects{}, nil }
 //	say WORDS      prints them              env NAME     prints its value
 //	block          waits to be cancelled    broken       cannot be started
 //	meet N         ends when N of them run at the same time
-//	flaky          fails the first time
+//	flaky          fails the first time  go, make    print what the executor says, and fail
 type toyRoom struct{ x *toyExecutor }
 
 type toyExecutor struct {
@@ -178,6 +179,7 @@ type toyExecutor struct {
 	tried   map[string]int
 	ran     []string // scripts, in order of their start
 	hook    func(script string)
+	said    string
 }
 
 func (x *toyExecutor) Name() string                     { return "toy" }
@@ -237,6 +239,9 @@ func (r toyRoom) Run(ctx context.Context, c *plan.Command, _ *trace.Spec, out io
 		if tried == 1 {
 			return executor.Result{Exit: 1}, nil
 		}
+	case "go", "make":
+		_, err := io.WriteString(out, x.said)
+		return executor.Result{Exit: 1}, err
 	case "broken":
 		return executor.Result{}, errors.New("no such interpreter")
 	}
@@ -372,7 +377,9 @@ func (b *bench) do(ctx context.Context, id string, jobs ...plan.Job) plan.Verdic
 	req.Context = &plan.Context{Pipeline: p, Change: change, RunID: id, Attempt: 1}
 	req.Record = b.rec
 	req.Planned = &record.RunPlanned{Pipeline: p, Change: change}
-	req.Masker = new(secret.Masker)
+	if req.Masker == nil {
+		req.Masker = new(secret.Masker)
+	}
 	req.Observer = deaf{}
 	req.Log = b.log
 	if req.Open == nil {
