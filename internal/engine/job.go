@@ -297,9 +297,11 @@ func (j *job) harvest(workspace string) {
 	}
 	defer root.Close()
 	var bodies []record.Body
+	tests := j.trial()
 	for _, r := range readers() {
-		bodies = append(bodies, j.read(root, r, r.find(root, j.began), j.trial())...)
+		bodies = append(bodies, j.read(root, r, r.find(root, j.began), tests)...)
 	}
+	bodies = append(tests.close(), bodies...)
 	if len(bodies) > 0 {
 		j.note("", bodies...)
 	}

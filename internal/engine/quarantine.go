@@ -32,6 +32,9 @@ func (w *stepWork) tested() bool {
 type runner struct {
 	words []string // of the command line, from the first
 	exits []int    // none: any but 0
+	// again is what is added to the command line to run failed tests only, "" when
+	// that cannot be said; nil: it is not known how.
+	again func(failed []record.TestResult) string
 }
 
 // runners are the test runners whose exit codes are known. What builds as well as tests
@@ -39,17 +42,17 @@ type runner struct {
 func runners() []runner {
 	one := []int{1}
 	return []runner{
-		{words: []string{"go", "test"}, exits: one},
+		{words: []string{"go", "test"}, exits: one, again: goRun},
 		{words: []string{"gotestsum"}, exits: one},
-		{words: []string{"pytest"}, exits: one},
-		{words: []string{"py.test"}, exits: one},
-		{words: []string{"python", "-m", "pytest"}, exits: one},
-		{words: []string{"python3", "-m", "pytest"}, exits: one},
+		{words: []string{"pytest"}, exits: one, again: always("--last-failed")},
+		{words: []string{"py.test"}, exits: one, again: always("--last-failed")},
+		{words: []string{"python", "-m", "pytest"}, exits: one, again: always("--last-failed")},
+		{words: []string{"python3", "-m", "pytest"}, exits: one, again: always("--last-failed")},
 		{words: []string{"python", "-m", "unittest"}, exits: one},
 		{words: []string{"python3", "-m", "unittest"}, exits: one},
-		{words: []string{"jest"}, exits: one},
+		{words: []string{"jest"}, exits: one, again: always("--onlyFailures")},
 		{words: []string{"vitest"}, exits: one},
-		{words: []string{"playwright", "test"}, exits: one},
+		{words: []string{"playwright", "test"}, exits: one, again: always("--last-failed")},
 		{words: []string{"mocha"}},
 		{words: []string{"cypress", "run"}},
 		{words: []string{"rspec"}, exits: one},
@@ -57,7 +60,7 @@ func runners() []runner {
 		{words: []string{"cargo", "test"}, exits: []int{101}},
 		{words: []string{"cargo", "nextest", "run"}, exits: []int{100}},
 		{words: []string{"dotnet", "test"}, exits: one},
-		{words: []string{"ctest"}, exits: []int{8}},
+		{words: []string{"ctest"}, exits: []int{8}, again: always("--rerun-failed")},
 		{words: []string{"mvn", "test"}, exits: one},
 		{words: []string{"gradle", "test"}, exits: one},
 		{words: []string{"robot"}},
@@ -73,10 +76,17 @@ func launchers() [][]string {
 }
 
 // endsInTests reports whether a script's exit code is that of a test runner, which says
-// by it that tests failed. The script is one command, or more of which the last runs
-// the tests and no other does: what comes before it has no results of tests, and when
-// that fails there are none.
+// by it that tests failed.
 func endsInTests(script string, exit int) bool {
+	_, r := runnerIn(script)
+	return r != nil && exit != 0 && (len(r.exits) == 0 || slices.Contains(r.exits, exit))
+}
+
+// runnerIn finds the test runner whose exit code a script ends with, and its command line;
+// nil when there is none that is certain. The script is one command, or more of which
+// the last runs the tests and no other does: what comes before it has no results of
+// tests, and when that fails there are none.
+func runnerIn(script string) (line string, _ *runner) {
 	var commands []string
 	joined := strings.ReplaceAll(script, "\\\n", " ")
 	for line := range strings.Lines(joined) {
@@ -85,18 +95,19 @@ func endsInTests(script string, exit int) bool {
 			commands = append(commands, line)
 		}
 	}
-	if exit == 0 || len(commands) == 0 {
-		return false
+	if len(commands) == 0 {
+		return "", nil
 	}
 	for _, c := range commands[:len(commands)-1] {
 		if strings.ContainsAny(c, "|;&") || runnerOf(c) != nil {
-			return false
+			return "", nil
 		}
 	}
-	last := commands[len(commands)-1]
-	r := runnerOf(last)
-	return r != nil && !strings.ContainsAny(last, "|;&`") && !strings.Contains(last, "$(") &&
-		(len(r.exits) == 0 || slices.Contains(r.exits, exit))
+	line = commands[len(commands)-1]
+	if strings.ContainsAny(line, "|;&`") || strings.Contains(line, "$(") {
+		return "", nil
+	}
+	return line, runnerOf(line)
 }
 
 // runnerOf is the test runner that a command is; nil when it is none that is known.

@@ -372,6 +372,9 @@ func (t *thread) watch(a *asked, c *plan.Command, talk map[string]string) *trace
 // its end what became of that.
 func (t *thread) keep(s *plan.Step, act *plan.Act, w *stepWork, fin *record.StepFinished) {
 	a, o := w.asked, w.result.Observation
+	if w.seen != nil {
+		o = w.seen
+	}
 	r := t.reuse
 	fin.Reuse = &a.told
 	if o != nil {
@@ -389,7 +392,7 @@ func (t *thread) keep(s *plan.Step, act *plan.Act, w *stepWork, fin *record.Step
 		a.told.Barred = []record.Bar{{Kind: record.BarFailed, Detail: string(fin.Outcome)}}
 		return
 	case w.tries > 0:
-		// What the attempts that failed have done was not looked at.
+		// What the other attempts have done was not looked at.
 		a.told.Barred = []record.Bar{{Kind: record.BarFailed, Detail: fmt.Sprintf("it succeeded at attempt %d", w.tries+1)}}
 		return
 	case a.off:
@@ -460,8 +463,9 @@ func (t *thread) reports(w *stepWork, begun time.Time) (bodies []record.Body) {
 		t.mu.Lock()
 		t.unseen = true
 		t.mu.Unlock()
-		// Whether its failures count cannot be asked so late.
-		if w.result.Exit == 0 || len(t.req.Tests.Muted) == 0 {
+		// Whether its failures count, and which of its tests are to run again, cannot be
+		// asked so late.
+		if w.tests.attempt == 1 && (w.result.Exit == 0 || len(t.req.Tests.Muted) == 0 && t.req.Tests.Retry == 0) {
 			return nil
 		}
 	}

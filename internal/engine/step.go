@@ -306,11 +306,16 @@ func (t *thread) do(s *plan.Step, f *frame, act *plan.Act, a *asked, scope *plan
 	case t.onPaper():
 		w = t.aloof(ctx, s, act, scope)
 	default:
-		w = t.work(ctx, s, act, a, scope)
+		tests := t.trial()
+		w = t.work(ctx, s, act, a, scope, tests)
 		for tries := 1; tries <= act.Retry && w.failed() && ctx.Err() == nil; tries++ {
 			t.exit(w.beside, nil)
-			w = t.work(ctx, s, act, a, scope)
+			tests.attempt++
+			w = t.work(ctx, s, act, a, scope, tests)
 			w.tries = tries
+		}
+		if t.req.Tests.Retry > 0 && ctx.Err() == nil {
+			w = t.retry(ctx, s, act, a, scope, w)
 		}
 	}
 	if ctx.Err() != nil {
@@ -356,9 +361,10 @@ type stepWork struct {
 	err    error
 	cause  *cause
 
-	tries  int           // attempts before this one
-	asked  *asked        // of a command that may be reused
-	told   *record.Reuse // of a built-in on paper
+	tries  int                 // attempts before this one
+	asked  *asked              // of a command that may be reused
+	told   *record.Reuse       // of a built-in on paper
+	seen   *record.Observation // of the first attempt, when failed tests were run again
 	beside *besides
 	begun  int64         // line of the log
 	lines  int64         // that it printed
@@ -371,14 +377,14 @@ func (w *stepWork) failed() bool {
 }
 
 // work runs a command, a built-in or a program, and listens to it.
-func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, a *asked, scope *plan.Scope) (w stepWork) {
+func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, a *asked, scope *plan.Scope, tests *trial) (w stepWork) {
+	w.tests = tests
 	listener, err := t.session.Listen(s, act, scope)
 	if err != nil {
-		return stepWork{err: fmt.Errorf("listen to the step: %w", err)}
+		w.err = fmt.Errorf("listen to the step: %w", err)
+		return w
 	}
-	w.tests = t.trial()
-	printed := w.tests.keep()
-	out := &sink{thread: t, key: s.Key, listener: listener, tests: harvest.GoTest{Each: printed.take}}
+	out := &sink{thread: t, key: s.Key, listener: listener, tests: harvest.GoTest{Each: tests.keep(stdout).take}}
 	split := logs.NewSplitter(out.line)
 	if p, ok := listener.(dialect.Pinner); ok {
 		split.Pin = p.Pins
@@ -425,10 +431,7 @@ func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, a *asked
 	w.fx.Merge(&left)
 	w.tail, w.lines = &out.tail, out.lines
 	if report, ok := out.tests.End(); ok {
-		printed.end(&report)
-		w.said = append(w.said, &report)
-	} else {
-		printed.stop()
+		tests.keep(stdout).end(report)
 	}
 	if act.Command != nil {
 		w.said = append(w.said, t.reports(&w, begun)...)
@@ -474,6 +477,7 @@ func (t *thread) group(ctx context.Context, s *plan.Step, g *plan.Group, f *fram
 
 // finish judges what came of a step, records it and lets later steps see it.
 func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
+	w.said = append(w.tests.close(), w.said...)
 	if t.over() {
 		return stepEnd{}
 	}
@@ -490,7 +494,7 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 	}
 	e := stepEnd{outcome: fin.Outcome, outputs: settings(w.fx.Outputs), finished: fin}
 	if e.muted = quarantined(fin, act, &w); e.muted {
-		fin.Conclusion, fin.Why = plan.Success, fmt.Sprintf("%s in quarantine: what they say does not count", w.tests.told())
+		fin.Conclusion, fin.Why = plan.Success, w.tests.count()+", and nothing that is not in quarantine"
 	}
 	e.conclusion = fin.Conclusion
 	t.heed(&w.fx)

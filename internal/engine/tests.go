@@ -27,14 +27,17 @@ type Tests struct {
 	Blobs blob.Store
 	// Muted are the tests in quarantine.
 	Muted []record.Mute
+	// Retry is how often the failed tests of a step are run again, where that is known
+	// how to.
+	Retry int
 }
 
 // maxFailing is how many failed tests of a step are looked up among those in
 // quarantine. When there are more, something else is wrong.
 const maxFailing = 10_000
 
-// reader reads a kind of file that tools leave behind. What it returns is
-// recorded; results of tests go to keep as well.
+// reader reads a kind of file that tools leave behind. What it returns, unless that
+// is nil, is recorded; reports of tests go to keep.
 type reader struct {
 	among func(root *os.Root, names []string) []string
 	find  func(root *os.Root, since time.Time) []string // when nobody watched
@@ -52,8 +55,8 @@ func readers() []reader {
 			if err != nil {
 				report = record.TestsReported{Source: name, Unread: err.Error()}
 			}
-			keep.end(&report)
-			return &report
+			keep.end(report)
+			return nil
 		},
 	}}
 }
@@ -68,47 +71,57 @@ func (j *job) read(root *os.Root, r reader, names []string, step *trial) (bodies
 		}
 		file, err := root.Open(name)
 		if err != nil {
-			bodies = append(bodies, &record.TestsReported{Source: name, Unread: err.Error(), Variant: variant(j.plan)})
-			step.lost = true
+			step.keep(name).end(record.TestsReported{Source: name, Unread: err.Error()})
 			continue
 		}
-		bodies = append(bodies, r.read(file, name, step.keep()))
+		if body := r.read(file, name, step.keep(name)); body != nil {
+			bodies = append(bodies, body)
+		}
 		_ = file.Close() // it was only read
 	}
 	return bodies
 }
 
-// trial is what the tests of a step, or of a job's end, came to.
+// trial is what the tests of a step, or of a job's end, came to, all its attempts
+// together.
 type trial struct {
 	job     *job
+	attempt int                          // from 1
 	failing map[string]record.TestResult // by case: what failed at its last attempt
-	lost    bool                         // not all is known
+	reports map[string]*keeping          // by source
+	order   []*keeping
+	lost    bool // not all is known
 }
 
-func (j *job) trial() *trial { return &trial{job: j, failing: map[string]record.TestResult{}} }
+func (j *job) trial() *trial {
+	return &trial{job: j, attempt: 1, failing: map[string]record.TestResult{}, reports: map[string]*keeping{}}
+}
 
-// keep begins a report.
-func (t *trial) keep() *keeping { return &keeping{step: t, failed: map[string]bool{}} }
+// stdout is the source of the results that a step prints.
+const stdout = "\x00"
 
-// note remembers a result that is bad, until the case passes at a later attempt.
-func (k *keeping) note(r *record.TestResult) {
-	t := k.step
-	bad := r.Status == record.TestFailed || r.Status == record.TestError
-	if !bad && len(t.failing) == 0 {
-		return
+// keep begins the report of a source, or goes on with it at a further attempt.
+func (t *trial) keep(source string) *keeping {
+	k := t.reports[source]
+	if k == nil {
+		k = &keeping{step: t, failed: map[string]bool{}}
+		t.reports[source], t.order = k, append(t.order, k)
 	}
-	name := r.Key() + r.Params
-	_, known := t.failing[name]
-	switch {
-	case !bad:
-		delete(t.failing, name)
-		delete(k.failed, name)
-	case known || len(t.failing) < maxFailing:
-		t.failing[name] = record.TestResult{Suite: r.Suite, Groups: r.Groups, Name: r.Name, Message: r.Message}
-		k.failed[name] = true
-	default:
-		t.lost = true
+	return k
+}
+
+// close ends all reports.
+func (t *trial) close() (bodies []record.Body) {
+	if t == nil {
+		return nil
 	}
+	for _, k := range t.order {
+		if k.close(); k.report != nil {
+			bodies = append(bodies, k.report)
+		}
+	}
+	t.order = nil
+	return bodies
 }
 
 // quarantined reports whether all failed tests of the step, of which there are some,
@@ -147,14 +160,6 @@ func (t *trial) muted(r *record.TestResult, now time.Time) bool {
 	return inner
 }
 
-// told is how many tests failed, for people.
-func (t *trial) told() string {
-	if len(t.failing) == 1 {
-		return "1 test failed, and is"
-	}
-	return fmt.Sprintf("%d tests failed, and are all", len(t.failing))
-}
-
 func (t *trial) mute(key string, now time.Time) bool {
 	own := variant(t.job.plan)
 	return slices.ContainsFunc(t.job.req.Tests.Muted, func(m record.Mute) bool {
@@ -165,16 +170,21 @@ func (t *trial) mute(key string, now time.Time) bool {
 // keeping is a report while it is read: its results go to a blob.
 type keeping struct {
 	step   *trial
-	pipe   *io.PipeWriter // nil until there is a result
+	report *record.TestsReported // of the first attempt, until it is closed
+	failed map[string]bool       // cases
+	first  int                   // that failed at the first attempt
+	pipe   *io.PipeWriter        // nil until there is a result
 	keeper *harvest.Keeper
-	done   chan struct{} // closed when digest and err are set
+	done   chan struct{} // closed when digest is set
 	digest blob.Digest
 	err    error
-	failed map[string]bool // cases
 }
 
 // add takes a result. What cannot be kept is counted all the same.
 func (k *keeping) add(r record.TestResult) error {
+	if n := k.step.attempt; n > 1 {
+		r.Attempt = max(r.Attempt, n)
+	}
 	mask(k.step.job, &r)
 	k.note(&r)
 	blobs := k.step.job.req.Tests.Blobs
@@ -193,54 +203,95 @@ func (k *keeping) add(r record.TestResult) error {
 // take is add for results that are read while they are printed.
 func (k *keeping) take(r record.TestResult) { _ = k.add(r) } // which never fails
 
+// note remembers a result that is bad, until the case passes at a later attempt.
+func (k *keeping) note(r *record.TestResult) {
+	t := k.step
+	bad := r.Status == record.TestFailed || r.Status == record.TestError
+	if !bad && len(t.failing) == 0 {
+		return
+	}
+	name := r.Key() + r.Params
+	_, known := t.failing[name]
+	switch {
+	case r.Status == record.TestSkipped:
+	case !bad:
+		delete(t.failing, name)
+		delete(k.failed, name)
+	case known || len(t.failing) < maxFailing:
+		t.failing[name] = record.TestResult{Suite: r.Suite, Groups: r.Groups, Name: r.Name, Params: r.Params, Message: r.Message, Status: r.Status}
+		k.failed[name] = true
+	default:
+		t.lost = true
+	}
+}
+
 func (k *keeping) begin(blobs blob.Store) {
 	out, in := io.Pipe()
 	k.pipe, k.done = in, make(chan struct{})
-	var put error
 	go func() {
 		defer close(k.done)
-		if k.digest, _, put = blobs.Put(context.WithoutCancel(k.step.job.hard), out); put != nil {
-			k.digest = ""
+		digest, _, err := blobs.Put(context.WithoutCancel(k.step.job.hard), out)
+		if err == nil {
+			k.digest = digest
 		}
-		out.CloseWithError(put)
+		out.CloseWithError(err)
 	}()
 	k.keeper, k.err = harvest.NewKeeper(in)
 }
 
-// end completes the sum of the report.
-func (k *keeping) end(report *record.TestsReported) {
-	j := k.step.job
-	report.Variant = variant(j.plan)
-	for i := range report.Bad {
-		mask(j, &report.Bad[i])
+// end takes the sum of a report. That of a further attempt is not added: what counts
+// of it is which of the failed tests passed.
+func (k *keeping) end(report record.TestsReported) {
+	if report.Unread != "" || len(report.Salvaged) > 0 || report.Failed > 0 && len(k.step.failing) == 0 {
+		k.step.lost = true
 	}
-	report.Unread = j.req.Masker.String(report.Unread)
-	report.Salvaged = masked(j, report.Salvaged)
+	if k.report == nil {
+		k.report, k.first = &report, len(k.failed)
+		return
+	}
+	k.report.Seconds += report.Seconds
+	k.report.Bad = append(k.report.Bad, report.Bad...)
+	k.report.Salvaged = append(k.report.Salvaged, report.Salvaged...)
+}
+
+// close completes the report, if there is one.
+func (k *keeping) close() {
 	if k.pipe != nil {
 		err := k.err
 		if err == nil {
 			err = k.keeper.Close()
 		}
+		if k.report == nil {
+			err = errNoReport
+		}
 		_ = k.pipe.CloseWithError(err) // never fails; nil is the end of the stream
 		<-k.done
-		report.Results = string(k.digest)
 	}
-	if report.Unread != "" || len(report.Salvaged) > 0 || report.Failed > 0 && len(k.step.failing) == 0 {
-		k.step.lost = true
+	if k.report == nil {
+		return
 	}
+	j, r := k.step.job, k.report
+	r.Results, r.Variant = string(k.digest), variant(j.plan)
+	if passed := k.first - len(k.failed); k.step.attempt > 1 {
+		r.Failed = max(r.Failed-passed, 0)
+		r.Passed, r.Flaky = r.Passed+max(passed, 0), r.Flaky+max(passed, 0)
+		seen := map[string]bool{}
+		r.Bad = slices.DeleteFunc(r.Bad, func(b record.TestResult) bool {
+			name := b.Key() + b.Params
+			gone := !k.failed[name] || seen[name]
+			seen[name] = true
+			return gone
+		})
+	}
+	for i := range r.Bad {
+		mask(j, &r.Bad[i])
+	}
+	r.Unread, r.Salvaged = j.req.Masker.String(r.Unread), masked(j, r.Salvaged)
 	now := time.Now()
 	for name := range k.failed {
-		if r := k.step.failing[name]; k.step.muted(&r, now) {
-			report.Muted++
+		if t := k.step.failing[name]; k.step.muted(&t, now) {
+			r.Muted++
 		}
-	}
-}
-
-// stop gives up a report that is none.
-func (k *keeping) stop() {
-	if k.pipe != nil {
-		_ = k.pipe.CloseWithError(errNoReport) // never fails
-		<-k.done
 	}
 }
 

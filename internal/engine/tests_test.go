@@ -153,7 +153,7 @@ func TestQuarantine(t *testing.T) {
 			masker := new(secret.Masker)
 			masker.Add("hunter2")
 			b := newBench(t)
-			b.exec.said = goFails
+			b.exec.said = []string{goFails}
 			b.request.Tests, b.request.Masker = Tests{Blobs: kept, Muted: c.muted}, masker
 			job := plan.Job{ID: "test", Name: "test", Steps: steps(c.runs)}
 			job.Steps[0].Data = map[string]any{"script": c.runs}
@@ -182,6 +182,96 @@ func TestQuarantine(t *testing.T) {
 				t.Errorf("kept %q, %v", names, err)
 			}
 		})
+	}
+}
+
+// goAgain is another attempt at what failed in goFails.
+const goAgain = `{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"run","Package":"p","Test":"TestA/one"}
+{"Action":"pass","Package":"p","Test":"TestA/one","Elapsed":0.1}
+{"Action":"pass","Package":"p","Test":"TestA","Elapsed":0.1}
+{"Action":"pass","Package":"p","Elapsed":0.3}
+`
+
+func TestRetryOfTests(t *testing.T) {
+	t.Parallel()
+	nothing := `{"Action":"pass","Package":"p","Elapsed":0.3}` + "\n"
+	for _, c := range []struct {
+		name          string
+		retry         int
+		said          []string
+		want          plan.Verdict
+		ran           int
+		passed, flaky int
+		kept          int
+	}{
+		{"none", 0, []string{goFails, goAgain}, plan.Failure, 1, 1, 0, 3},
+		{"it passes", 2, []string{goFails, goAgain}, plan.Success, 2, 3, 2, 5},
+		{"it passes at last", 2, []string{goFails, goFails, goAgain}, plan.Success, 3, 3, 2, 8},
+		{"it never passes", 2, []string{goFails}, plan.Failure, 3, 1, 0, 9},
+		{"it does not run again", 2, []string{goFails, nothing}, plan.Failure, 2, 1, 0, 3},
+		{"all is well", 2, []string{goAgain}, plan.Success, 1, 2, 0, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			kept := &blobs{}
+			b := newBench(t)
+			b.exec.said = c.said
+			b.request.Tests = Tests{Blobs: kept, Retry: c.retry}
+			job := plan.Job{ID: "test", Name: "test", Steps: steps("go test -json")}
+			job.Steps[0].Data = map[string]any{"script": "go test -json"}
+			got := b.do(t.Context(), "1", job)
+			run := b.fold("1").Job("test")
+			if got != c.want || len(run.Tests) != 1 || len(b.exec.ran) != c.ran {
+				t.Fatalf("%s, %+v, ran %q: %s", got, run.Tests, b.exec.ran, run.Why)
+			}
+			report, attempts := run.Tests[0], 0
+			if report.Passed != c.passed || report.Flaky != c.flaky || report.Failed+report.Passed != 3 && c.name != "all is well" || len(report.Bad) != report.Failed-report.Failed/2 {
+				t.Errorf("%+v", report)
+			}
+			n := 0
+			err := harvest.ReadKept(bytes.NewReader(kept.all[blob.Digest(report.Results)]), func(r record.TestResult) error {
+				n++
+				attempts = max(attempts, r.Attempt)
+				return nil
+			})
+			if err != nil || n != c.kept || c.kept > 3 && attempts != c.ran {
+				t.Errorf("%d results are kept, of %d attempts; %v", n, attempts, err)
+			}
+			for i, ran := range b.exec.ran {
+				if more := strings.Contains(ran, "-run '^(TestA)$'"); more != (i > 0) {
+					t.Errorf("attempt %d ran %q", i+1, ran)
+				}
+			}
+		})
+	}
+}
+
+func TestAgain(t *testing.T) {
+	t.Parallel()
+	failed := []record.TestResult{{Suite: "p", Groups: []string{"TestB"}, Name: "a case"}, {Suite: "p", Name: "TestA"}, {Suite: "p", Name: "TestB"}}
+	for _, c := range []struct {
+		script, body, want string
+		failed             []record.TestResult
+	}{
+		{"go test ./...", "set -e\ngo test ./...\n", "set -e\ngo test ./... -run '^(TestA|TestB)$'\n", failed},
+		{"make\ngo test ./...", "make\necho '$ go test ./...'\ngo test ./...\n", "make\necho '$ go test ./...'\ngo test ./... -run '^(TestA|TestB)$'\n", failed},
+		{"npx jest --ci", "npx jest --ci", "npx jest --ci --onlyFailures", failed},
+		{"pytest -q", "pytest -q", "pytest -q --last-failed", failed},
+		{"go test ./... -args x", "go test ./... -args x", "", failed},
+		{"go test ./...", "something else", "", failed},
+		{"go test ./...", "go test ./...", "", []record.TestResult{{Suite: "p", Name: "p", Status: record.TestError}}},
+		{"go test ./...", "go test ./...", "", []record.TestResult{{Suite: "p", Name: "Test'; rm -rf ~; '"}}},
+		{"go test ./...", "go test ./...", "", nil},
+		{"make test", "make test", "", failed},
+	} {
+		got := again(&plan.Command{Script: c.script, Argv: []string{"sh", "/x"}, Files: []plan.File{{Path: "/x", Body: []byte(c.body)}}}, c.failed)
+		switch {
+		case c.want == "" && got != nil:
+			t.Errorf("%q: got %q", c.script, got.Files[0].Body)
+		case c.want != "" && (got == nil || string(got.Files[0].Body) != c.want):
+			t.Errorf("%q: got %+v, want %q", c.script, got, c.want)
+		}
 	}
 }
 
