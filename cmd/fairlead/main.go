@@ -36,6 +36,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/store/postgres"
 	"github.com/fairlead-dev/fairlead/internal/store/sqlite"
+	"github.com/fairlead-dev/fairlead/internal/suite"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
 
@@ -98,6 +99,7 @@ const cancelledGrace = 5 * time.Minute
 type theRecord interface {
 	launch.Store
 	launch.Runs
+	suite.Ledger
 	Close() error
 }
 
@@ -195,6 +197,8 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 		Store:    o.record,
 		Cache:    steps,
 		Outputs:  outputs,
+		Results:  o.lent,
+		Tests:    &launch.Tests{Store: o.record, Runs: o.record, Ledger: o.record, Blobs: o.lent},
 		Slots:    &workspace.Slots{Dir: filepath.Join(o.caches, "workspaces")},
 		Data:     o.data, Idle: here.Idle, Version: version(),
 		Actions: w.Actions, Grace: cancelledGrace, Inherit: o.depot.Inherit,

@@ -81,6 +81,13 @@ type Writer struct {
 	Time       time.Time `json:"time"`
 }
 
+// Report is something that was read in what the step left: results of tests,
+// coverage, findings.
+type Report struct {
+	Kind record.Kind
+	Body []byte // of the event that tells of it, as JSON
+}
+
 // Record is one time that a step ran: what it was given and what came of it.
 type Record struct {
 	Key     Key
@@ -91,7 +98,7 @@ type Record struct {
 	Vars    []Var           // volatile variables that it used, sorted by name
 
 	Effects plan.Effects // never holds a secret
-	Tests   []record.TestsReported
+	Reports []Report
 	Log     blob.Digest // the lines it printed, masked, each with LF; "" for none
 	Lines   int64
 

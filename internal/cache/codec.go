@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -232,7 +231,10 @@ func codeBody(x *coder, r *Record) {
 	})
 	text(x, &e.Fail)
 	text(x, &e.Lacking)
-	document(x, &r.Tests)
+	list(x, &r.Reports, func(x *coder, t *Report) {
+		text(x, &t.Kind)
+		x.bytes(&t.Body)
+	})
 	text(x, &r.Log)
 	number(x, &r.Lines)
 	text(x, &r.Mechanism)
@@ -369,22 +371,6 @@ func text[T ~string](x *coder, s *T) {
 		x.uint(&n)
 		x.texts = append(x.texts, string(x.take(n)))
 		*s = T(x.texts[len(x.texts)-1])
-	}
-}
-
-// document is a list of what goes into events, kept as it is there.
-func document[T any](x *coder, s *[]T) {
-	var b []byte
-	var err error
-	if x.writing && len(*s) > 0 {
-		b, err = json.Marshal(*s)
-	}
-	x.bytes(&b)
-	if !x.writing && len(b) > 0 {
-		err = json.Unmarshal(b, s)
-	}
-	if err != nil {
-		x.fail("a document cannot be read: " + err.Error())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -36,9 +37,9 @@ type Saving struct {
 	Dirs        plan.Dirs
 	Observation *record.Observation
 	Effects     plan.Effects
-	Masked      bool // an effect held a secret
-	Tests       []record.TestsReported
-	Log         io.Reader // the lines it printed, masked, LF after each; nil for none
+	Masked      bool          // an effect held a secret
+	Reports     []record.Body // what was read in what it left
+	Log         io.Reader     // the lines it printed, masked, LF after each; nil for none
 	Lines       int64
 	Script      string // what was run, for people
 	// Vars are the volatile variables as the step had them: all of them, ""
@@ -209,10 +210,14 @@ func (k *keeping) keep(ctx context.Context) (*Record, []record.Bar, error) {
 	if !slices.IsSortedFunc(inputs, byPathAndUse) {
 		inputs = slices.SortedFunc(slices.Values(inputs), byPathAndUse)
 	}
+	reports, err := reported(s.Reports)
+	if err != nil {
+		return nil, nil, err
+	}
 	return &Record{
 		Key: s.Key, Writer: s.Writer, Dirs: s.Dirs,
 		Inputs: inputs, Outputs: outputs, Vars: vars,
-		Effects: s.Effects, Tests: s.Tests, Log: log, Lines: s.Lines,
+		Effects: s.Effects, Reports: reports, Log: log, Lines: s.Lines,
 		Took: o.Wall, Mechanism: o.Mechanism, Programs: o.Programs, Peers: o.Peers,
 		Calls: o.Calls, Overhead: o.Overhead, MaxAge: s.Rule.MaxAge,
 	}, nil, nil
@@ -595,7 +600,7 @@ func compareEffects(old, now *Record) (lines []string) {
 	if !slices.Equal(old.Effects.Artifacts, now.Effects.Artifacts) {
 		lines = append(lines, "its artifacts differ")
 	}
-	if !maps.Equal(counts(old.Tests), counts(now.Tests)) {
+	if !maps.Equal(counts(old.Reports), counts(now.Reports)) {
 		lines = append(lines, "its test results differ")
 	}
 	return lines
@@ -610,11 +615,27 @@ func lastOf(settings []plan.Setting) map[string]string {
 }
 
 // counts are how many tests of each source ended how.
-func counts(tests []record.TestsReported) map[string][3]int {
-	all := make(map[string][3]int, len(tests))
-	for _, t := range tests {
-		n := all[t.Source]
-		all[t.Source] = [3]int{n[0] + t.Passed, n[1] + t.Failed, n[2] + t.Skipped}
+func counts(reports []Report) map[string][3]int {
+	all := make(map[string][3]int, len(reports))
+	for _, r := range reports {
+		body, err := record.Decode(r.Kind, r.Body)
+		if t, ok := body.(*record.TestsReported); ok && err == nil {
+			n := all[t.Source]
+			all[t.Source] = [3]int{n[0] + t.Passed, n[1] + t.Failed, n[2] + t.Skipped}
+		}
 	}
 	return all
+}
+
+// reported is what was read, to be kept.
+func reported(bodies []record.Body) ([]Report, error) {
+	reports := make([]Report, 0, len(bodies))
+	for _, b := range bodies {
+		text, err := json.Marshal(b)
+		if err != nil {
+			return nil, fmt.Errorf("encode what was reported: %w", err)
+		}
+		reports = append(reports, Report{Kind: record.Event{Body: b}.Kind(), Body: text})
+	}
+	return reports, nil
 }

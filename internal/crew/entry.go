@@ -39,7 +39,7 @@ type toldEvent struct {
 // workersKinds are the events that a worker may tell of a job.
 func workersKind(k record.Kind) bool {
 	switch k {
-	case "job.started", "material", "step.started", "step.finished", "tests.reported", "artifact.saved":
+	case "job.started", "material", "step.started", "step.finished", "tests.reported", "coverage.reported", "load.reported", "findings.reported", "artifact.saved":
 		return true
 	}
 	return false

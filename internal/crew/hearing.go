@@ -197,11 +197,11 @@ func (h *Hands) vet(ctx context.Context, t *given, w *hand, skew time.Duration, 
 			e.Time = t.last
 		}
 		t.last = e.Time
-		switch b := e.Body.(type) {
-		case *record.JobStarted:
+		if b, ok := e.Body.(*record.JobStarted); ok {
 			b.Place = engine.PlaceOf(w.name)
-		case *record.ArtifactSaved:
-			if err := h.here(ctx, b.Digest); err != nil {
+		}
+		for _, digest := range named(e.Body) {
+			if err := h.here(ctx, digest); err != nil {
 				return err
 			}
 		}
@@ -209,18 +209,18 @@ func (h *Hands) vet(ctx context.Context, t *given, w *hand, skew time.Duration, 
 	return nil
 }
 
-// here makes sure that the bytes of an artifact are here.
+// here makes sure that the bytes of a blob are here.
 func (h *Hands) here(ctx context.Context, digest string) error {
 	d, err := blob.Parse(digest)
 	if err != nil {
-		return fmt.Errorf("%w: an artifact: %w", ErrUnsound, err)
+		return fmt.Errorf("%w: a blob: %w", ErrUnsound, err)
 	}
 	lacking, err := h.Blobs.Missing(ctx, []blob.Digest{d})
 	if err == nil && len(lacking) > 0 {
-		err = fmt.Errorf("%w: an artifact without its bytes", ErrUnsound)
+		err = fmt.Errorf("%w: a blob without its bytes", ErrUnsound)
 	}
 	if err != nil {
-		return fmt.Errorf("look for an artifact: %w", err)
+		return fmt.Errorf("look for a blob: %w", err)
 	}
 	return nil
 }
@@ -229,7 +229,7 @@ func (h *Hands) here(ctx context.Context, digest string) error {
 func (h *Hands) adopt(ctx context.Context, t *given, body []byte) error {
 	var a depot.Artifact
 	if err := json.Unmarshal(body, &a); err != nil {
-		return fmt.Errorf("%w: an artifact: %w", ErrUnsound, err)
+		return fmt.Errorf("%w: a blob: %w", ErrUnsound, err)
 	}
 	a.Run, a.Job = t.run, t.job
 	if err := h.here(ctx, string(a.Digest)); err != nil {

@@ -211,16 +211,33 @@ func (s *spool) needed(all map[blob.Digest]bool) {
 	}
 }
 
-// digestsOf are the artifacts that events speak of.
+// digestsOf are the blobs that events speak of.
 func digestsOf(events []record.Event) (digests []blob.Digest) {
 	for _, e := range events {
-		if b, ok := e.Body.(*record.ArtifactSaved); ok {
-			if d, err := blob.Parse(b.Digest); err == nil {
+		for _, text := range named(e.Body) {
+			if d, err := blob.Parse(text); err == nil {
 				digests = append(digests, d)
 			}
 		}
 	}
 	return digests
+}
+
+// named are the blobs that an event names and the server has to have.
+func named(body record.Body) (digests []string) {
+	switch b := body.(type) {
+	case *record.ArtifactSaved:
+		return []string{b.Digest}
+	case *record.TestsReported:
+		digests = []string{b.Results}
+	case *record.CoverageReported:
+		digests = []string{b.Report}
+	case *record.StepFinished:
+		if b.Watched != nil {
+			digests = []string{b.Watched.Kept}
+		}
+	}
+	return slices.DeleteFunc(digests, func(d string) bool { return d == "" })
 }
 
 // add writes an entry. The caller holds mu.

@@ -140,6 +140,8 @@ type Request struct {
 	Secrets func(ctx context.Context, environment string) (map[string]string, error)
 	// Reuse lets steps be reused; nil runs all, and watches none.
 	Reuse *Reuse
+	// Tests says what becomes of the results of tests.
+	Tests Tests
 
 	Parallel int // jobs at a time; 0: as many as the machine can bear
 	Retry    int // how often a job that failed is tried again

@@ -16,7 +16,6 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/executor"
-	"github.com/fairlead-dev/fairlead/internal/harvest"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 )
@@ -297,25 +296,15 @@ func (j *job) harvest(workspace string) {
 		return // a step removed its workspace: there is nothing to read
 	}
 	defer root.Close()
-	for _, name := range harvest.Find(os.DirFS(workspace), j.began) {
-		if _, read := j.reported[name]; read {
-			continue
-		}
-		report, err := readReport(root, name)
-		if err != nil {
-			report = record.TestsReported{Source: name, Unread: err.Error()}
-		}
-		j.note("", &report)
+	var bodies []record.Body
+	tests := j.trial()
+	for _, r := range readers() {
+		bodies = append(bodies, j.read(root, r, r.find(root, j.began), tests)...)
 	}
-}
-
-func readReport(root *os.Root, name string) (record.TestsReported, error) {
-	file, err := root.Open(name)
-	if err != nil {
-		return record.TestsReported{}, err
+	bodies = append(tests.close(), bodies...)
+	if len(bodies) > 0 {
+		j.note("", bodies...)
 	}
-	defer file.Close()
-	return harvest.JUnit(file, name)
 }
 
 // openWorkspace opens the job's directories: those that an earlier run left,

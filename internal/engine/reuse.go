@@ -14,7 +14,6 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/cache"
 	"github.com/fairlead-dev/fairlead/internal/executor"
-	"github.com/fairlead-dev/fairlead/internal/harvest"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/trace"
@@ -309,9 +308,7 @@ func (t *thread) reuseStep(s *plan.Step, act *plan.Act, a *asked) (stepEnd, bool
 	t.heed(&rec.Effects)
 	t.save(s, rec.Effects.State)
 	bodies := []record.Body{&record.StepStarted{Name: name, ID: s.ID, Phase: s.Phase, At: s.Source, Line: begun, Script: t.req.Masker.String(act.Command.Script)}}
-	for i := range rec.Tests {
-		bodies = append(bodies, &rec.Tests[i])
-	}
+	bodies = append(bodies, t.again(rec)...)
 	for _, artifact := range rec.Effects.Artifacts {
 		bodies = append(bodies, &record.ArtifactSaved{Artifact: artifact})
 	}
@@ -375,12 +372,18 @@ func (t *thread) watch(a *asked, c *plan.Command, talk map[string]string) *trace
 // its end what became of that.
 func (t *thread) keep(s *plan.Step, act *plan.Act, w *stepWork, fin *record.StepFinished) {
 	a, o := w.asked, w.result.Observation
+	if w.seen != nil {
+		o = w.seen
+	}
 	r := t.reuse
 	fin.Reuse = &a.told
 	if o != nil {
 		fin.Watched = &record.Watched{
 			Mechanism: o.Mechanism, Inputs: len(o.Inputs), Outputs: len(o.Outputs), Calls: o.Calls, Overhead: o.Overhead,
-			Peers: o.Peers[:min(len(o.Peers), 8)],
+			Peers: o.Peers[:min(len(o.Peers), 8)], Digest: t.inputs(a, act.Command, o),
+		}
+		if w.tested() {
+			fin.Watched.Kept = t.keepSeen(o)
 		}
 	}
 	a.told.Verified = a.verify != nil
@@ -389,7 +392,7 @@ func (t *thread) keep(s *plan.Step, act *plan.Act, w *stepWork, fin *record.Step
 		a.told.Barred = []record.Bar{{Kind: record.BarFailed, Detail: string(fin.Outcome)}}
 		return
 	case w.tries > 0:
-		// What the attempts that failed have done was not looked at.
+		// What the other attempts have done was not looked at.
 		a.told.Barred = []record.Bar{{Kind: record.BarFailed, Detail: fmt.Sprintf("it succeeded at attempt %d", w.tries+1)}}
 		return
 	case a.off:
@@ -423,7 +426,7 @@ func (t *thread) keep(s *plan.Step, act *plan.Act, w *stepWork, fin *record.Step
 	}
 	pending, barred, err := r.Cache.Save(t.ctx, cache.Saving{
 		Key: a.key, Writer: writer, Dirs: t.base.Dirs, Observation: o, Effects: fin.Effects, Masked: fin.Masked || len(w.fx.Masks) > 0,
-		Tests: w.tests, Log: text, Lines: w.lines, Script: act.Command.Script, Vars: a.vars, Secrets: a.secrets, Rule: a.rule,
+		Reports: w.said, Log: text, Lines: w.lines, Script: act.Command.Script, Vars: a.vars, Secrets: a.secrets, Rule: a.rule,
 	})
 	a.told.Barred = barred
 	switch {
@@ -450,24 +453,35 @@ func (t *thread) keep(s *plan.Step, act *plan.Act, w *stepWork, fin *record.Step
 	}
 }
 
-// reports reads the test reports that a command has written. Those of a
-// command that nobody watched are looked for at the end of the job. Processes
-// that it left may go on writing: then, too.
-func (t *thread) reports(o *record.Observation) (tests []record.TestsReported) {
-	if o == nil || o.Mechanism == "" || o.LeftOver > 0 {
+// reports reads the reports that a command has written. Those of a command that
+// nobody watched are looked for at the end of the job. Processes that it left may
+// go on writing: then, too.
+func (t *thread) reports(w *stepWork, begun time.Time) (bodies []record.Body) {
+	o := w.result.Observation
+	unseen := o == nil || o.Mechanism == "" || o.LeftOver > 0
+	if unseen {
 		t.mu.Lock()
 		t.unseen = true
 		t.mu.Unlock()
-		return nil
+		// Whether its failures count, and which of its tests are to run again, cannot be
+		// asked so late.
+		if w.tests.attempt == 1 && (w.result.Exit == 0 || len(t.req.Tests.Muted) == 0 && t.req.Tests.Retry == 0) {
+			return nil
+		}
 	}
 	workspace := t.base.Dirs.Workspace
 	var names []string
-	for i := range o.Outputs {
-		if below, ok := strings.CutPrefix(o.Outputs[i].Path, workspace+string(filepath.Separator)); ok && o.Outputs[i].Kind == record.Regular {
-			names = append(names, filepath.ToSlash(below))
+	if !unseen {
+		for i := range o.Outputs {
+			if below, ok := strings.CutPrefix(o.Outputs[i].Path, workspace+string(filepath.Separator)); ok && o.Outputs[i].Kind == record.Regular {
+				names = append(names, filepath.ToSlash(below))
+			}
+		}
+		if len(names) == 0 {
+			return nil
 		}
 	}
-	if len(names) == 0 {
+	if workspace == "" {
 		return nil
 	}
 	root, err := os.OpenRoot(workspace)
@@ -475,19 +489,42 @@ func (t *thread) reports(o *record.Observation) (tests []record.TestsReported) {
 		return nil
 	}
 	defer root.Close()
-	for _, name := range harvest.Among(root.FS(), names) {
-		// What a command beside this one wrote may be among its outputs, too.
-		info, err := root.Stat(name)
-		if err != nil || t.known(name, info.ModTime()) {
-			continue
+	for _, r := range readers() {
+		found := names
+		if unseen {
+			found = r.find(root, begun)
+		} else {
+			found = r.among(root, names)
 		}
-		report, err := readReport(root, name)
-		if err != nil {
-			report = record.TestsReported{Source: name, Unread: err.Error()}
-		}
-		tests = append(tests, report)
+		bodies = append(bodies, t.read(root, r, found, w.tests)...)
 	}
-	return tests
+	return bodies
+}
+
+// again is what was read in what a step left when it ran. No test was run now.
+func (t *thread) again(rec *cache.Record) (bodies []record.Body) {
+	for _, r := range rec.Reports {
+		body, err := record.Decode(r.Kind, r.Body)
+		if err != nil {
+			continue // a newer Fairlead wrote it
+		}
+		if tests, ok := body.(*record.TestsReported); ok {
+			tests.Reused, tests.Results = true, t.there(tests.Results)
+		}
+		bodies = append(bodies, body)
+	}
+	return bodies
+}
+
+// there is the digest of a blob of results if it is there still.
+func (t *thread) there(digest string) string {
+	if digest == "" || t.req.Tests.Blobs == nil {
+		return ""
+	}
+	if missing, err := t.req.Tests.Blobs.Missing(t.ctx, []blob.Digest{blob.Digest(digest)}); err != nil || len(missing) > 0 {
+		return ""
+	}
+	return digest
 }
 
 // known reports whether a report was read as it was at that time, and notes

@@ -38,6 +38,7 @@ type stepEnd struct {
 	outcome, conclusion plan.Verdict
 	outputs             map[string]string
 	finished            *record.StepFinished
+	muted               bool // only tests in quarantine failed
 }
 
 // told is what other steps see of it.
@@ -305,11 +306,16 @@ func (t *thread) do(s *plan.Step, f *frame, act *plan.Act, a *asked, scope *plan
 	case t.onPaper():
 		w = t.aloof(ctx, s, act, scope)
 	default:
-		w = t.work(ctx, s, act, a, scope)
+		tests := t.trial()
+		w = t.work(ctx, s, act, a, scope, tests)
 		for tries := 1; tries <= act.Retry && w.failed() && ctx.Err() == nil; tries++ {
 			t.exit(w.beside, nil)
-			w = t.work(ctx, s, act, a, scope)
+			tests.attempt++
+			w = t.work(ctx, s, act, a, scope, tests)
 			w.tries = tries
+		}
+		if t.req.Tests.Retry > 0 && ctx.Err() == nil {
+			w = t.retry(ctx, s, act, a, scope, w)
 		}
 	}
 	if ctx.Err() != nil {
@@ -349,14 +355,16 @@ type stepWork struct {
 	result executor.Result
 	fx     plan.Effects
 	tail   *tail
-	tests  []record.TestsReported
-	inner  *stepEnd // of a group: the worst of its steps
+	tests  *trial
+	said   []record.Body // of the reports that it left
+	inner  *stepEnd      // of a group: the worst of its steps
 	err    error
 	cause  *cause
 
-	tries  int           // attempts before this one
-	asked  *asked        // of a command that may be reused
-	told   *record.Reuse // of a built-in on paper
+	tries  int                 // attempts before this one
+	asked  *asked              // of a command that may be reused
+	told   *record.Reuse       // of a built-in on paper
+	seen   *record.Observation // of the first attempt, when failed tests were run again
 	beside *besides
 	begun  int64         // line of the log
 	lines  int64         // that it printed
@@ -369,17 +377,20 @@ func (w *stepWork) failed() bool {
 }
 
 // work runs a command, a built-in or a program, and listens to it.
-func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, a *asked, scope *plan.Scope) (w stepWork) {
+func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, a *asked, scope *plan.Scope, tests *trial) (w stepWork) {
+	w.tests = tests
 	listener, err := t.session.Listen(s, act, scope)
 	if err != nil {
-		return stepWork{err: fmt.Errorf("listen to the step: %w", err)}
+		w.err = fmt.Errorf("listen to the step: %w", err)
+		return w
 	}
-	out := &sink{thread: t, key: s.Key, listener: listener}
+	out := &sink{thread: t, key: s.Key, listener: listener, tests: harvest.GoTest{Each: tests.keep(stdout).take}}
 	split := logs.NewSplitter(out.line)
 	if p, ok := listener.(dialect.Pinner); ok {
 		split.Pin = p.Pins
 	}
 	writer := stamped{out, split}
+	var begun time.Time
 	if act.Program == nil {
 		w.beside = t.enter()
 	}
@@ -401,9 +412,9 @@ func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, a *asked
 		if t.inside.Add(1) == 1 {
 			t.within.Add(1)
 		}
-		start := time.Now()
+		begun = time.Now()
 		w.result, w.err = t.room.Run(ctx, &command, watch, writer)
-		w.took = time.Since(start)
+		w.took = time.Since(begun)
 		if t.inside.Add(-1) == 0 {
 			t.within.Add(-1)
 		}
@@ -419,11 +430,11 @@ func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, a *asked
 	w.fx.Merge(&out.said)
 	w.fx.Merge(&left)
 	w.tail, w.lines = &out.tail, out.lines
-	if report, ok := out.tests.Report(); ok {
-		w.tests = append(w.tests, report)
+	if report, ok := out.tests.End(); ok {
+		tests.keep(stdout).end(report)
 	}
 	if act.Command != nil {
-		w.tests = append(w.tests, t.reports(w.result.Observation)...)
+		w.said = append(w.said, t.reports(&w, begun)...)
 	}
 	return w
 }
@@ -466,6 +477,7 @@ func (t *thread) group(ctx context.Context, s *plan.Step, g *plan.Group, f *fram
 
 // finish judges what came of a step, records it and lets later steps see it.
 func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
+	w.said = append(w.tests.close(), w.said...)
 	if t.over() {
 		return stepEnd{}
 	}
@@ -480,7 +492,11 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 	if act.ContinueOnError && fin.Outcome.Bad() {
 		fin.Conclusion = plan.Success
 	}
-	e := stepEnd{outcome: fin.Outcome, conclusion: fin.Conclusion, outputs: settings(w.fx.Outputs), finished: fin}
+	e := stepEnd{outcome: fin.Outcome, outputs: settings(w.fx.Outputs), finished: fin}
+	if e.muted = quarantined(fin, act, &w); e.muted {
+		fin.Conclusion, fin.Why = plan.Success, w.tests.count()+", and nothing that is not in quarantine"
+	}
+	e.conclusion = fin.Conclusion
 	t.heed(&w.fx)
 	t.save(s, w.fx.State)
 	fin.Effects, fin.Masked = t.masked(w.fx)
@@ -490,10 +506,7 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 	if t.exit(w.beside, w.result.Observation) {
 		fin.Reuse.Barred = []record.Bar{{Kind: record.BarHazard}}
 	}
-	bodies := make([]record.Body, 0, 1+len(w.tests)+len(w.fx.Artifacts))
-	for i := range w.tests {
-		bodies = append(bodies, &w.tests[i])
-	}
+	bodies := slices.Grow(w.said, 1+len(w.fx.Artifacts))
 	for _, a := range w.fx.Artifacts {
 		bodies = append(bodies, &record.ArtifactSaved{Artifact: a})
 	}

@@ -38,7 +38,7 @@ func (l *Launcher) Do(soft, hard context.Context, e Errand) (engine.Ended, error
 	heard := &hearing{Record: e.Record, run: record.NewRun(e.Run)}
 	dirs := &opener{Launcher: l, of: s, slots: map[string]*workspace.Slot{}}
 	req := engine.Request{
-		Masker: masker, Record: heard, Observer: unobserved{},
+		Masker: masker, Record: heard, Observer: unobserved{}, Tests: engine.Tests{Blobs: l.Results},
 		Log: func(string) (engine.Log, error) {
 			heard.printed = true
 			return e.Log, nil

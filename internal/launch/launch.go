@@ -52,6 +52,8 @@ type Launcher struct {
 	Slots    *workspace.Slots
 	Cache    *cache.Cache // of what steps have done before; nil: nothing is reused
 	Outputs  blob.Keeper  // of the blobs that Cache refers to
+	Results  blob.Store   // keeps all results of tests; nil: only their counts are known
+	Tests    *Tests       // learns what runs teach of tests; nil: nobody does, and none is in quarantine
 	Data     string       // directory of logs and kept jobs
 	Idle     func() float64
 	Version  string // Fairlead's own

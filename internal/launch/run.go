@@ -52,10 +52,14 @@ func (l *Launcher) Run(ctx context.Context, p *Prepared, pl *plan.Pipeline, w Wa
 	if plan.Errors(problems) {
 		return Result{Pipeline: pl, Problems: problems}, nil
 	}
-	return l.begin(ctx, start{
+	s := start{
 		dialect: d, tree: p.Tree, pipeline: pl, change: p.ChangeFor(pl), attempt: 1,
 		settings: l.settings(p.Order, inputs), secrets: p.Order.Secrets,
-	}, w)
+	}
+	if s.settings.Muted, err = l.muted(ctx, s.change); err != nil {
+		return Result{}, err
+	}
+	return l.begin(ctx, s, w)
 }
 
 // Plan gives a run of one of the chosen pipelines its identity and makes its
@@ -71,6 +75,9 @@ func (l *Launcher) Plan(ctx context.Context, p *Prepared, pl *plan.Pipeline, o *
 		return e, problems, nil
 	}
 	s := start{dialect: d, tree: p.Tree, pipeline: pl, change: p.ChangeFor(pl), attempt: 1, settings: l.settings(p.Order, inputs), origin: o}
+	if s.settings.Muted, err = l.muted(ctx, s.change); err != nil {
+		return e, nil, err
+	}
 	if err := l.identify(ctx, &s); err != nil {
 		return e, nil, err
 	}
@@ -93,6 +100,9 @@ func (l *Launcher) PlanAgain(ctx context.Context, id string, a record.Again) (e 
 	b := *old.Planned
 	b.Of, b.Attempt, b.Again, b.Version = id, b.Attempt+1, &a, l.Version
 	b.Settings.Play = slices.Concat(b.Settings.Play, a.Play)
+	if b.Settings.Muted, err = l.muted(ctx, b.Change); err != nil {
+		return e, err
+	}
 	if b.Origin != nil {
 		o := *b.Origin
 		o.Key = "" // no newer commit overtakes what somebody wants again
@@ -199,6 +209,9 @@ func (l *Launcher) Rerun(ctx context.Context, id string, a Again, w Watcher) (Re
 	}
 	s.of, s.attempt = id, old.Planned.Attempt+1
 	s.settings.NoReuse = a.NoReuse
+	if s.settings.Muted, err = l.muted(ctx, s.change); err != nil {
+		return Result{}, err
+	}
 	if err := s.goOn(old, a.Again); err != nil {
 		return Result{}, err
 	}
@@ -326,6 +339,7 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 		Context: c, Masker: masker, Parallel: s.settings.Parallel, Retry: s.settings.Retry,
 		Record: &leased{Record: l.Store, lease: lease}, Planned: planned,
 		Prior: s.prior, From: s.from,
+		Tests: engine.Tests{Blobs: l.Results, Muted: s.settings.Muted},
 		Log: func(job string) (engine.Log, error) {
 			name := l.LogPath(s.id, job)
 			if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
@@ -378,6 +392,7 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 	if req.Reuse != nil {
 		l.settleCache(ctx, room)
 	}
+	l.learn(ctx)
 	l.tidy(ctx)
 	return Result{Run: s.id, Pipeline: s.pipeline, Verdict: verdict, Why: why}, err
 }

@@ -153,6 +153,9 @@ func (d *Desk) Serve(ctx context.Context) error {
 	parts.Go(func() { d.poll(ctx) })
 	parts.Go(func() { d.outbox(ctx) })
 	parts.Go(func() { d.tidyTrees(ctx) })
+	if d.Tests != nil {
+		parts.Go(func() { d.Tests.Follow(ctx) })
+	}
 	<-ctx.Done()
 	ended := make(chan struct{})
 	go func() {

@@ -69,6 +69,8 @@ type Settings struct {
 	NoReuse  bool                `json:"no_reuse,omitempty"`
 	Verify   int                 `json:"verify,omitempty"`
 	Actions  map[string]string   `json:"actions,omitempty"` // local overrides: owner/name -> directory
+	// Muted are the tests that were in quarantine when the run was planned.
+	Muted []Mute `json:"muted,omitempty"`
 }
 
 // RunStarted says that a process has taken the run on. There is one for every

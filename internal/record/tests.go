@@ -25,10 +25,21 @@ type TestsReported struct {
 	// Results is the digest of the blob that holds every result, as package
 	// harvest keeps them; "" when only the counts are known.
 	Results string `json:"results,omitempty"`
+	// Variant is what of the job tells its environments apart: "windows, node 22".
+	Variant string `json:"variant,omitempty"`
+	// Reused says that the step was reused: no test was run.
+	Reused bool `json:"reused,omitempty"`
 	// Commit and Branch are of a report that was handed in and not found in a
 	// step: whose code the tests were run on.
 	Commit string `json:"commit,omitempty"`
 	Branch string `json:"branch,omitempty"`
+}
+
+// Mute names a test in quarantine: until then its failures do not count.
+type Mute struct {
+	Key     string    `json:"key"`
+	Variant string    `json:"variant,omitempty"`
+	Until   time.Time `json:"until"`
 }
 
 // TestResult is how one attempt at one test ended.

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
+	"github.com/fairlead-dev/fairlead/internal/suite"
 )
 
 func FuzzPrefixEnd(f *testing.F) {
@@ -77,4 +79,27 @@ func TestPlannedHead(t *testing.T) {
 	if h.Branch != "fix\uFFFD" || h.Ref != "refs/pull/7/merge" || h.Actor != "a\uFFFD" || h.Number != 3 {
 		t.Errorf("got %+v", h)
 	}
+}
+
+func FuzzUnpack(f *testing.F) {
+	lessons, _, err := store.Lessons([]suite.Learned{
+		{Result: suite.Result{Run: "7", Outcome: suite.Failed, Seconds: 1.5, Fault: 1 << 63, Unreachable: true}},
+		{Result: suite.Result{Run: "8", Outcome: suite.Skipped, Seconds: math.Inf(1)}},
+		{Result: suite.Result{Run: "9", Outcome: suite.Passed, Seconds: math.NaN()}},
+	}, 300)
+	if err != nil || len(lessons) != 1 {
+		f.Fatal(lessons, err)
+	}
+	f.Add(lessons[0].Pack)
+	f.Fuzz(func(t *testing.T, chunk []byte) {
+		list, err := store.Unpack(chunk)
+		for _, p := range list {
+			if p.Outcome < suite.Skipped || p.Outcome > suite.Errored || p.Run < 0 || p.Report < 0 || !(p.Seconds >= 0) {
+				t.Errorf("%+v", p)
+			}
+		}
+		if err == nil && len(chunk) > 0 && len(list) == 0 {
+			t.Error("nothing was read")
+		}
+	})
 }

@@ -111,13 +111,15 @@ type Query struct {
 	Repository string
 	States     []record.TestState // none: all
 	Text       string             // in the title
+	IDs        []ID               // of the repository: only these; none: all
 	Order      string             // "rate", "lost", "seconds", "failed", "title"
 	Limit      int
 	After      int // how many are left out
 }
 
 // Learned is what one report taught about one test: the result is added, the
-// test's state and row are replaced.
+// test's state and row are replaced. A Result without an Outcome is none: then the
+// state and the row alone are.
 type Learned struct {
 	Row    Row
 	State  []byte // Test.MarshalBinary
@@ -128,9 +130,11 @@ type Learned struct {
 type Ledger interface {
 	// Known are the states of tests, by ID; those never seen are missing.
 	Known(ctx context.Context, ids []ID) (map[ID][]byte, error)
-	// Learn writes what was learned up to the event seq, all of it or nothing,
-	// and marks reader as having read so far.
-	Learn(ctx context.Context, reader string, seq int64, learned []Learned) error
+	// Learn writes what was learned up to the event seq, appends the events that
+	// tell of it, and marks reader as having read so far: all of it or nothing. The
+	// error is a record.ErrConflict, and nothing is written, when reader had come as
+	// far before.
+	Learn(ctx context.Context, reader string, seq int64, learned []Learned, events ...record.Event) error
 	// Tests are the rows that a query asks for, and how many there are in all.
 	Tests(ctx context.Context, q Query) (rows []Row, total int, err error)
 	// Results are the newest results of a test, newest first, at most limit,

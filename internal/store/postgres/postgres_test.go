@@ -10,6 +10,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/store"
 	"github.com/fairlead-dev/fairlead/internal/store/postgres"
 	"github.com/fairlead-dev/fairlead/internal/store/storetest"
+	"github.com/fairlead-dev/fairlead/internal/suite"
 )
 
 // leaseTime is short, since tests kill and wait, and not so short that a process which
@@ -38,8 +39,19 @@ func TestStore(t *testing.T) {
 }
 
 func BenchmarkStore(b *testing.B) {
-	storetest.Postgres(b)                    // skips where there is none
-	server, err := storetest.StartPostgres() // durable, unlike that of the tests
+	next := durable(b)
+	storetest.Bench(b, func(b *testing.B) storetest.Lists { return next(b) })
+}
+
+func BenchmarkLedger(b *testing.B) {
+	next := durable(b)
+	storetest.BenchLedger(b, func(b *testing.B) suite.Ledger { return next(b) })
+}
+
+// durable opens stores of their own in a server that is durable, unlike that of the tests.
+func durable(b *testing.B) func(b *testing.B) *postgres.Store {
+	storetest.Postgres(b) // skips where there is none
+	server, err := storetest.StartPostgres()
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -49,7 +61,7 @@ func BenchmarkStore(b *testing.B) {
 		}
 	})
 	n := 0
-	storetest.Bench(b, func(b *testing.B) storetest.Lists {
+	return func(b *testing.B) *postgres.Store {
 		n++
 		s := openURL(b, server.URL+"&search_path=b"+strconv.Itoa(n))
 		b.Cleanup(func() {
@@ -58,5 +70,5 @@ func BenchmarkStore(b *testing.B) {
 			}
 		})
 		return s
-	})
+	}
 }

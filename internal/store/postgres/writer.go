@@ -33,6 +33,7 @@ type operation struct {
 	events  []record.Event
 	rows    []store.Row // of the events
 	mark    *mark
+	learn   *learning
 	begin   *beginning
 	lease   *lease // to take
 	release *lease
@@ -363,6 +364,8 @@ type transaction struct {
 	versions map[[2]string]int64
 	numbers  map[[2]string]int64
 	holders  map[string]string
+	learned  map[string]int64 // marks of readers who learn
+	report   int64            // the newest report of tests
 }
 
 // ask is the first half: lock, and read what decides.
@@ -411,6 +414,7 @@ func (t *transaction) ask() *pgx.Batch {
 			return err
 		})
 	}
+	t.askLearned(b)
 	if len(names) > 0 {
 		// The lock is on the session: while we decide nobody prolongs it.
 		b.Queue(`SELECT l.name, l.holder, s.until > clock_timestamp() FROM leases l JOIN sessions s ON s.id = l.session
@@ -452,6 +456,12 @@ func (t *transaction) answer() (*pgx.Batch, error) {
 		}
 		if op.mark != nil {
 			w.marks[op.mark.reader] = op.mark.seq
+		}
+		if op.learn != nil {
+			if err := t.learn(b, op.learn); err != nil {
+				return nil, err
+			}
+			w.marks[op.learn.reader] = op.learn.seq
 		}
 		if g := op.begin; g != nil {
 			key := [2]string{g.repository, g.file}
@@ -506,6 +516,9 @@ func (t *transaction) refuse(op *operation) error {
 		if holder, held := t.holders[l.name]; held {
 			return &store.HeldError{Name: l.name, Holder: holder}
 		}
+	}
+	if l := op.learn; l != nil && t.learned[l.reader] >= l.seq {
+		return store.Learnt(l.reader, l.seq, t.learned[l.reader])
 	}
 	return t.writer.store.tenure.refuse(op.events)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/store"
 	"github.com/fairlead-dev/fairlead/internal/store/sqlite"
 	"github.com/fairlead-dev/fairlead/internal/store/storetest"
+	"github.com/fairlead-dev/fairlead/internal/suite"
 )
 
 func TestStore(t *testing.T) {
@@ -328,4 +329,8 @@ func BenchmarkStore(b *testing.B) {
 		})
 		return s
 	})
+}
+
+func BenchmarkLedger(b *testing.B) {
+	storetest.BenchLedger(b, func(b *testing.B) suite.Ledger { return open(b, b.TempDir()) })
 }

@@ -31,7 +31,7 @@ type Lists interface {
 }
 
 // lists opens the store.
-func (s suite) lists(t *testing.T) Lists {
+func (s conformance) lists(t *testing.T) Lists {
 	t.Helper()
 	st, ok := s.store(t).(Lists)
 	if !ok {
@@ -76,7 +76,7 @@ func finish(t testing.TB, s store.Log, id string, v plan.Verdict) {
 	must(s.Append(t.Context(), record.Event{Run: id, Body: &record.RunFinished{Verdict: v, Why: "because"}}))(t)
 }
 
-func testNewRuns(t *testing.T, s suite) {
+func testNewRuns(t *testing.T, s conformance) {
 	a, b := s.lists(t), s.lists(t)
 	var got []string
 	for i, c := range []struct{ repo, file string }{
@@ -134,7 +134,7 @@ func ids(heads []store.RunHead) (list []string) {
 	return list
 }
 
-func testRuns(t *testing.T, s suite) {
+func testRuns(t *testing.T, s conformance) {
 	ctx := t.Context()
 	st := s.lists(t)
 	first, lease1 := begin(t, st, ".github/workflows/ci.yml", "main")
@@ -215,7 +215,7 @@ func testRuns(t *testing.T, s suite) {
 }
 
 // testWaiting is about a server's runs, which wait for their turn.
-func testWaiting(t *testing.T, s suite) {
+func testWaiting(t *testing.T, s conformance) {
 	st := s.lists(t)
 	origin := func(repository, change string) *record.Origin {
 		return &record.Origin{Repository: repository, Trust: record.Untrusted, Change: change, Title: "ü\x00", Priority: 3, Approval: true}
@@ -267,7 +267,7 @@ func testWaiting(t *testing.T, s suite) {
 	}
 }
 
-func testRun(t *testing.T, s suite) {
+func testRun(t *testing.T, s conformance) {
 	st := s.lists(t)
 	one, lease := begin(t, st, "a.yml", "main")
 	defer lease.Release()
@@ -293,7 +293,7 @@ func testRun(t *testing.T, s suite) {
 	}
 }
 
-func testEvents(t *testing.T, s suite) {
+func testEvents(t *testing.T, s conformance) {
 	st := s.lists(t)
 	var all []record.Event
 	for n := range 700 { // more than a page
@@ -361,7 +361,7 @@ func testEvents(t *testing.T, s suite) {
 
 func sameEvent(a, b record.Event) bool { return reflect.DeepEqual(a, b) }
 
-func testWatch(t *testing.T, s suite) {
+func testWatch(t *testing.T, s conformance) {
 	a, b := s.lists(t), s.lists(t)
 	if seq := must(a.Watch(t.Context(), -1))(t); seq != 0 {
 		t.Errorf("the newest of none: %d", seq)
@@ -392,7 +392,7 @@ func testWatch(t *testing.T, s suite) {
 	}
 }
 
-func testClosed(t *testing.T, s suite) {
+func testClosed(t *testing.T, s conformance) {
 	st, ok := s.open(t, s.dir).(Lists)
 	if !ok {
 		t.Skip("the store has no lists")

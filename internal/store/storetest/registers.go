@@ -43,7 +43,7 @@ func look(t *testing.T, st store.Registers, kind, id string) string {
 	return fmt.Sprint(r.Version, " ", string(r.Body))
 }
 
-func testRegisters(t *testing.T, s suite) {
+func testRegisters(t *testing.T, s conformance) {
 	st, other := s.store(t), s.store(t)
 	if got := look(t, st, "account", "ann"); got != "0 " {
 		t.Errorf("a register that is not there: %s", got)
@@ -85,7 +85,7 @@ func testRegisters(t *testing.T, s suite) {
 	}
 }
 
-func testRegisterNames(t *testing.T, s suite) {
+func testRegisterNames(t *testing.T, s conformance) {
 	st := s.store(t)
 	// In the order of bytes.
 	ids := []string{"A", "a", "a%2Fb/1", "a%2Fb/2", "a%2Fc/1", "a/b", "a_b", "aXb", "a\xc3\xa9", "a\uE000", "a\U0001F600", "a\U0010FFFFz", "b", "über"}
@@ -131,7 +131,7 @@ func testRegisterNames(t *testing.T, s suite) {
 	}
 }
 
-func testExpiry(t *testing.T, s suite) {
+func testExpiry(t *testing.T, s conformance) {
 	st := s.store(t)
 	expiring := func(id string, version int64, in time.Duration) record.Register {
 		r := register("session", id, version, `1`)
@@ -167,7 +167,7 @@ func testExpiry(t *testing.T, s suite) {
 
 // testChanges checks that registers and events are written together or not at
 // all, and that those who share a transaction with a conflict do not suffer.
-func testChanges(t *testing.T, s suite) {
+func testChanges(t *testing.T, s conformance) {
 	st := s.store(t)
 	out, err := st.Change(t.Context(), []record.Register{register("a", "1", 0, `1`)}, Event("1", 0), Event("1", 1))
 	if err != nil {
@@ -216,7 +216,7 @@ func testChanges(t *testing.T, s suite) {
 }
 
 // testOnce has many make the same register: one does, with its event.
-func testOnce(t *testing.T, s suite) {
+func testOnce(t *testing.T, s conformance) {
 	a, b := s.store(t), s.store(t)
 	const names, callers = 20, 24
 	var wg sync.WaitGroup
@@ -262,7 +262,7 @@ func testOnce(t *testing.T, s suite) {
 }
 
 // testCounting has many count in one register: no count is lost.
-func testCounting(t *testing.T, s suite) {
+func testCounting(t *testing.T, s conformance) {
 	a, b := s.store(t), s.store(t)
 	const callers, each = 8, 15
 	var wg sync.WaitGroup
@@ -293,7 +293,7 @@ func testCounting(t *testing.T, s suite) {
 	}
 }
 
-func testRefusedChanges(t *testing.T, s suite) {
+func testRefusedChanges(t *testing.T, s conformance) {
 	st := s.store(t)
 	for name, changes := range map[string][]record.Register{
 		"no kind":        {register("", "x", 0, `1`)},

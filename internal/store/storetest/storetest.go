@@ -60,7 +60,7 @@ func Run(t *testing.T, open Opener) {
 	top := t.Name()
 	for _, c := range []struct {
 		name string
-		test func(*testing.T, suite)
+		test func(*testing.T, conformance)
 	}{
 		{"order", testOrder},
 		{"bodies", testBodies},
@@ -89,24 +89,28 @@ func Run(t *testing.T, open Opener) {
 		{"choosing events", testEvents},
 		{"watching", testWatch},
 		{"closed", testClosed},
+		{"ledger", testLedger},
+		{"ledger queries", testLedgerQueries},
+		{"history", testHistory},
+		{"kill a learner", testLedgerKill},
 		{"kill", testKill},
 		{"kill while opening", testKillOpening},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			c.test(t, suite{open: open, dir: t.TempDir(), top: top})
+			c.test(t, conformance{open: open, dir: t.TempDir(), top: top})
 		})
 	}
 }
 
-type suite struct {
+type conformance struct {
 	open Opener
 	dir  string
 	top  string // name of the test that called Run
 }
 
 // store opens the store and closes it when the test ends.
-func (s suite) store(t *testing.T) store.Store {
+func (s conformance) store(t *testing.T) store.Store {
 	t.Helper()
 	st := s.open(t, s.dir)
 	t.Cleanup(func() { closeStore(t, st) })
@@ -149,7 +153,7 @@ func add(t *testing.T, st store.Log, events ...record.Event) []record.Event {
 	return out
 }
 
-func testOrder(t *testing.T, s suite) {
+func testOrder(t *testing.T, s conformance) {
 	st := s.store(t)
 	if got := All(t, st, 0); len(got) != 0 {
 		t.Fatalf("a new store has %d events", len(got))
@@ -188,7 +192,7 @@ func testOrder(t *testing.T, s suite) {
 	}
 }
 
-func testBodies(t *testing.T, s suite) {
+func testBodies(t *testing.T, s conformance) {
 	st := s.store(t)
 	big := strings.Repeat("all work and no play makes a plan compressible\n", 100_000)
 	events := []record.Event{
@@ -208,7 +212,7 @@ func testBodies(t *testing.T, s suite) {
 	}
 }
 
-func testUnchanged(t *testing.T, s suite) {
+func testUnchanged(t *testing.T, s conformance) {
 	st := s.store(t)
 	events := []record.Event{Event("1", 1), Event("1", 2)}
 	given := append([]record.Event(nil), events...)
@@ -221,7 +225,7 @@ func testUnchanged(t *testing.T, s suite) {
 	}
 }
 
-func testTimes(t *testing.T, s suite) {
+func testTimes(t *testing.T, s conformance) {
 	st := s.store(t)
 	before := time.Now().Add(-time.Second)
 	given := time.Date(2031, 5, 6, 7, 8, 9, 123456789, time.FixedZone("east", 3600))
@@ -237,7 +241,7 @@ func testTimes(t *testing.T, s suite) {
 	}
 }
 
-func testRefusals(t *testing.T, s suite) {
+func testRefusals(t *testing.T, s conformance) {
 	st := s.store(t)
 	if _, err := st.Append(t.Context(), Event("1", 1), record.Event{Run: "1"}); err == nil {
 		t.Error("an event without a body was taken")
@@ -255,7 +259,7 @@ func testRefusals(t *testing.T, s suite) {
 	}
 }
 
-func testReadWhileAppending(t *testing.T, s suite) {
+func testReadWhileAppending(t *testing.T, s conformance) {
 	st := s.store(t)
 	add(t, st, Event("1", 0))
 	seen := 0
@@ -277,7 +281,7 @@ func testReadWhileAppending(t *testing.T, s suite) {
 	}
 }
 
-func testMarks(t *testing.T, s suite) {
+func testMarks(t *testing.T, s conformance) {
 	st := s.store(t)
 	steps := []struct {
 		reader string
@@ -297,7 +301,7 @@ func testMarks(t *testing.T, s suite) {
 	}
 }
 
-func testCancelled(t *testing.T, s suite) {
+func testCancelled(t *testing.T, s conformance) {
 	st := s.store(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -352,7 +356,7 @@ func testCancelled(t *testing.T, s suite) {
 	}
 }
 
-func testManyWriters(t *testing.T, s suite) {
+func testManyWriters(t *testing.T, s conformance) {
 	st := s.store(t)
 	const writers, each = 64, 20
 	var wg sync.WaitGroup
@@ -396,7 +400,7 @@ func checkStreams(t *testing.T, events []record.Event, runs, each int) {
 	}
 }
 
-func testReopen(t *testing.T, s suite) {
+func testReopen(t *testing.T, s conformance) {
 	var want []record.Event
 	for n := range 4 {
 		st := s.open(t, s.dir)
@@ -415,7 +419,7 @@ func testReopen(t *testing.T, s suite) {
 	}
 }
 
-func testLeases(t *testing.T, s suite) {
+func testLeases(t *testing.T, s conformance) {
 	a, b := s.store(t), s.store(t)
 	const name = "run/1/über/../x"
 	held := func(who string) {
@@ -498,7 +502,7 @@ type child struct {
 }
 
 // start starts the test binary with a part.
-func (s suite) start(t *testing.T, part string) *child {
+func (s conformance) start(t *testing.T, part string) *child {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -583,6 +587,8 @@ func play(t *testing.T, part string, open Opener) {
 			}
 			fmt.Printf("acked %s %d\n", arg, out[1].Seq)
 		}
+	case "learn": // what tests taught, endlessly, and says so
+		playLearner(t, st)
 	case "lease": // holds the lease arg until its standard input ends, which is never
 		if _, err := st.Lease(t.Context(), arg, fmt.Sprintf("pid %d", os.Getpid())); err != nil {
 			t.Fatal(err)
@@ -594,7 +600,7 @@ func play(t *testing.T, part string, open Opener) {
 	}
 }
 
-func testManyProcesses(t *testing.T, s suite) {
+func testManyProcesses(t *testing.T, s conformance) {
 	// They open a directory that is not there yet, all at once.
 	const processes = 6
 	children := make([]*child, processes)
@@ -611,7 +617,7 @@ func testManyProcesses(t *testing.T, s suite) {
 	checkStreams(t, All(t, s.store(t), 0), processes, 100)
 }
 
-func testLeasesOfProcesses(t *testing.T, s suite) {
+func testLeasesOfProcesses(t *testing.T, s conformance) {
 	st := s.store(t)
 	c := s.start(t, "lease run/5")
 	c.opened(t)
@@ -651,7 +657,7 @@ func testLeasesOfProcesses(t *testing.T, s suite) {
 
 // testKill kills writing processes at random instants and checks that all
 // they were told of is there, whole and in order.
-func testKill(t *testing.T, s suite) {
+func testKill(t *testing.T, s conformance) {
 	kills := Kills
 	if testing.Short() {
 		kills = killsShort
@@ -707,7 +713,7 @@ func testKill(t *testing.T, s suite) {
 }
 
 // testKillOpening kills processes while they make a new store, and opens it.
-func testKillOpening(t *testing.T, s suite) {
+func testKillOpening(t *testing.T, s conformance) {
 	for range killsShort {
 		s.dir = t.TempDir()
 		children := []*child{s.start(t, "open"), s.start(t, "open")}

@@ -1,0 +1,137 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/record"
+)
+
+// retry runs the failed tests of a step again, as often as the project says. The step
+// is well when each of them has passed, which the report shows; every attempt is kept. What
+// cannot be told for certain (how to run these tests alone, whether they were run at
+// all) leaves the step as it was.
+func (t *thread) retry(ctx context.Context, s *plan.Step, act *plan.Act, a *asked, scope *plan.Scope, first stepWork) stepWork {
+	w := first
+	for n := 1; n <= t.req.Tests.Retry && ctx.Err() == nil; n++ {
+		tests := w.tests
+		if !w.failed() || act.Command == nil || w.result.Stopped || w.result.Signal != "" || tests.lost ||
+			!endsInTests(act.Command.Script, w.result.Exit) || tests.quarantined(time.Now()) {
+			break
+		}
+		command := again(act.Command, slices.Collect(maps.Values(tests.failing)))
+		if command == nil {
+			break
+		}
+		t.say(s.Key, fmt.Sprintf("%s: they are run again (%d of %d)", tests.count(), n, t.req.Tests.Retry))
+		t.exit(w.beside, nil)
+		tests.attempt++
+		only := *act
+		only.Command = command
+		w = t.work(ctx, s, &only, a, scope, tests)
+		w.tries, w.seen = n, first.result.Observation
+		w.said = append(slices.Clone(first.said), w.said...)
+		if w.err == nil && w.result.Exit == 0 && len(tests.failing) > 0 {
+			// It did not run them.
+			w.result.Exit = first.result.Exit
+			t.say(s.Key, fmt.Sprintf("%s, and did not run again", tests.count()))
+			break
+		}
+	}
+	return w
+}
+
+// say adds a line of Fairlead's own to what a step prints.
+func (t *thread) say(step, text string) {
+	line := []byte("fairlead: " + text)
+	if n, err := t.log.Line(step, time.Now(), line); err == nil { // a log that is lost is found out elsewhere
+		t.req.Observer.Line(t.plan.ID, step, n, line)
+	}
+}
+
+// count is how many tests failed, for people.
+func (t *trial) count() string {
+	if len(t.failing) == 1 {
+		return "1 test failed"
+	}
+	return fmt.Sprintf("%d tests failed", len(t.failing))
+}
+
+// again is the command that runs the failed tests alone; nil when that is not known. The
+// rest of its script is run again, too: what comes before the tests made what they need.
+func again(c *plan.Command, failed []record.TestResult) *plan.Command {
+	line, r := runnerIn(c.Script)
+	if r == nil || r.again == nil || len(failed) == 0 {
+		return nil
+	}
+	more := r.again(failed)
+	if more == "" || slices.Contains(strings.Fields(line), "-args") || slices.Contains(strings.Fields(line), "--") {
+		return nil
+	}
+	changed := 0
+	replace := func(text string) string {
+		at := strings.LastIndex(text, line) // before it a script may show what it is about to run
+		if at < 0 {
+			return text
+		}
+		changed++
+		return text[:at] + line + " " + more + text[at+len(line):]
+	}
+	only := *c
+	only.Script = replace(c.Script)
+	if changed == 0 {
+		return nil // it is written over several lines
+	}
+	changed = 0
+	only.Files = slices.Clone(c.Files)
+	for i, f := range only.Files {
+		only.Files[i].Body = []byte(replace(string(bytes.Clone(f.Body))))
+	}
+	only.Argv = slices.Clone(c.Argv)
+	for i, arg := range only.Argv {
+		only.Argv[i] = replace(arg)
+	}
+	if changed != 1 {
+		return nil
+	}
+	return &only
+}
+
+// always is the option of a runner that remembers which tests failed.
+func always(option string) func([]record.TestResult) string {
+	return func([]record.TestResult) string { return option }
+}
+
+// maxSelected is how many tests a command line names.
+const maxSelected = 200
+
+// plainName is the name of a Go test, which needs no quoting.
+var plainName = regexp.MustCompile(`^[\pL_][\pL\pN_]*$`)
+
+// goRun selects tests of go test, with the tests in them. Of a package that does not
+// build there is none to select.
+func goRun(failed []record.TestResult) string {
+	var names []string
+	for _, r := range failed {
+		name := r.Name
+		if len(r.Groups) > 0 {
+			name = r.Groups[0]
+		}
+		if !plainName.MatchString(name) || name == r.Suite {
+			return ""
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	if names = slices.Compact(names); len(names) > maxSelected {
+		return ""
+	}
+	return "-run '^(" + strings.Join(names, "|") + ")$'"
+}

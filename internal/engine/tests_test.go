@@ -1,0 +1,321 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/blob"
+	"github.com/fairlead-dev/fairlead/internal/cache"
+	"github.com/fairlead-dev/fairlead/internal/executor"
+	"github.com/fairlead-dev/fairlead/internal/harvest"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/secret"
+)
+
+func TestEndsInTests(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		script string
+		exit   int
+		want   bool
+	}{
+		{"go test ./...", 1, true},
+		{"go test ./...", 2, false}, // it did not build, or was called wrongly
+		{"go test ./...", 0, false},
+		{"go -C sub test -json ./...", 1, false}, // an option with a word of its own
+		{"CGO_ENABLED=0 go test ./...\n", 1, true},
+		{"npm ci\n\n# all of them\nnpx jest --ci", 1, true},
+		{"npx playwright test", 1, true},
+		{"python3 -m pytest -q", 1, true},
+		{"python3 -m pytest -q", 2, false},
+		{".venv/bin/pytest \\\n  -q", 1, true},
+		{"./gradlew --no-daemon test", 1, true},
+		{"cargo test", 101, true},
+		{"cargo test", 1, false},
+		{"mocha", 7, true},
+		{"go test ./... || true", 1, false},
+		{"go test ./... ; make lint", 1, false},
+		{"go test ./...\nmake lint", 1, false},
+		{"go test ./a || true\ngo test ./b", 1, false},
+		{"go test ./a\ngo test ./b", 1, false}, // whose exit code it is hangs on the shell
+		{"make lint; go vet\ngo test ./b", 1, false},
+		{"go test $(make list)", 1, false},
+		{"go test ./... | tee log", 1, false},
+		{"make test", 1, false},
+		{"go build", 1, false},
+		{"", 1, false},
+		{"X=1", 1, false},
+	} {
+		if got := endsInTests(c.script, c.exit); got != c.want {
+			t.Errorf("%q, exit code %d: %v", c.script, c.exit, got)
+		}
+	}
+}
+
+func TestVariant(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		values map[string]any
+		want   string
+	}{
+		{"test", nil, ""},
+		{"", nil, ""},
+		{"test (windows, 22)", nil, "windows, 22"},
+		{"test: [windows, 22]", nil, "windows, 22"},
+		{"test (22, 3)", map[string]any{"matrix": map[string]any{"node": 22.0, "shard": 3.0}}, "22"},
+		{"test (1, 4)", map[string]any{"matrix": map[string]any{"node_index": "1", "Node-Total": "4"}}, ""},
+		{"release / test (arm)", nil, "arm"},
+		{"odd)", nil, ""},
+	} {
+		if got := variant(&plan.Job{Name: c.name, Values: c.values}); got != c.want {
+			t.Errorf("%q: %q", c.name, got)
+		}
+	}
+}
+
+// blobs keeps blobs in memory.
+type blobs struct {
+	mu  sync.Mutex
+	all map[blob.Digest][]byte
+}
+
+func (b *blobs) Put(_ context.Context, r io.Reader) (blob.Digest, int64, error) {
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return "", 0, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.all == nil {
+		b.all = map[blob.Digest][]byte{}
+	}
+	b.all[blob.Of(data)] = data
+	return blob.Of(data), int64(len(data)), nil
+}
+
+func (b *blobs) Open(_ context.Context, d blob.Digest) (io.ReadCloser, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return io.NopCloser(bytes.NewReader(b.all[d])), nil
+}
+
+func (b *blobs) Missing(_ context.Context, digests []blob.Digest) (missing []blob.Digest, _ error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, d := range digests {
+		if b.all[d] == nil {
+			missing = append(missing, d)
+		}
+	}
+	return missing, nil
+}
+
+// goFails is a go test of which two tests in a test fail, and one passes.
+const goFails = `{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"run","Package":"p","Test":"TestA/one"}
+{"Action":"output","Package":"p","Test":"TestA/one","Output":"    a_test.go:7: hunter2 is wrong\n"}
+{"Action":"fail","Package":"p","Test":"TestA/one","Elapsed":0.1}
+{"Action":"fail","Package":"p","Test":"TestA","Elapsed":0.1}
+{"Action":"run","Package":"p","Test":"TestB"}
+{"Action":"pass","Package":"p","Test":"TestB","Elapsed":0.2}
+{"Action":"fail","Package":"p","Elapsed":0.3}
+`
+
+func TestQuarantine(t *testing.T) {
+	t.Parallel()
+	one := record.TestResult{Suite: "p", Groups: []string{"TestA"}, Name: "one"}
+	other := record.TestResult{Suite: "p", Name: "TestB"}
+	soon := time.Now().Add(time.Hour)
+	for _, c := range []struct {
+		name  string
+		muted []record.Mute
+		runs  string
+		want  plan.Verdict
+		count int
+	}{
+		{"none", nil, "go test -json", plan.Failure, 0},
+		{"another", []record.Mute{{Key: other.Key(), Until: soon}}, "go test -json", plan.Failure, 0},
+		{"the one that failed", []record.Mute{{Key: one.Key(), Until: soon}}, "go test -json", plan.Success, 2},
+		{"of another variant", []record.Mute{{Key: one.Key(), Variant: "windows", Until: soon}}, "go test -json", plan.Failure, 0},
+		{"lapsed", []record.Mute{{Key: one.Key(), Until: time.Now().Add(-time.Second)}}, "go test -json", plan.Failure, 0},
+		{"in what is not known to be a runner", []record.Mute{{Key: one.Key(), Until: soon}}, "make check", plan.Failure, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			kept := &blobs{}
+			masker := new(secret.Masker)
+			masker.Add("hunter2")
+			b := newBench(t)
+			b.exec.said = []string{goFails}
+			b.request.Tests, b.request.Masker = Tests{Blobs: kept, Muted: c.muted}, masker
+			job := plan.Job{ID: "test", Name: "test", Steps: steps(c.runs)}
+			job.Steps[0].Data = map[string]any{"script": c.runs}
+			got := b.do(t.Context(), "1", job)
+			run := b.fold("1").Job("test")
+			if got != c.want || len(run.Tests) != 1 {
+				t.Fatalf("%s, %+v: %s", got, run.Tests, run.Why)
+			}
+			report := run.Tests[0]
+			if report.Failed != 2 || report.Passed != 1 || report.Muted != c.count {
+				t.Errorf("%+v", report)
+			}
+			step := run.Steps[0].Finished
+			if step.Outcome != plan.Failure || (c.want == plan.Success) != strings.Contains(step.Why, "in quarantine") {
+				t.Errorf("%+v", step)
+			}
+			var names []string
+			err := harvest.ReadKept(bytes.NewReader(kept.all[blob.Digest(report.Results)]), func(r record.TestResult) error {
+				names = append(names, r.Title()+" "+r.Status)
+				if strings.Contains(r.Message+r.Output, "hunter2") {
+					t.Errorf("a secret was kept: %+v", r)
+				}
+				return nil
+			})
+			if want := "p › TestA › one failed, p › TestA failed, p › TestB passed"; err != nil || strings.Join(names, ", ") != want {
+				t.Errorf("kept %q, %v", names, err)
+			}
+		})
+	}
+}
+
+// goAgain is another attempt at what failed in goFails.
+const goAgain = `{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"run","Package":"p","Test":"TestA/one"}
+{"Action":"pass","Package":"p","Test":"TestA/one","Elapsed":0.1}
+{"Action":"pass","Package":"p","Test":"TestA","Elapsed":0.1}
+{"Action":"pass","Package":"p","Elapsed":0.3}
+`
+
+func TestRetryOfTests(t *testing.T) {
+	t.Parallel()
+	nothing := `{"Action":"pass","Package":"p","Elapsed":0.3}` + "\n"
+	for _, c := range []struct {
+		name          string
+		retry         int
+		said          []string
+		want          plan.Verdict
+		ran           int
+		passed, flaky int
+		kept          int
+	}{
+		{"none", 0, []string{goFails, goAgain}, plan.Failure, 1, 1, 0, 3},
+		{"it passes", 2, []string{goFails, goAgain}, plan.Success, 2, 3, 2, 5},
+		{"it passes at last", 2, []string{goFails, goFails, goAgain}, plan.Success, 3, 3, 2, 8},
+		{"it never passes", 2, []string{goFails}, plan.Failure, 3, 1, 0, 9},
+		{"it does not run again", 2, []string{goFails, nothing}, plan.Failure, 2, 1, 0, 3},
+		{"all is well", 2, []string{goAgain}, plan.Success, 1, 2, 0, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			kept := &blobs{}
+			b := newBench(t)
+			b.exec.said = c.said
+			b.request.Tests = Tests{Blobs: kept, Retry: c.retry}
+			job := plan.Job{ID: "test", Name: "test", Steps: steps("go test -json")}
+			job.Steps[0].Data = map[string]any{"script": "go test -json"}
+			got := b.do(t.Context(), "1", job)
+			run := b.fold("1").Job("test")
+			if got != c.want || len(run.Tests) != 1 || len(b.exec.ran) != c.ran {
+				t.Fatalf("%s, %+v, ran %q: %s", got, run.Tests, b.exec.ran, run.Why)
+			}
+			report, attempts := run.Tests[0], 0
+			if report.Passed != c.passed || report.Flaky != c.flaky || report.Failed+report.Passed != 3 && c.name != "all is well" || len(report.Bad) != report.Failed-report.Failed/2 {
+				t.Errorf("%+v", report)
+			}
+			n := 0
+			err := harvest.ReadKept(bytes.NewReader(kept.all[blob.Digest(report.Results)]), func(r record.TestResult) error {
+				n++
+				attempts = max(attempts, r.Attempt)
+				return nil
+			})
+			if err != nil || n != c.kept || c.kept > 3 && attempts != c.ran {
+				t.Errorf("%d results are kept, of %d attempts; %v", n, attempts, err)
+			}
+			for i, ran := range b.exec.ran {
+				if more := strings.Contains(ran, "-run '^(TestA)$'"); more != (i > 0) {
+					t.Errorf("attempt %d ran %q", i+1, ran)
+				}
+			}
+		})
+	}
+}
+
+func TestAgain(t *testing.T) {
+	t.Parallel()
+	failed := []record.TestResult{{Suite: "p", Groups: []string{"TestB"}, Name: "a case"}, {Suite: "p", Name: "TestA"}, {Suite: "p", Name: "TestB"}}
+	for _, c := range []struct {
+		script, body, want string
+		failed             []record.TestResult
+	}{
+		{"go test ./...", "set -e\ngo test ./...\n", "set -e\ngo test ./... -run '^(TestA|TestB)$'\n", failed},
+		{"make\ngo test ./...", "make\necho '$ go test ./...'\ngo test ./...\n", "make\necho '$ go test ./...'\ngo test ./... -run '^(TestA|TestB)$'\n", failed},
+		{"npx jest --ci", "npx jest --ci", "npx jest --ci --onlyFailures", failed},
+		{"pytest -q", "pytest -q", "pytest -q --last-failed", failed},
+		{"go test ./... -args x", "go test ./... -args x", "", failed},
+		{"go test ./...", "something else", "", failed},
+		{"go test ./...", "go test ./...", "", []record.TestResult{{Suite: "p", Name: "p", Status: record.TestError}}},
+		{"go test ./...", "go test ./...", "", []record.TestResult{{Suite: "p", Name: "Test'; rm -rf ~; '"}}},
+		{"go test ./...", "go test ./...", "", nil},
+		{"make test", "make test", "", failed},
+	} {
+		got := again(&plan.Command{Script: c.script, Argv: []string{"sh", "/x"}, Files: []plan.File{{Path: "/x", Body: []byte(c.body)}}}, c.failed)
+		switch {
+		case c.want == "" && got != nil:
+			t.Errorf("%q: got %q", c.script, got.Files[0].Body)
+		case c.want != "" && (got == nil || string(got.Files[0].Body) != c.want):
+			t.Errorf("%q: got %+v, want %q", c.script, got, c.want)
+		}
+	}
+}
+
+func TestInputs(t *testing.T) {
+	t.Parallel()
+	digest := func(workspace string, edit func(*plan.Command, *record.Observation)) string {
+		c := &plan.Command{Script: "test " + workspace, Env: map[string]string{"HERE": workspace, "RUN": "1", "X": "y"}}
+		o := &record.Observation{Mechanism: "seccomp", Inputs: []record.Input{
+			{Path: workspace + "/a", Use: record.UseContent, FileState: record.FileState{Kind: record.Regular, Digest: [32]byte{1}}},
+			{Path: "/tmp/x/made-up-" + workspace[len(workspace)-1:], Use: record.UseAbsent},
+		}}
+		edit(c, o)
+		b := &plan.Scope{Dirs: plan.Dirs{Workspace: workspace, Temp: workspace + ".tmp"}}
+		t := &thread{job: &job{base: b}}
+		return t.inputs(&asked{class: executor.Class{Name: "host"}, vars: map[string]string{"RUN": ""}, rule: cache.Rule{}}, c, o)
+	}
+	same := func(*plan.Command, *record.Observation) {}
+	base := digest("/w/1", same)
+	if len(base) != 64 || digest("/w/2", same) != base {
+		t.Error("the digest hangs on the place")
+	}
+	for name, edit := range map[string]func(*plan.Command, *record.Observation){
+		"a run's own number":  func(c *plan.Command, _ *record.Observation) { c.Env["RUN"] = "2" },
+		"a network":           func(_ *plan.Command, o *record.Observation) { o.Barred = []record.Bar{{Kind: record.BarNetwork}} },
+		"what it made":        func(_ *plan.Command, o *record.Observation) { o.Inputs[1].Path, o.Inputs[1].Own = "/w/1/made", true },
+		"the time of a file":  func(_ *plan.Command, o *record.Observation) { o.Inputs[0].MTime = 9 },
+		"programs' arguments": func(_ *plan.Command, o *record.Observation) { o.Argv = []byte("x") },
+	} {
+		if digest("/w/1", edit) != base {
+			t.Errorf("%s is of the digest", name)
+		}
+	}
+	for name, edit := range map[string]func(*plan.Command, *record.Observation){
+		"the script":      func(c *plan.Command, _ *record.Observation) { c.Script = "other" },
+		"the environment": func(c *plan.Command, _ *record.Observation) { c.Env["X"] = "z" },
+		"a file":          func(_ *plan.Command, o *record.Observation) { o.Inputs[0].Digest[1] = 1 },
+		"a name":          func(_ *plan.Command, o *record.Observation) { o.Inputs[0].Path = "/w/1/b" },
+		"how it is used":  func(_ *plan.Command, o *record.Observation) { o.Inputs[0].Use = record.UseListed },
+	} {
+		if digest("/w/1", edit) == base {
+			t.Errorf("%s is not of the digest", name)
+		}
+	}
+	if got := digest("/w/1", func(_ *plan.Command, o *record.Observation) { o.Barred = []record.Bar{{Kind: record.BarLost}} }); got != "" {
+		t.Errorf("of what was not seen whole: %q", got)
+	}
+}

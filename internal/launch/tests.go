@@ -1,0 +1,834 @@
+package launch
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/blob"
+	"github.com/fairlead-dev/fairlead/internal/fault"
+	"github.com/fairlead-dev/fairlead/internal/harvest"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/store"
+	"github.com/fairlead-dev/fairlead/internal/suite"
+)
+
+const (
+	suiteReader = "suite" // of the log: who learns of tests, and its lease
+	wardKind    = "ward"  // by repository, variant and key: what a person decided of a test last
+	priorKind   = "prior" // by repository: the suite.Prior of its tests
+
+	// learnAtOnce is from how many results on what was learned is written down.
+	learnAtOnce = 5_000
+	// maxLearned is how many tests of one step are learned of.
+	maxLearned = 500_000
+	// priorTests is how many tests a prior is made from, priorLeast how many at
+	// least, and priorEvery how often it is made anew.
+	priorTests, priorLeast, priorEvery = 10_000, 50, 24 * time.Hour
+	// flakePrice is what a flake costs, in seconds: of the machine that does it all
+	// again, and of the person who looked.
+	flakePrice = 15 * 60
+	// maxMuted is how many tests in quarantine a run is told of.
+	maxMuted = 10_000
+)
+
+// Tests learns what is known of tests from the record, and tells runs which of
+// them are in quarantine. It is a reader of the log: for each report its results are
+// read from their blob, cases and attempts become one result of each test, and what
+// that teaches is written together with the reader's mark:
+//
+//	TestsReported ── blob ──► cases, attempts ──► suite.Result ──► Test.Add ──► Judge
+//	StepFinished ── digest of its inputs ─┘                                      │
+//	             one transaction: results, states, TestJudged, mark ◄────────────┘
+//
+// So each report is learned once, whoever dies when. Its fields are set once; its
+// methods may be called by several goroutines and processes: one of them learns at
+// a time, whichever holds the lease.
+type Tests struct {
+	Store  Store
+	Runs   Runs
+	Ledger suite.Ledger
+	Blobs  blob.Store // of results
+	// Policy is what a project says of its tests, given the directory of its tree,
+	// which may be gone; nil: the defaults.
+	Policy func(root string) suite.Policy
+	// Log is told of what cannot be learned; nil: nobody is.
+	Log func(doing string, err error)
+}
+
+// Muted are the tests of a repository that are in quarantine now.
+func (t *Tests) Muted(ctx context.Context, repository string) ([]record.Mute, error) {
+	rows, _, err := t.Ledger.Tests(ctx, suite.Query{Repository: repository, States: []record.TestState{record.TestQuarantined}, Limit: maxMuted})
+	if err != nil {
+		return nil, fmt.Errorf("look for tests in quarantine: %w", err)
+	}
+	now := time.Now()
+	var muted []record.Mute
+	for _, r := range rows {
+		if r.Until.After(now) {
+			muted = append(muted, record.Mute{Key: r.Key, Variant: r.Variant, Until: r.Until})
+		}
+	}
+	return muted, nil
+}
+
+// muted are the tests in quarantine that a run of the change is told of.
+func (l *Launcher) muted(ctx context.Context, c *plan.Change) ([]record.Mute, error) {
+	if l.Tests == nil {
+		return nil, nil
+	}
+	return l.Tests.Muted(ctx, c.Repository)
+}
+
+// learnWithin is how long the end of a run may be held up by learning from it. Whoever
+// learns next goes on.
+const learnWithin = 3 * time.Second
+
+// learn learns from a run that has ended. A failure to do so is nobody's.
+func (l *Launcher) learn(ctx context.Context) {
+	if l.Tests == nil {
+		return
+	}
+	_ = l.Tests.catchUp(context.WithoutCancel(ctx), time.Now().Add(learnWithin))
+}
+
+// Learn learns what the record has to teach, to its newest event or until ctx ends.
+// The error is a [store.HeldError] when somebody else is at it.
+func (t *Tests) Learn(ctx context.Context) error { return t.catchUp(ctx, time.Time{}) }
+
+// catchUp learns to the newest event, or until then: at least from one report.
+func (t *Tests) catchUp(ctx context.Context, until time.Time) error {
+	lease, err := t.Store.Lease(ctx, suiteReader, "who learns of tests")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lease.Release() }()
+	return t.learn(ctx, lease, until)
+}
+
+// Follow learns until ctx ends.
+func (t *Tests) Follow(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := t.follow(ctx); err != nil && ctx.Err() == nil {
+			var held *store.HeldError
+			if !errors.As(err, &held) {
+				t.complain("learn of tests", err)
+			}
+		}
+		pause(ctx, again)
+	}
+}
+
+func (t *Tests) follow(ctx context.Context) error {
+	lease, err := t.Store.Lease(ctx, suiteReader, "who learns of tests")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lease.Release() }()
+	for {
+		seen, err := t.Runs.Watch(ctx, -1)
+		if err != nil {
+			return err
+		}
+		if err := t.learn(ctx, lease, time.Time{}); err != nil {
+			return err
+		}
+		if _, err := t.Runs.Watch(ctx, seen); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *Tests) complain(doing string, err error) {
+	if t.Log != nil && err != nil {
+		t.Log(doing, err)
+	}
+}
+
+// learn learns to the end of the record, or until then.
+func (t *Tests) learn(ctx context.Context, lease store.Lease, until time.Time) error {
+	newest, err := t.Runs.Watch(ctx, -1)
+	if err != nil {
+		return err
+	}
+	from, err := t.Store.Marked(ctx, suiteReader)
+	if err != nil {
+		return err
+	}
+	l := &lessons{Tests: t, seq: from, marked: from, pupils: map[suite.ID]*pupil{}, projects: map[string]*class{}, runs: map[string]*taught{}}
+	var reports []record.Event // of one step, of which its end is not known yet
+	for e, err := range t.Runs.AfterKinds(ctx, from, "tests.reported", "step.finished", "test.judged") {
+		if e.Seq == 0 {
+			return err
+		}
+		if e.Seq > newest {
+			break
+		}
+		select {
+		case <-lease.Lost():
+			return errLost
+		default:
+		}
+		if err != nil {
+			t.complain(fmt.Sprintf("read event %d", e.Seq), err)
+			continue
+		}
+		if len(reports) > 0 && !sameStep(reports[0], e) {
+			if err := l.report(ctx, reports, ""); err != nil {
+				return err
+			}
+			reports = nil
+		}
+		switch b := e.Body.(type) {
+		case *record.TestsReported:
+			if b.Results != "" && !b.Reused {
+				reports = append(reports, e)
+			}
+		case *record.StepFinished:
+			if len(reports) > 0 {
+				inputs := ""
+				if b.Watched != nil {
+					inputs = b.Watched.Digest
+				}
+				if err := l.report(ctx, reports, inputs); err != nil {
+					return err
+				}
+				reports = nil
+			}
+		case *record.TestJudged:
+			if b.By != "" {
+				if err := l.obey(ctx, e, b); err != nil {
+					return err
+				}
+			}
+		}
+		if len(reports) == 0 {
+			l.seq = e.Seq
+		}
+		late := !until.IsZero() && time.Now().After(until)
+		if len(l.learned) >= learnAtOnce || late && len(reports) == 0 {
+			if err := l.write(ctx); err != nil || late {
+				return err
+			}
+		}
+	}
+	if len(reports) > 0 {
+		if err := l.report(ctx, reports, ""); err != nil {
+			return err
+		}
+	}
+	l.seq = max(l.seq, newest)
+	return l.write(ctx)
+}
+
+func sameStep(a, b record.Event) bool { return a.Run == b.Run && a.Job == b.Job && a.Step == b.Step }
+
+// lessons is what is learned at once.
+type lessons struct {
+	*Tests
+	seq, marked int64
+	learned     []suite.Learned
+	events      []record.Event
+	pupils      map[suite.ID]*pupil
+	projects    map[string]*class  // by repository
+	runs        map[string]*taught // by run, a few
+}
+
+// pupil is a test that something was learned of.
+type pupil struct {
+	test suite.Test
+	row  suite.Row
+}
+
+// class is what is known of all tests of a repository.
+type class struct {
+	prior  suite.Prior
+	ward   suite.Ward
+	storms suite.Storms
+}
+
+// taught is a run whose tests teach.
+type taught struct {
+	repository, commit, branch string
+	base                       bool
+	policy                     suite.Policy
+	owners                     *suite.Owners
+}
+
+// write writes down what was learned.
+func (l *lessons) write(ctx context.Context) error {
+	if l.seq <= l.marked {
+		return nil
+	}
+	var err error
+	if len(l.learned) == 0 && len(l.events) == 0 {
+		err = l.Store.Mark(ctx, suiteReader, l.seq)
+	} else {
+		err = l.Ledger.Learn(ctx, suiteReader, l.seq, l.learned, l.events...)
+	}
+	if err != nil {
+		return fmt.Errorf("write down what was learned of tests: %w", err)
+	}
+	l.marked, l.learned, l.events = l.seq, nil, nil
+	clear(l.pupils)
+	return nil
+}
+
+// report learns from what one step reported. Its inputs are a digest, "" when it is not
+// known.
+func (l *lessons) report(ctx context.Context, reports []record.Event, inputs string) error {
+	last := reports[len(reports)-1]
+	run, err := l.run(ctx, last.Run)
+	if err != nil {
+		return err
+	}
+	if run == nil {
+		l.seq = last.Seq
+		return nil // it is of no run that is known
+	}
+	fold := &fold{tests: map[suite.ID]*folded{}}
+	for i, e := range reports {
+		b := e.Body.(*record.TestsReported)
+		fold.begin(i, suite.ID{Repository: run.repository, Variant: b.Variant})
+		if err := l.read(ctx, b.Results, fold.add); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			l.complain(fmt.Sprintf("learn from %s of run %s", b.Source, e.Run), err)
+		}
+	}
+	if fold.lost > 0 {
+		l.complain(fmt.Sprintf("learn from run %s", last.Run), fmt.Errorf("%d results are of more than the %d tests that one step teaches of", fold.lost, maxLearned))
+	}
+	commit, branch := run.commit, run.branch
+	if b := last.Body.(*record.TestsReported); b.Commit != "" {
+		commit, branch = b.Commit, cmp.Or(b.Branch, branch)
+	}
+	common := suite.Result{Run: last.Run, Job: last.Job, Time: last.Time, Commit: commit, Branch: branch, Base: run.base, Inputs: number(inputs)}
+	if err := l.learnFold(ctx, run, fold, common); err != nil {
+		return err
+	}
+	l.seq = last.Seq
+	return nil
+}
+
+func (l *lessons) read(ctx context.Context, digest string, each func(record.TestResult) error) error {
+	d, err := blob.Parse(digest)
+	if err != nil {
+		return err
+	}
+	r, err := l.Blobs.Open(ctx, d)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return harvest.ReadKept(io.Reader(r), each)
+}
+
+// learnFold learns the results of a step.
+func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common suite.Result) error {
+	ids := fold.order
+	if err := l.enrol(ctx, ids); err != nil {
+		return err
+	}
+	project, err := l.project(ctx, run)
+	if err != nil {
+		return err
+	}
+	fold.forgiveParents()
+	toll := suite.Toll{Base: run.base}
+	for _, id := range ids {
+		f, p := fold.tests[id], l.pupils[id]
+		if f.outcome == suite.Skipped || f.outcome == 0 {
+			continue
+		}
+		toll.Ran++
+		if f.outcome.Bad() {
+			toll.Bad++
+			if c := p.test.Counts(); c.Runs > 0 && !c.Failed.Equal(c.Last) {
+				toll.Fresh++
+			}
+		}
+	}
+	storm := project.storms.Add(toll) != ""
+	for _, id := range ids {
+		f, p := fold.tests[id], l.pupils[id]
+		if f.outcome == 0 {
+			continue
+		}
+		r := common
+		r.Outcome, r.Seconds, r.Storm = f.outcome, f.seconds, storm
+		if f.outcome == suite.Flaked || f.outcome.Bad() {
+			r.Fault = f.fault
+		}
+		if p.test.Counts().First.IsZero() {
+			project.ward.Tests++
+		}
+		p.test.Add(r)
+		p.row.ID, p.row.Title = id, f.title
+		p.row.File, p.row.Line = cmp.Or(f.file, p.row.File), cmp.Or(f.line, p.row.Line)
+		owner := cmp.Or(strings.Join(run.owners.Of(p.row.File), " "), f.owner)
+		e := project.prior.Of(&p.test)
+		ward := project.ward
+		ward.Owner = owner
+		if p.muted() {
+			ward.Quarantined--
+		}
+		if j := suite.Judge(&p.test, e, ward, run.policy, r.Time); j != nil {
+			l.judge(project, p, id, j, r.Time)
+			l.events = append(l.events, record.Event{Run: r.Run, Job: r.Job, Body: j})
+		}
+		if err := l.add(p, e, owner, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// judge puts a test into the state that was judged.
+func (l *lessons) judge(project *class, p *pupil, id suite.ID, j *record.TestJudged, at time.Time) {
+	j.Repository, j.Key, j.Variant, j.Title = id.Repository, id.Key, id.Variant, p.row.Title
+	before := p.muted()
+	p.test.Apply(j, at)
+	switch after := p.muted(); {
+	case after && !before:
+		project.ward.Quarantined++
+	case before && !after:
+		project.ward.Quarantined--
+	}
+}
+
+func (p *pupil) muted() bool {
+	state, _ := p.test.State()
+	return state == record.TestQuarantined
+}
+
+// add adds what was learned of a test; a result without an outcome is none.
+func (l *lessons) add(p *pupil, e suite.Estimate, owner string, r suite.Result) error {
+	c := p.test.Counts()
+	state, why := p.test.State()
+	row := &p.row
+	row.Owner = cmp.Or(p.test.Owner(), owner, row.Owner)
+	row.State, row.Why, row.Until = state, why, p.test.Until()
+	row.Runs, row.Failures, row.Flakes = c.Runs, c.Failures, c.Flakes
+	row.Rate, row.Low, row.High = e.Rate, e.Low, e.High
+	row.Seconds, row.Lost = p.test.Seconds(), p.test.Lost(c.Last, flakePrice)
+	row.First, row.Last, row.Failed = c.First, c.Last, c.Failed
+	data, err := p.test.MarshalBinary()
+	if err != nil {
+		return fmt.Errorf("keep the state of test %s: %w", row.Title, err)
+	}
+	l.learned = append(l.learned, suite.Learned{Row: *row, State: data, Result: r})
+	return nil
+}
+
+// enrol brings what is known of tests.
+func (l *lessons) enrol(ctx context.Context, ids []suite.ID) error {
+	var fresh []suite.ID
+	for _, id := range ids {
+		if l.pupils[id] == nil {
+			fresh = append(fresh, id)
+		}
+	}
+	known, err := l.Ledger.Known(ctx, fresh)
+	if err != nil {
+		return fmt.Errorf("read what is known of tests: %w", err)
+	}
+	for _, id := range fresh {
+		p := new(pupil)
+		if state := known[id]; len(state) > 0 {
+			if err := p.test.UnmarshalBinary(state); err != nil {
+				l.complain("read what is known of test "+id.Key, err) // it is learned of anew
+			}
+		}
+		l.pupils[id] = p
+	}
+	return nil
+}
+
+// run is what matters of a run; nil when it is not known.
+func (l *lessons) run(ctx context.Context, id string) (*taught, error) {
+	if r, known := l.runs[id]; known || id == "" {
+		return r, nil
+	}
+	list, err := l.Runs.Events(ctx, store.EventFilter{Run: id, Kinds: []record.Kind{"run.planned"}, Limit: 1})
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("read run %s: %w", id, err)
+	}
+	const few = 100
+	if len(l.runs) >= few {
+		clear(l.runs)
+	}
+	l.runs[id] = nil
+	if len(list) == 0 {
+		return nil, nil
+	}
+	b, ok := list[0].Body.(*record.RunPlanned)
+	if !ok || b.Change == nil {
+		return nil, nil
+	}
+	c := b.Change
+	h := store.PlannedHead(b)
+	r := &taught{repository: c.Repository, commit: c.SHA, branch: h.Branch}
+	r.base = c.BaseRef == "" && c.DefaultBranch != "" && h.Branch == c.DefaultBranch
+	if c.Dirty || strings.Trim(c.SHA, "0") == "" {
+		r.commit += "+" + id // what was in the tree then has no name of its own
+	}
+	if l.Policy != nil {
+		r.policy = l.Policy(b.Root)
+	}
+	r.owners = owners(b.Root)
+	l.runs[id] = r
+	return r, nil
+}
+
+// owners are those that a tree names; nil when it is gone, or names none.
+func owners(root string) *suite.Owners {
+	tree, err := os.OpenRoot(root)
+	if err != nil {
+		return nil
+	}
+	defer tree.Close()
+	for _, name := range suite.OwnerFiles() {
+		if st, err := tree.Stat(name); err != nil || !st.Mode().IsRegular() || st.Size() > maxOwnersFile {
+			continue
+		}
+		text, err := tree.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		found, _ := suite.ParseOwners(name, string(text)) // lint tells of its problems
+		return found
+	}
+	return nil
+}
+
+// maxOwnersFile is the size of the largest file of owners that is read.
+const maxOwnersFile = 3 << 20
+
+// project is what is known of all tests of a run's repository.
+func (l *lessons) project(ctx context.Context, run *taught) (*class, error) {
+	if p := l.projects[run.repository]; p != nil {
+		return p, nil
+	}
+	p := &class{prior: suite.Usual()}
+	_, total, err := l.Ledger.Tests(ctx, suite.Query{Repository: run.repository, Limit: 1})
+	if err != nil {
+		return nil, fmt.Errorf("count tests: %w", err)
+	}
+	_, muted, err := l.Ledger.Tests(ctx, suite.Query{Repository: run.repository, Limit: 1, States: []record.TestState{record.TestQuarantined}})
+	if err != nil {
+		return nil, fmt.Errorf("count tests in quarantine: %w", err)
+	}
+	p.ward = suite.Ward{Tests: total, Quarantined: muted}
+	if total >= priorLeast {
+		if p.prior, err = l.prior(ctx, run.repository); err != nil {
+			return nil, err
+		}
+	}
+	l.projects[run.repository] = p
+	return p, nil
+}
+
+// prior is what is believed of a repository's tests before anything is seen of one. It
+// is made anew now and then.
+func (l *lessons) prior(ctx context.Context, repository string) (suite.Prior, error) {
+	var kept suite.Prior
+	was, err := l.Store.Register(ctx, priorKind, repository)
+	if err != nil {
+		return kept, fmt.Errorf("read the prior of %s: %w", repository, err)
+	}
+	if was.Version > 0 && time.Since(was.Changed) < priorEvery && json.Unmarshal(was.Body, &kept) == nil {
+		return kept, nil
+	}
+	rows, _, err := l.Ledger.Tests(ctx, suite.Query{Repository: repository, Limit: priorTests})
+	if err != nil {
+		return kept, fmt.Errorf("read tests of %s: %w", repository, err)
+	}
+	ids := make([]suite.ID, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].ID
+	}
+	known, err := l.Ledger.Known(ctx, ids)
+	if err != nil {
+		return kept, fmt.Errorf("read tests of %s: %w", repository, err)
+	}
+	kept = suite.Fit(func(yield func(suite.Tally) bool) {
+		for _, id := range ids {
+			var test suite.Test
+			if test.UnmarshalBinary(known[id]) == nil && !yield(test.Tally()) {
+				return
+			}
+		}
+	})
+	_, err = l.Store.Change(ctx, []record.Register{register(priorKind, repository, was.Version, kept)})
+	if err != nil && !errors.Is(err, record.ErrConflict) {
+		return kept, fmt.Errorf("keep the prior of %s: %w", repository, err)
+	}
+	return kept, nil
+}
+
+// fold makes one result of each test from cases and attempts.
+type fold struct {
+	tests  map[suite.ID]*folded
+	order  []suite.ID
+	common suite.ID
+	report int
+	lost   int
+}
+
+// folded is a test of a step.
+type folded struct {
+	outcome suite.Outcome
+	cases   map[string]failedCase // by parameters: those that failed at some attempt
+	report  int                   // that sum is of
+	sum     float64
+	seconds float64
+	title   string
+	file    string
+	line    int
+	owner   string
+	fault   uint64
+	silent  bool     // it failed without a word
+	path    []string // of one that failed: suite, groups, name
+}
+
+// failedCase is a case that failed.
+type failedCase struct {
+	outcome suite.Outcome
+	attempt int
+}
+
+// begin begins a report. Two reports of one step may tell of the same tests.
+func (f *fold) begin(n int, common suite.ID) { f.report, f.common = n, common }
+
+func (f *fold) add(r record.TestResult) error {
+	id := f.common
+	id.Key = r.Key()
+	t := f.tests[id]
+	if t == nil {
+		if len(f.tests) == maxLearned {
+			f.lost++
+			return nil
+		}
+		t = &folded{report: f.report, title: r.Title(), file: r.File, line: r.Line, owner: r.Owner}
+		f.tests[id] = t
+		f.order = append(f.order, id)
+	}
+	if t.report != f.report {
+		t.seconds, t.sum, t.report = max(t.seconds, t.sum), 0, f.report
+	}
+	if r.Attempt <= 1 && r.Seconds > 0 && !math.IsInf(r.Seconds, 0) {
+		t.sum += r.Seconds
+	}
+	if len(f.order) > 0 {
+		t.take(&r)
+	}
+	t.seconds = max(t.seconds, t.sum)
+	return nil
+}
+
+// take takes an attempt at a case.
+func (t *folded) take(r *record.TestResult) {
+	outcome := outcomes(r.Status)
+	was, failed := t.cases[r.Params]
+	switch {
+	case outcome.Bad():
+		if t.cases == nil {
+			t.cases = map[string]failedCase{}
+		}
+		const most = 10_000
+		if failed || len(t.cases) < most {
+			t.cases[r.Params] = failedCase{max(outcome, was.outcome), max(r.Attempt, was.attempt)}
+		}
+		if t.fault == 0 {
+			t.fault = fault.Fingerprint(r.Type, r.Message, r.Stack, nil)
+			t.silent = strings.TrimSpace(r.Message+r.Stack) == ""
+			t.path = append(append([]string{r.Suite}, r.Groups...), r.Name)
+		}
+		t.outcome = max(t.outcome, outcome)
+	case failed && outcome == suite.Passed && r.Attempt > was.attempt:
+		t.cases[r.Params] = failedCase{suite.Flaked, r.Attempt}
+		t.outcome = suite.Flaked
+		for _, c := range t.cases {
+			t.outcome = max(t.outcome, c.outcome)
+		}
+	default:
+		t.outcome = max(t.outcome, outcome)
+	}
+}
+
+// outcomes is the outcome of an attempt that ended so.
+func outcomes(status string) suite.Outcome {
+	switch status {
+	case record.TestPassed, record.TestXFail, record.TestXPass:
+		return suite.Passed
+	case record.TestSkipped:
+		return suite.Skipped
+	case record.TestFailed:
+		return suite.Failed
+	}
+	return suite.Errored
+}
+
+// forgiveParents leaves out tests that failed without a word of their own because
+// tests in them did: that is no further failure.
+func (f *fold) forgiveParents() {
+	within := map[string]bool{}
+	for _, t := range f.tests {
+		if t.outcome.Bad() || t.outcome == suite.Flaked {
+			for n := 1; n < len(t.path); n++ {
+				within[strings.Join(t.path[:n], "\x00")] = true
+			}
+		}
+	}
+	for _, t := range f.tests {
+		if t.silent && within[strings.Join(t.path, "\x00")] {
+			t.outcome = 0
+		}
+	}
+}
+
+// number is the first 64 bits of a digest in hexadecimal digits, 0 for none.
+func number(digest string) uint64 {
+	var n uint64
+	if len(digest) < 16 {
+		return 0
+	}
+	if _, err := fmt.Sscanf(digest[:16], "%16x", &n); err != nil {
+		return 0
+	}
+	return n
+}
+
+// Decide changes the state of a test as a person wants it: quarantine, or release from
+// it. The error is a [*UsageError] when the person may not, or the wish makes no sense.
+// The decision is an event; it holds from then on, for runs that are planned later.
+func (t *Tests) Decide(ctx context.Context, id suite.ID, d suite.Decision) (*record.TestJudged, error) {
+	if err := t.Learn(ctx); err != nil {
+		var held *store.HeldError
+		if !errors.As(err, &held) {
+			return nil, err
+		}
+	}
+	known, err := t.Ledger.Known(ctx, []suite.ID{id})
+	if err != nil {
+		return nil, err
+	}
+	var test suite.Test
+	if state, ok := known[id]; !ok {
+		return nil, &UsageError{Message: fmt.Sprintf("no test %s of %s is known", id.Key, id.Repository)}
+	} else if err := test.UnmarshalBinary(state); err != nil {
+		return nil, fmt.Errorf("read what is known of test %s: %w", id.Key, err)
+	}
+	row, ward, policy, err := t.ward(ctx, id, &test)
+	if err != nil {
+		return nil, err
+	}
+	j, err := suite.Decide(&test, d, ward, policy, time.Now())
+	if err != nil {
+		return nil, &UsageError{Message: err.Error()}
+	}
+	j.Repository, j.Key, j.Variant, j.Title = id.Repository, id.Key, id.Variant, row.Title
+	name := path.Join(id.Repository, cmp.Or(id.Variant, "-"), id.Key)
+	was, err := t.Store.Register(ctx, wardKind, name)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := t.Store.Change(ctx, []record.Register{register(wardKind, name, was.Version, j)}, record.Event{Body: j}); err != nil {
+		if errors.Is(err, record.ErrConflict) {
+			return nil, &UsageError{Message: "somebody else has just decided about this test", Hint: "look at it again"}
+		}
+		return nil, fmt.Errorf("decide about a test: %w", err)
+	}
+	var held *store.HeldError
+	if err := t.Learn(ctx); err != nil && !errors.As(err, &held) {
+		return nil, err
+	}
+	return j, nil
+}
+
+// Quarantine mutes a test for a person's reason: it still runs, and its failures do not
+// count until the quarantine ends. See [Tests.Decide].
+func (t *Tests) Quarantine(ctx context.Context, id suite.ID, by, why, owner string, until time.Time) (*record.TestJudged, error) {
+	return t.Decide(ctx, id, suite.Decision{To: record.TestQuarantined, By: by, Why: why, Owner: owner, Until: until})
+}
+
+// Release lets the failures of a test count again. See [Tests.Decide].
+func (t *Tests) Release(ctx context.Context, id suite.ID, by, why string) (*record.TestJudged, error) {
+	return t.Decide(ctx, id, suite.Decision{To: record.TestSuspected, By: by, Why: why})
+}
+
+// ward is what of its project matters for a test, and its row.
+func (t *Tests) ward(ctx context.Context, id suite.ID, test *suite.Test) (row suite.Row, w suite.Ward, p suite.Policy, err error) {
+	l := &lessons{Tests: t, projects: map[string]*class{}, runs: map[string]*taught{}}
+	results, err := t.Ledger.Results(ctx, id, "", 1)
+	if err != nil {
+		return row, w, p, err
+	}
+	run := &taught{repository: id.Repository}
+	if len(results) > 0 {
+		if last, err := l.run(ctx, results[0].Run); err != nil {
+			return row, w, p, err
+		} else if last != nil {
+			run = last
+		}
+	}
+	project, err := l.project(ctx, run)
+	if err != nil {
+		return row, w, p, err
+	}
+	if row, err = t.row(ctx, id); err != nil {
+		return row, w, p, err
+	}
+	w = project.ward
+	w.Owner = cmp.Or(strings.Join(run.owners.Of(row.File), " "), row.Owner)
+	if state, _ := test.State(); state == record.TestQuarantined {
+		w.Quarantined--
+	}
+	return row, w, run.policy, nil
+}
+
+// obey takes down what a person decided.
+func (l *lessons) obey(ctx context.Context, e record.Event, j *record.TestJudged) error {
+	id := suite.ID{Repository: j.Repository, Key: j.Key, Variant: j.Variant}
+	if err := l.enrol(ctx, []suite.ID{id}); err != nil {
+		return err
+	}
+	p := l.pupils[id]
+	row, err := l.row(ctx, id)
+	if err != nil {
+		return err
+	}
+	if p.row.Title == "" {
+		p.row = row
+	}
+	project, err := l.project(ctx, &taught{repository: id.Repository})
+	if err != nil {
+		return err
+	}
+	decided := *j
+	l.judge(project, p, id, &decided, e.Time)
+	return l.add(p, project.prior.Of(&p.test), row.Owner, suite.Result{})
+}
+
+// row is the row of a test.
+func (t *Tests) row(ctx context.Context, id suite.ID) (suite.Row, error) {
+	rows, _, err := t.Ledger.Tests(ctx, suite.Query{Repository: id.Repository, IDs: []suite.ID{id}})
+	if err != nil {
+		return suite.Row{}, fmt.Errorf("read test %s: %w", id.Key, err)
+	}
+	if len(rows) == 0 {
+		return suite.Row{ID: id}, nil
+	}
+	return rows[0], nil
+}

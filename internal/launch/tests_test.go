@@ -1,0 +1,419 @@
+package launch
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead-dev/fairlead/internal/blob/disk"
+	"github.com/fairlead-dev/fairlead/internal/dialect"
+	"github.com/fairlead-dev/fairlead/internal/dialect/github"
+	"github.com/fairlead-dev/fairlead/internal/executor/host"
+	"github.com/fairlead-dev/fairlead/internal/harvest"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/store"
+	"github.com/fairlead-dev/fairlead/internal/store/sqlite"
+	"github.com/fairlead-dev/fairlead/internal/suite"
+	"github.com/fairlead-dev/fairlead/internal/workspace"
+)
+
+// school is a record of runs that had tests, and who learns from it.
+type school struct {
+	testing.TB
+	store *sqlite.Store
+	blobs *disk.Store
+	tests *Tests
+	at    time.Time
+}
+
+func newSchool(t testing.TB) *school {
+	t.Helper()
+	dir := t.TempDir()
+	db, err := sqlite.Open(t.Context(), dir, sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	blobs, err := disk.OpenRelaxed(filepath.Join(dir, "blobs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &school{TB: t, store: db, blobs: blobs, at: time.Now().Add(-30 * 24 * time.Hour).UTC().Truncate(time.Second)}
+	s.tests = &Tests{Store: db, Runs: db, Ledger: db, Blobs: blobs, Log: func(doing string, err error) { t.Errorf("%s: %v", doing, err) }}
+	return s
+}
+
+// keep keeps results as the engine does.
+func (s *school) keep(results ...record.TestResult) string {
+	s.Helper()
+	var b bytes.Buffer
+	k, err := harvest.NewKeeper(&b)
+	for i := range results {
+		err = errors.Join(err, k.Add(&results[i]))
+	}
+	if err = errors.Join(err, k.Close()); err != nil {
+		s.Fatal(err)
+	}
+	d, _, err := s.blobs.Put(s.Context(), &b)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return string(d)
+}
+
+// run records a run of a commit on the main branch, an hour after the one before, with one
+// report and the digest of what its step read.
+func (s *school) run(commit, inputs string, results ...record.TestResult) (id string) {
+	s.Helper()
+	id, number, err := s.store.NewRun(s.Context(), "o/r", "ci.yml")
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.at = s.at.Add(time.Hour)
+	report := &record.TestsReported{Source: "junit.xml", Results: s.keep(results...)}
+	if inputs != "" {
+		inputs = strings.Repeat(inputs, 64)[:64]
+	}
+	for _, e := range []record.Event{
+		{Body: &record.RunPlanned{Number: number, Attempt: 1, Pipeline: &plan.Pipeline{File: "ci.yml"},
+			Change: &plan.Change{Repository: "o/r", Ref: "refs/heads/main", SHA: commit, DefaultBranch: "main"}}},
+		{Job: "test", Step: "1", Body: report},
+		{Job: "test", Step: "1", Body: &record.StepFinished{Watched: &record.Watched{Digest: inputs}}},
+		{Body: &record.RunFinished{Verdict: plan.Success}},
+	} {
+		e.Run, e.Time = id, s.at
+		if _, err := s.store.Append(s.Context(), e); err != nil {
+			s.Fatal(err)
+		}
+	}
+	return id
+}
+
+func (s *school) learn() {
+	s.Helper()
+	if err := s.tests.Learn(s.Context()); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// row is what is thought of the test of that name.
+func (s *school) row(name string) suite.Row {
+	s.Helper()
+	rows, _, err := s.store.Tests(s.Context(), suite.Query{Repository: "o/r", Text: name})
+	if err != nil || len(rows) != 1 {
+		s.Fatalf("%s: %+v, %v", name, rows, err)
+	}
+	return rows[0]
+}
+
+func (s *school) results(name string) string {
+	s.Helper()
+	results, err := s.store.Results(s.Context(), s.row(name).ID, "", 100)
+	if err != nil {
+		s.Fatal(err)
+	}
+	var text []string
+	for _, r := range results {
+		text = append(text, fmt.Sprintf("%s:%d:%g", r.Run, r.Outcome, r.Seconds))
+	}
+	return strings.Join(text, " ")
+}
+
+func result(name, status string) record.TestResult {
+	r := record.TestResult{Suite: "p", Name: name, Status: status, Seconds: .5, File: "p/a_test.go", Line: 3}
+	if status == record.TestFailed {
+		r.Message = name + " is wrong"
+	}
+	return r
+}
+
+func TestFolding(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	at := func(r record.TestResult, params string, attempt int) record.TestResult {
+		r.Params, r.Attempt = params, attempt
+		return r
+	}
+	inner := result("inner", record.TestFailed)
+	inner.Groups = []string{"Parent"}
+	parent := result("Parent", record.TestFailed)
+	parent.Message = ""
+	s.run("c1", "",
+		result("plain", record.TestPassed), result("skipped", record.TestSkipped), result("expected", record.TestXFail),
+		at(result("cases", record.TestPassed), "1", 0), at(result("cases", record.TestFailed), "2", 0), at(result("cases", record.TestPassed), "3", 0),
+		at(result("retried", record.TestFailed), "", 1), at(result("retried", record.TestPassed), "", 2),
+		at(result("in vain", record.TestFailed), "", 1), at(result("in vain", record.TestFailed), "", 2),
+		at(result("half", record.TestFailed), "1", 1), at(result("half", record.TestPassed), "1", 2), at(result("half", record.TestError), "2", 1),
+		result("twice", record.TestFailed), result("twice", record.TestPassed),
+		parent, inner)
+	s.learn()
+	for name, want := range map[string]string{
+		"plain": "1:2:0.5", "skipped": "1:1:0.5", "expected": "1:2:0.5", "cases": "1:4:1.5", "retried": "1:3:0.5", "in vain": "1:4:0.5",
+		"half": "1:5:1", "twice": "1:4:1", "inner": "1:4:0.5",
+	} {
+		if got := s.results(name); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+	if _, total, err := s.store.Tests(t.Context(), suite.Query{Repository: "o/r"}); total != 9 || err != nil {
+		t.Errorf("%d tests, %v: one that failed for a test in it is counted", total, err)
+	}
+}
+
+// TestLearning has a test flake until it is in quarantine, all by itself.
+func TestLearning(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.tests.Policy = func(string) suite.Policy { return suite.Policy{} }
+	flaky := func(status string) record.TestResult {
+		r := result("flaky", status)
+		r.Owner = "@team"
+		return r
+	}
+	for n := range 40 {
+		status := record.TestPassed
+		if n%3 == 2 {
+			status = record.TestFailed
+		}
+		s.run(fmt.Sprint("c", n/4), fmt.Sprint(n/4%10), flaky(status), result("steady", record.TestPassed))
+		if n%7 == 0 {
+			s.learn()
+		}
+	}
+	s.learn()
+	s.learn() // there is nothing more
+	row := s.row("flaky")
+	if row.State != record.TestQuarantined || row.Runs != 40 || row.Failures != 13 || row.Flakes == 0 || row.Owner != "@team" || !row.Until.After(s.at) || row.Lost == 0 {
+		t.Errorf("flaky: %+v", row)
+	}
+	if row := s.row("steady"); row.State != record.TestHealthy || row.Runs != 40 || row.Failures != 0 || row.File != "p/a_test.go" {
+		t.Errorf("steady: %+v", row)
+	}
+	events, err := s.store.Events(t.Context(), store.EventFilter{Kinds: []record.Kind{"test.judged"}})
+	if err != nil || len(events) != 2 {
+		t.Fatalf("%d judgements, %v", len(events), err)
+	}
+	j := events[0].Body.(*record.TestJudged)
+	if j.To != record.TestQuarantined || j.Title != "p › flaky" || j.Repository != "o/r" || len(j.Evidence) == 0 || j.Key != row.Key {
+		t.Errorf("judged: %+v", j)
+	}
+	if mark, err := s.store.Marked(t.Context(), suiteReader); err != nil || mark < 160 {
+		t.Errorf("marked %d, %v", mark, err)
+	}
+}
+
+// TestLearnedOnce has what was learned written at another time than it was read: whoever
+// comes second does not learn it again.
+func TestLearnedOnce(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	for n := range 5 {
+		s.run(fmt.Sprint("c", n), "", result("a", record.TestPassed))
+	}
+	lease, err := s.store.Lease(t.Context(), suiteReader, "somebody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var held *store.HeldError
+	if err := s.tests.Learn(t.Context()); !errors.As(err, &held) {
+		t.Errorf("learned beside somebody: %v", err)
+	}
+	if err := lease.Release(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.tests.Follow(ctx)
+	}()
+	s.run("c5", "", result("a", record.TestFailed))
+	newest, err := s.store.Watch(t.Context(), -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		mark, err := s.store.Marked(t.Context(), suiteReader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mark >= newest {
+			break
+		}
+		time.Sleep(time.Millisecond) // there is no event for a mark
+	}
+	cancel()
+	<-done
+	if got := s.results("a"); got != "6:4:0.5 5:2:0.5 4:2:0.5 3:2:0.5 2:2:0.5 1:2:0.5" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestBlobsThatAreGone(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	told := 0
+	s.tests.Log = func(string, error) { told++ }
+	s.run("c1", "", result("a", record.TestPassed))
+	for _, digest := range []string{"sha256:" + strings.Repeat("0", 64), "nonsense"} {
+		e := record.Event{Run: "1", Job: "other", Body: &record.TestsReported{Source: "x", Results: digest}}
+		if _, err := s.store.Append(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, _, err := s.blobs.Put(t.Context(), strings.NewReader("no results"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []record.Event{
+		{Run: "1", Job: "junk", Body: &record.TestsReported{Source: "x", Results: string(d)}},
+		{Run: "77", Job: "of no run", Body: &record.TestsReported{Source: "x", Results: s.keep(result("b", record.TestPassed))}},
+		{Run: "1", Job: "again", Body: &record.TestsReported{Source: "x", Results: s.keep(result("c", record.TestPassed)), Reused: true}},
+	} {
+		if _, err := s.store.Append(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.learn()
+	if _, total, err := s.store.Tests(t.Context(), suite.Query{Repository: "o/r"}); total != 1 || err != nil || told != 3 {
+		t.Errorf("%d tests, %v; %d complaints", total, err, told)
+	}
+}
+
+func TestDecisions(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.run("c1", "", result("a", record.TestFailed), result("b", record.TestPassed))
+	s.learn()
+	id := s.row("a").ID
+	var refused *UsageError
+	for _, c := range []struct{ id, by, why, owner string }{{"nobody", "ann", "w", "@o"}, {id.Key, "", "w", "@o"}, {id.Key, "ann", "", "@o"}, {id.Key, "ann", "w", ""}} {
+		if _, err := s.tests.Quarantine(t.Context(), suite.ID{Repository: "o/r", Key: c.id}, c.by, c.why, c.owner, time.Time{}); !errors.As(err, &refused) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	if muted, err := s.tests.Muted(t.Context(), "o/r"); len(muted) != 0 || err != nil {
+		t.Errorf("muted: %+v, %v", muted, err)
+	}
+	until := time.Now().Add(48 * time.Hour)
+	if _, err := s.tests.Quarantine(t.Context(), id, "ann", "the port is taken now and then", "@team", until); err != nil {
+		t.Fatal(err)
+	}
+	row := s.row("a")
+	if row.State != record.TestQuarantined || row.Owner != "@team" || row.Title != "p › a" || row.Failures != 1 || !strings.Contains(row.Why, "port") {
+		t.Errorf("%+v", row)
+	}
+	muted, err := s.tests.Muted(t.Context(), "o/r")
+	if err != nil || len(muted) != 1 || muted[0].Key != id.Key || muted[0].Until.Sub(until).Abs() > time.Second {
+		t.Errorf("muted: %+v, %v", muted, err)
+	}
+	if got := s.results("a"); got != "1:4:0.5" {
+		t.Errorf("a decision counts as a result: %s", got)
+	}
+	if _, err := s.tests.Release(t.Context(), id, "bob", "it was the port, and is fixed"); err != nil {
+		t.Fatal(err)
+	}
+	if muted, err := s.tests.Muted(t.Context(), "o/r"); len(muted) != 0 || err != nil || s.row("a").State != record.TestSuspected {
+		t.Errorf("released: %+v, %v, %+v", muted, err, s.row("a"))
+	}
+	r, err := s.store.Register(t.Context(), wardKind, "o/r/-/"+id.Key)
+	if err != nil || r.Version != 2 || !strings.Contains(string(r.Body), "bob") {
+		t.Errorf("register: %+v, %v", r, err)
+	}
+}
+
+// TestQuarantinedRun has a run fail for a test, and then, when that is in quarantine, not.
+func TestQuarantinedRun(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	work, data := t.TempDir(), t.TempDir()
+	here := host.New(host.Options{})
+	t.Cleanup(func() { _ = here.Close() })
+	for name, text := range map[string]string{
+		".github/workflows/ci.yml": "on: push\njobs:\n  test:\n    runs-on: ubuntu-latest\n    steps:\n      - run: ./go test -json\n",
+		"go": `#!/bin/sh
+echo '{"Action":"run","Package":"p","Test":"TestA"}'
+echo '{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:7: no\n"}'
+echo '{"Action":"fail","Package":"p","Test":"TestA","Elapsed":0.1}'
+echo '{"Action":"fail","Package":"p","Elapsed":0.1}'
+exit 1
+`,
+	} {
+		name = filepath.Join(work, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := &Launcher{
+		Dialects: []dialect.Dialect{github.New(github.Config{})}, Executor: here, Store: s.store, Results: s.blobs, Tests: s.tests,
+		Slots: &workspace.Slots{Dir: filepath.Join(data, "slots")}, Data: data, Idle: func() float64 { return 2 }, Version: "test", Grace: time.Second,
+	}
+	run := func() Result {
+		t.Helper()
+		p, err := l.Prepare(t.Context(), Order{Dir: work})
+		if err != nil || len(p.Chosen) != 1 {
+			t.Fatalf("%+v, %v", p, err)
+		}
+		r, err := l.Run(t.Context(), p, p.Chosen[0], Watcher{Observer: unobserved{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	first := run()
+	if first.Verdict != plan.Failure {
+		t.Fatalf("%+v", first)
+	}
+	h, err := s.store.Head(t.Context(), first.Run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, total, err := s.store.Tests(t.Context(), suite.Query{Repository: h.Repository})
+	if err != nil || total != 1 || rows[0].Title != "p › TestA" || rows[0].Failures != 1 {
+		t.Fatalf("%s: %+v, %v", h.Repository, rows, err)
+	}
+	if _, err := s.tests.Quarantine(t.Context(), rows[0].ID, "ann", "it fails", "@team", time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	second := run()
+	if second.Verdict != plan.Success {
+		t.Errorf("%+v", second)
+	}
+	r, err := s.store.Run(t.Context(), second.Run)
+	if err != nil || len(r.Planned.Settings.Muted) != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	j := r.Jobs["test"]
+	if tests := j.Tests; len(tests) != 1 || tests[0].Failed != 1 || tests[0].Muted != 1 {
+		t.Errorf("%+v", tests)
+	}
+	if results, err := s.store.Results(t.Context(), rows[0].ID, "", 10); err != nil || len(results) != 2 || results[0].Outcome != suite.Failed || results[0].Fault == 0 {
+		t.Errorf("%+v, %v", results, err)
+	}
+}
+
+// BenchmarkLearn learns runs of ten thousand tests from their blobs.
+func BenchmarkLearn(b *testing.B) {
+	const tests = 10_000
+	s := newSchool(b)
+	results := make([]record.TestResult, tests)
+	for n := range results {
+		results[n] = result(fmt.Sprint("Test", n), record.TestPassed)
+	}
+	n := 0
+	for b.Loop() {
+		b.StopTimer()
+		n++
+		s.run(fmt.Sprint("c", n), "", results...)
+		b.StartTimer()
+		s.learn()
+	}
+	b.ReportMetric(float64(n*tests)/b.Elapsed().Seconds(), "results/s")
+}
