@@ -55,13 +55,13 @@ type reader struct {
 
 // parse is the file as a tree; nil when it is no JSON, which is reported.
 func (r *reader) parse() *node {
+	r.src = bytes.TrimPrefix(r.src, []byte("\xef\xbb\xbf"))
 	r.lines = []int{0}
 	for i, c := range r.src {
 		if c == '\n' {
 			r.lines = append(r.lines, i+1)
 		}
 	}
-	r.src = bytes.TrimPrefix(r.src, []byte("\xef\xbb\xbf"))
 	d := json.NewDecoder(bytes.NewReader(r.src))
 	d.UseNumber()
 	n, err := r.value(d, 0)
