@@ -54,6 +54,8 @@ type File struct {
 	GitLab    GitLab
 	Azure     Azure
 	Jenkins   Jenkins
+	Tests     Tests
+	Databases []Database
 }
 
 func file() kind[File] {
@@ -68,6 +70,10 @@ func file() kind[File] {
 			"What Azure Pipelines keep on their server: variable groups, and what stands for tasks of the marketplace."),
 		at("jenkins", func(f *File) *Jenkins { return &f.Jenkins }, jenkins(),
 			"What a Jenkinsfile takes from the installation that it is written for."),
+		at("tests", func(f *File) *Tests { return &f.Tests }, tests(),
+			"How tests are run."),
+		at("databases", func(f *File) *[]Database { return &f.Databases }, databases(),
+			"Databases that jobs are given fresh, and `fairlead env` brings up for work."),
 	)
 }
 

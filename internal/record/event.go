@@ -69,6 +69,7 @@ type Settings struct {
 	NoReuse  bool                `json:"no_reuse,omitempty"`
 	Verify   int                 `json:"verify,omitempty"`
 	Actions  map[string]string   `json:"actions,omitempty"` // local overrides: owner/name -> directory
+	Seed     string              `json:"seed,omitempty"`    // of this run's tests; a rerun has the same
 }
 
 // RunStarted says that a process has taken the run on. There is one for every
