@@ -47,8 +47,11 @@ var floors = map[string]int{
 	"cache":    2, // have we done this before?
 	"forge":    2, // a code host: hooks in, statuses and comments out
 	"notify":   2, // tells people and systems
+	"mock":     2, // an HTTP server that stands for another
+	"dataset":  2, // files of tests that a repository only names
 
 	"dialect": 3, // pipeline language -> plan
+	"fixture": 3, // a fresh database for a job
 
 	"engine": 4, // runs a plan
 	"launch": 5, // from an event to a running plan
@@ -63,11 +66,11 @@ var floors = map[string]int{
 var guests = map[string]map[string]string{
 	"github.com/spf13/cobra":               {"cli": "commands, completion, manual pages and suggestions that people know"},
 	"github.com/rhysd/actionlint":          {"dialect/github/opinion": "a second opinion for lint, by the linter that the field uses"},
-	"github.com/dlclark/regexp2":           {"dialect/github/protocol": "problem matchers are written for JavaScript's regular expressions", "dialect/jenkins": "pipelines are written for Java's", "dialect/jenkins/groovy": "Java's regular expressions, where they go beyond Go's", "dialect/jenkins/declarative": "pipelines are written for Java's"},
+	"github.com/dlclark/regexp2":           {"mock": "mappings are written for Java's and JavaScript's", "dialect/github/protocol": "problem matchers are written for JavaScript's regular expressions", "dialect/jenkins": "pipelines are written for Java's", "dialect/jenkins/groovy": "Java's regular expressions, where they go beyond Go's", "dialect/jenkins/declarative": "pipelines are written for Java's"},
 	"github.com/bmatcuk/doublestar/v4":     {"dialect/github": "hashFiles globs", "dialect/github/builtin": "names of artifacts", "depot": "artifact and cache globs", "dialect/jenkins": "patterns of branches and files", "dialect/jenkins/builtin": "Ant's patterns"},
 	"go.yaml.in/yaml/v4":                   {"dialect/github/workflow": "YAML with positions; the maintained successor of yaml.v3, at the version that actionlint builds with", "dialect/gitlab/document": "the same for GitLab's files", "project": "the same for fairlead.yaml", "outline": "writes pipeline files", "dialect/azure/template": "the same for azure-pipelines.yml and its templates", "dialect/jenkins": "readYaml and writeYaml"},
 	"github.com/klauspost/compress":        {"logs": "zstd for logs", "store": "zstd for plans", "harvest": "zstd for the results that are kept", "depot": "zstd for caches, deflate for artifacts", "dialect/github/builtin": "zstd for caches"},
-	"modernc.org/sqlite":                   {"store/sqlite": "SQLite without cgo: the binary stays one static file"},
+	"modernc.org/sqlite":                   {"store/sqlite": "SQLite without cgo: the binary stays one static file", "fixture/sqlite": "fills databases that jobs get"},
 	"golang.org/x/sys":                     {"workspace": "reflinks, locks, stat without garbage", "executor/host": "process groups, cgroups, subreapers", "store/sqlite": "file locks", "logs": "file locks", "blob/disk": "reflinks and times of files", "trace": "seccomp, ptrace, reading other processes", "cache": "stat without garbage, directories kept open"},
 	"golang.org/x/term":                    {"cli": "terminal size", "executor/docker": "a shell in a container"},
 	"github.com/moby/moby/client":          {"executor/docker": "the engine's own client: negotiates versions, hijacks connections", "executor/docker/dockertest": "the same, for tests", "test/containers": "looks at what is left (tests only)"},
@@ -75,7 +78,7 @@ var guests = map[string]map[string]string{
 	"github.com/containerd/errdefs":        {"executor/docker": "tells the engine's errors apart"},
 	"github.com/opencontainers/image-spec": {"executor/docker": "platforms of images"},
 	"github.com/creack/pty":                {"cli": "a terminal in tests of the terminal"},
-	"github.com/jackc/pgx/v5":              {"store/postgres": "PostgreSQL's own protocol, pipelined"},
+	"github.com/jackc/pgx/v5":              {"store/postgres": "PostgreSQL's own protocol, pipelined", "fixture/postgres": "copies databases, and fills them"},
 	"filippo.io/age":                       {"secret": "seals what lies in the database"},
 	"golang.org/x/crypto":                  {"access": "argon2id for passwords"},
 	"golang.org/x/mod":                     {"access": "Merkle trees and signed checkpoints, as Go's own checksum database has them"},
@@ -84,16 +87,18 @@ var guests = map[string]map[string]string{
 	"github.com/zitadel/oidc/v3":           {"access": "a real provider in process (tests only)"},
 	"github.com/nicholas-fedor/shoutrrr":   {"notify/shoutrrr": "the services that we do not speak ourselves"},
 	"github.com/robfig/cron/v3":            {"launch": "cron expressions, as the code hosts read them", "cron": "cron expressions, as the code hosts read them"},
-	"github.com/getkin/kin-openapi":        {"server": "checks answers against the document (tests only)"},
+	"github.com/getkin/kin-openapi":        {"server": "checks answers against the document (tests only)", "mock": "reads OpenAPI documents, and holds requests and answers against them"},
 	"github.com/chromedp/chromedp":         {"server": "a browser looks at the pages (tests only)", "test/serve": "a browser goes through a team's day (tests only)"},
 	"github.com/chromedp/cdproto":          {"server": "what that browser says (tests only)"},
 	"github.com/rogpeppe/go-internal":      {"cli": "testscript: command lines as little texts (tests only)", "cmd/fairlead": "testscript (tests only)"},
 }
 
-// starters may start processes; openers may open sockets.
+// starters may start processes; openers may open sockets. fixture starts servers of
+// databases and talks to them, and runs what fills a template; mock passes
+// requests on to the server that it records or stands for.
 var (
-	starters = []string{"executor/", "scan", "workspace", "trace", "deploy/"}
-	openers  = []string{"forge/", "notify/", "deploy/", "blob/", "store/", "executor/", "server"}
+	starters = []string{"executor/", "scan", "workspace", "trace", "deploy/", "fixture"}
+	openers  = []string{"forge/", "notify/", "deploy/", "blob/", "store/", "executor/", "server", "fixture/", "mock"}
 )
 
 // vague names tell nothing of what is inside.

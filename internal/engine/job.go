@@ -48,6 +48,7 @@ type job struct {
 	files   []plan.File // to be there before the first step
 	replay  *replay     // while steps of an earlier run stand for ours
 	reuse   *reusing    // nil when nothing is reused
+	lent    loan        // by whom the run is asked for
 	earnest func()      // returns when what the job rests on is a fact; to be called before it does anything
 
 	places chan struct{} // for background steps
@@ -280,6 +281,7 @@ func (j *job) close() {
 	if j.room != nil {
 		j.room.Close()
 	}
+	j.takeBack()
 	if j.log != nil {
 		j.log.Close()
 	}

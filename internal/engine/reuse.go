@@ -209,10 +209,13 @@ type asked struct {
 // ask finds out whether a command was run before and would do the same again.
 func (t *thread) ask(s *plan.Step, act *plan.Act) *asked {
 	r := t.reuse
+	c := act.Command
 	if a := r.missed[s.Key]; a != nil {
+		for _, name := range c.Volatile {
+			a.vars[name] = c.Env[name] // some are known only in earnest
+		}
 		return a
 	}
-	c := act.Command
 	a := &asked{
 		rule: r.Policy.For(t.plan.ID, act.Name, s.ID, s.Key),
 		vars: map[string]string{}, secrets: map[string]bool{},

@@ -240,6 +240,12 @@ func (t *thread) try(s *plan.Step, f *frame) (e stepEnd, done bool) {
 	if t.onPaper() && (act.Program != nil || act.Builtin != nil && !act.Builtin.Aloof) {
 		return stepEnd{}, false
 	}
+	if act.Command != nil {
+		if err := t.give(act.Command); err != nil {
+			t.note(s.Key, &record.StepStarted{Name: t.req.Masker.String(act.Name), ID: s.ID, Phase: s.Phase, At: s.Source, Line: t.lines()})
+			return t.finish(s, act, stepWork{err: err}), true
+		}
+	}
 	var a *asked
 	if act.Command != nil && t.reuse != nil {
 		t.req.Masker.Add(act.Masks...)

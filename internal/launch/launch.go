@@ -62,6 +62,8 @@ type Launcher struct {
 	// Secrets are those that a job is given besides the run's because it names an
 	// environment; nil: none.
 	Secrets func(ctx context.Context, run, environment string) (map[string]string, error)
+	// Databases makes those that a project declares; nil: its jobs get none.
+	Databases *Databases
 	// Grace is how long steps may go on in a cancelled run.
 	Grace time.Duration
 	// Places is how many jobs run here at a time; 0: as many as the machine bears.

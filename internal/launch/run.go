@@ -299,6 +299,9 @@ func (l *Launcher) identify(ctx context.Context, s *start) (err error) {
 
 // planned is the first event of the run.
 func (l *Launcher) planned(s *start) *record.RunPlanned {
+	if s.settings.Seed == "" && wantsSeed(s.tree) {
+		s.settings.Seed = newSeed()
+	}
 	return &record.RunPlanned{
 		Number: s.number, Attempt: s.attempt, Of: s.of, Root: s.tree.Root(),
 		Change: s.change, Pipeline: s.pipeline, Settings: s.settings, Version: l.Version,
@@ -358,6 +361,9 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 			masker.Add(slices.Collect(maps.Values(values))...)
 			return values, err
 		}
+	}
+	if err := l.furnish(&s, &req, masker); err != nil {
+		return res, err
 	}
 	var room int64
 	if req.Reuse, room, err = l.reuse(&s); err != nil {

@@ -55,6 +55,8 @@ type File struct {
 	Azure     Azure
 	Jenkins   Jenkins
 	Known     []KnownIssue
+	Tests     Tests
+	Databases []Database
 }
 
 func file() kind[File] {
@@ -71,6 +73,10 @@ func file() kind[File] {
 			"What a Jenkinsfile takes from the installation that it is written for."),
 		at("known-issues", func(f *File) *[]KnownIssue { return &f.Known }, knownIssues(),
 			"Troubles that the team knows: failures that look like one are shown with its name, its note and its verdict."),
+		at("tests", func(f *File) *Tests { return &f.Tests }, tests(),
+			"How tests are run."),
+		at("databases", func(f *File) *[]Database { return &f.Databases }, databases(),
+			"Databases that jobs are given fresh, and `fairlead env` brings up for work."),
 	)
 }
 

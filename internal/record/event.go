@@ -71,6 +71,7 @@ type Settings struct {
 	Actions  map[string]string   `json:"actions,omitempty"` // local overrides: owner/name -> directory
 	// Muted are the tests that were in quarantine when the run was planned.
 	Muted []Mute `json:"muted,omitempty"`
+	Seed  string `json:"seed,omitempty"` // of this run's tests; a rerun has the same
 }
 
 // RunStarted says that a process has taken the run on. There is one for every
