@@ -53,9 +53,10 @@ var floors = map[string]int{
 	"dialect": 3, // pipeline language -> plan
 	"fixture": 3, // a fresh database for a job
 
-	"engine": 4, // runs a plan
-	"launch": 5, // from an event to a running plan
-	"crew":   6, // machines that do a server's jobs
+	"engine":  4, // runs a plan
+	"insight": 4, // what the record teaches, and answers to what is asked of it
+	"launch":  5, // from an event to a running plan
+	"crew":    6, // machines that do a server's jobs
 
 	"cli":    7, // the command line
 	"server": 7, // hooks, API, pages
