@@ -58,7 +58,7 @@ var causes = sync.OnceValue(func() *causeTable {
 	after := func(f func(*Search, *pending, string) bool) func(*causeRule) {
 		return func(r *causeRule) { r.after = f }
 	}
-	marks := func(r *causeRule) { r.mark = true }
+	head := func(r *causeRule) { r.mark = true }
 
 	const (
 		src = `(?P<file>(?:[A-Za-z]:)?[^\s:()"'][^:()"']*)`
@@ -81,7 +81,7 @@ var causes = sync.OnceValue(func() *causeTable {
 	add("pytest", Located, "pytest py.test python python3", "e   ", `^E   +\S`, before(abovePytest), after(placePytest))
 	add("pytest", Located, "pytest py.test python python3", "failed|error", `^(?:FAILED|ERROR) (?P<file>[^\s:]+\.py)(?:::\S+)?(?: - .*)?$`)
 	add("doctest", Located, "python python3 pytest", "file \"", `^File "(?P<file>[^"]+)", line (?P<line>\d+), in \S+$`)
-	add("head", Consequence, "", "fail: |error: ", `^(?:FAIL|ERROR): \w+ \([\w.]+`, marks)
+	add("head", Consequence, "", "fail: |error: ", `^(?:FAIL|ERROR): \w+ \([\w.]+`, head)
 	add("jest", Located, "", "●", `^\s*● (?:.+ › .+|Test suite failed to run|[^\s].*)$`, after(placeFrame), but(`● Console|^\s*● Validation Warning`))
 	add("tap", Located, "", "not ok", `^\s*not ok \d+`, but(`# (?:TODO|SKIP|todo|skip)`), after(placeTAP))
 	add("node-test", Located, "", "✖", `^\s*✖ (?:[^f]|f[^a]|fa[^i])`, after(placeFrame), but(`failing tests`))
@@ -119,7 +119,7 @@ var causes = sync.OnceValue(func() *causeTable {
 	add("eslint", Located, "", "error", `^\s+(?P<line>\d+):(?P<col>\d+)\s+error\s+\S`, before(aboveLint))
 	add("shellcheck", Located, "", "in ", `^In (?P<file>\S+) line (?P<line>\d+):$`)
 	add("prettier", Located, "", "[error]|[warn]", `^\[(?:error|warn)\] (?P<file>\S+\.\w+)(?:: \w+Error: .*\((?P<line>\d+):(?P<col>\d+)\))?$`)
-	add("format", Located, "", "reformat|diff in", `^would reformat (?P<file>\S+)|^Diff in (?P<file2>\S+)`)
+	add("format", Located, "", "reformat|diff in", `^(?:would reformat|Diff in) (?P<file>[^\s:]+)`)
 	add("terraform", Located, "", "error: ", `^│ Error: `, after(placeTerraform))
 	add("sql", Located, "", "error:", `^psql:(?P<file>[^:]+):(?P<line>\d+): (?:ERROR|FATAL): `)
 	add("annotation", Located, "", "::error", `^::error (?:.*?file=(?P<file>[^,:]+))?(?:.*?line=(?P<line>\d+))?.*?::`)
@@ -174,7 +174,7 @@ var causes = sync.OnceValue(func() *causeTable {
 	// Whoever says it.
 	add("error-message", Generic, "", "error|fatal|critical|severe|panic|exception", `^\s*(?:\[?(?:ERROR|FATAL|CRITICAL|SEVERE|Error|error|fatal|Fatal error|FATAL ERROR)\]?\s?[:\s|-]|\S+ (?:ERROR|FATAL|CRITICAL|SEVERE)\b|\w*(?:Error|Exception): )`, but(`(?i)\b0 errors?\b|\bno errors?\b|errors?[:=] ?0\b`))
 	add("tool-message", Generic, "", ": ", `^(?:/\S*/)?(?:`+unixTools+`): \S`, but(`(?i)^\S+ (?:warning|note|info|removing leading|entering|leaving|nothing to be done|.* is up to date|listening|starting|using)`))
-	add("diff", Generic, "diff git", "diff --git|--- ", `^diff --git a/(?P<file>\S+) |^--- (?P<file2>\S+)\s+\d{4}-\d\d-\d\d`)
+	add("diff", Generic, "diff git", "diff --git|--- ", `^diff --git a/(?P<file>\S+) |^--- \S+\s+\d{4}-\d\d-\d\d`)
 	add("place", Complaint, "", ": ", `^(?P<file>[\w./-]+\.\w+):(?P<line>\d+)(?::(?P<col>\d+))?: \S`, but(`(?i)^\S+ (?:warning|note|info|debug)`))
 	words := "error|fatal|failed|failure|panic|exception|cannot|can't|could not|couldn't|unable to|denied|not found|invalid|undefined|refused|mismatch|expected|unexpected|must|did not|didn't|" +
 		"timed out|gave up|giving up|aborted|wrong|conflict|exceeded|too many|too large|not allowed|not formatted|missing|rejected|no such|unhealthy|unknown|illegal|bad"
