@@ -49,7 +49,11 @@ var formats = []format{
 		is: isMbUnit, read: readMbUnit,
 	},
 	{
-		name: "cppunit", title: "CppUnit and AUnit", of: "CppUnit, for C++; AUnit, for Ada",
+		name: "gallio", title: "Gallio", of: "Gallio, MbUnit 3",
+		is: isGallio, read: readGallio,
+	},
+	{
+		name: "cppunit", title: "CppUnit, AUnit and Embunit", of: "CppUnit, for C++; AUnit, for Ada; Embunit, for C",
 		is: isCppUnit, read: readCppUnit,
 	},
 	{
@@ -156,6 +160,11 @@ var formats = []format{
 		note:  "What threw something else than a failed assertion is an error.",
 		files: []string{"*mocha*.json", "*test*.json", "*report*.json", "*result*.json"},
 		is:    isMocha, read: readMocha,
+	},
+	{
+		name: "karma", title: "Karma", of: "karma-json-reporter",
+		files: []string{"*karma*.json", "*test*.json", "*result*.json", "*report*.json"},
+		is:    isKarma, read: readKarma,
 	},
 	{
 		name: "cucumber", title: "Cucumber JSON", of: "Cucumber for Java, JavaScript and Ruby; Behave, Karate",

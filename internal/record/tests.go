@@ -38,7 +38,7 @@ type TestResult struct {
 	Name    string   `json:"name"`
 	Params  string   `json:"params,omitempty"` // what tells the cases of one parametrised test apart
 	Status  string   `json:"status"`           // one of the words below
-	Attempt int      `json:"attempt,omitempty"`
+	Attempt int      `json:"attempt,omitempty"` // from 1; 0 for the only one, and for a first after which another was not foreseen
 	Seconds float64  `json:"seconds,omitempty"`
 	Message string   `json:"message,omitempty"`
 	Type    string   `json:"type,omitempty"` // of what was thrown
