@@ -144,7 +144,8 @@ func known(tree fs.FS, name string) bool {
 		return false
 	}
 	defer f.Close()
-	return newInput(f, name).format() != nil
+	is := newInput(f, name).format()
+	return is != nil && !is.named
 }
 
 // Among returns those of the files that are reports: slash paths, in the

@@ -10,6 +10,8 @@ type format struct {
 	// they are looked for; what a file is, its content says. XML is always
 	// looked at.
 	files []string
+	// named formats are read where somebody names the file, and not looked for.
+	named bool
 	is    func(*sniff) bool
 	read  func(*input, *tally) error
 }
@@ -122,8 +124,9 @@ var formats = []format{
 	},
 	{
 		name: "go-test", title: "go test", of: "go test -json, go test -v, gotestsum --jsonfile",
-		note: "Read from a step's output while it is printed; as a file where it is named, and not looked for, since it mostly is a copy of the output. Subtests are in the group of their parent. A test that began and did not end is an error. Failed tests that gotestsum runs again are attempts.",
-		is:   isGoTest, read: readGoTest,
+		note:  "Read from a step's output while it is printed; as a file where it is named, and not looked for, since it mostly is a copy of the output. Subtests are in the group of their parent. A test that began and did not end is an error. Failed tests that gotestsum runs again are attempts.",
+		named: true,
+		is:    isGoTest, read: readGoTest,
 	},
 	{
 		name: "tap", title: "TAP 12, 13 and 14", of: "Perl's prove, node --test, tape, node-tap, Bats, pgTAP",

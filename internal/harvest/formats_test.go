@@ -615,7 +615,7 @@ it ran on do not make it another test.
 		for _, p := range f.files {
 			files = append(files, "`"+p+"`")
 		}
-		if len(files) == 0 && f.name != "go-test" {
+		if len(files) == 0 && !f.named {
 			files = []string{"`*.xml`"}
 		}
 		fmt.Fprintf(&b, "| %s (`%s`) | %s | %s | %s |\n", f.title, f.name, f.of, strings.Join(files, " "), f.note)
