@@ -25,6 +25,9 @@ const (
 	maxRules, maxArtifacts = 50_000, 200_000
 )
 
+// sarifFiles is how such reports are called.
+var sarifFiles = []string{"*.sarif", "*.sarif.json"}
+
 // The levels that are counted besides those of [record.Finding].
 const (
 	levelError, levelWarning, levelNote = "error", "warning", "note"
