@@ -13,7 +13,7 @@ import (
 const (
 	// maxSpan is how many lines one statement may cover, maxSpans how many all
 	// statements of a report may together.
-	maxSpan, maxSpans = 20_000, 50_000_000
+	maxSpan, maxSpans = 20_000, coverage.MaxLines
 )
 
 // coverFormat is a format of coverage reports; its fields are those of
@@ -69,9 +69,9 @@ func (in *input) coverFormat() *coverFormat {
 	return nil
 }
 
-// Cover reads a coverage report of any format that is known
-// here, which its content shows. It reads a stream: what it holds is one entry of the report and
-// what came of those before, at most [coverage.MaxLines] lines.
+// Cover reads a coverage report of any format that is known here, which its
+// content shows. It reads a stream: what it holds is one entry of the report
+// and what came of those before, at most [coverage.MaxLines] lines.
 //
 // A report that is damaged is read as far as it goes, and Salvaged says what
 // was wrong, where. The error is of one of which nothing could be read. Paths
@@ -83,7 +83,7 @@ func Cover(r io.Reader, name string) (*coverage.Report, record.CoverageReported,
 		sum.Unread = err.Error()
 		return &coverage.Report{}, sum, err
 	}
-	c := &covering{measured: measured{input: newInput(r, name)}, spans: maxSpans}
+	c := &covering{measured: newMeasured(r, name), spans: maxSpans}
 	f := c.coverFormat()
 	if f == nil {
 		return fail(c.unread("coverage report"))

@@ -79,7 +79,7 @@ func (in *input) loadFormat() *loadFormat {
 // A report that is damaged is read as far as it goes, and Salvaged says what
 // was wrong, where. The error is of one of which nothing could be read.
 func Load(r io.Reader, name string) (record.LoadReported, error) {
-	l := &loading{measured: measured{input: newInput(r, name)}, out: record.LoadReported{Source: name}}
+	l := &loading{measured: newMeasured(r, name), out: record.LoadReported{Source: name}}
 	fail := func(err error) (record.LoadReported, error) {
 		err = fmt.Errorf("read load test %s: %w", name, err)
 		return record.LoadReported{Source: name, Format: l.out.Format, Unread: err.Error()}, err

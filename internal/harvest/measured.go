@@ -78,6 +78,14 @@ type measured struct {
 	number int64 // of the line read last, in formats that are made of lines
 }
 
+func newMeasured(r io.Reader, name string) measured {
+	m := measured{input: newInput(r, name)}
+	if m.foreign {
+		m.warn(1, "its encoding is not known here: signs beyond ASCII are lost")
+	}
+	return m
+}
+
 // line is the next line without its end; of what is longer than the buffer
 // the beginning. It is good until the next call.
 func (m *measured) line() ([]byte, error) {
@@ -155,8 +163,13 @@ type warnings struct {
 	more int
 }
 
+// warn notes what is wrong at a line; at line 0, of none in particular.
 func (w *warnings) warn(line int64, format string, args ...any) {
-	w.salvage(fmt.Sprintf("line %d: %s", line, fmt.Sprintf(format, args...)))
+	text := fmt.Sprintf(format, args...)
+	if line > 0 {
+		text = fmt.Sprintf("line %d: %s", line, text)
+	}
+	w.salvage(text)
 }
 
 func (w *warnings) salvage(text string) {

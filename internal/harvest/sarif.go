@@ -61,7 +61,7 @@ func (in *input) isSARIF() bool {
 // A report that is damaged is read as far as it goes, and Salvaged says what
 // was wrong, where. The error is of one of which nothing could be read.
 func Findings(r io.Reader, name string) (record.FindingsReported, error) {
-	s := &sarif{measured: measured{input: newInput(r, name)}}
+	s := &sarif{measured: newMeasured(r, name)}
 	s.out = record.FindingsReported{Source: name, Format: "sarif", Levels: map[string]int{}}
 	fail := func(err error) (record.FindingsReported, error) {
 		err = fmt.Errorf("read findings %s: %w", name, err)
