@@ -298,7 +298,7 @@ func (r Runner) halve(item Item, root string, room int, length func([]string) in
 
 // Items are what was found, with the time that the past says: of each unit and,
 // by test, of what it is made of. Seconds are those of an [Order], or of a
-// report, under the names that [Runner.Place] gives.
+// report, under the names that [Runner.Place] finds.
 func (l Listing) Items(seconds func(unit, test string) float64) []Item {
 	items := make([]Item, len(l.Found))
 	for i, f := range l.Found {
@@ -313,9 +313,70 @@ func (l Listing) Items(seconds func(unit, test string) float64) []Item {
 	return items
 }
 
-// Place is the unit that a result is of and its test, as the runner's listing
-// names them.
-func (r Runner) Place(t *record.TestResult) (unit, test string) { return r.item(t) }
+// Place says, of results, which unit of the listing each is of, and which of
+// its tests. Reports name both in their own ways: "tests.api.test_login.TestForm"
+// is a class in tests/api/test_login.py. What is found nowhere has no place:
+// its time is of no use, which should be said.
+func (r Runner) Place(l Listing) func(t *record.TestResult) (unit, test string, ok bool) {
+	units := make(map[string]bool, len(l.Found))
+	dotted := make(map[string]string, len(l.Found))  // "tests.api.test_login" to its file
+	endings := make(map[string]string, len(l.Found)) // "test_login.py" to its file, "" for several
+	for _, f := range l.Found {
+		units[f.Name] = true
+		bare := f.Name
+		if dot := strings.LastIndexByte(bare, '.'); dot > strings.LastIndexByte(bare, '/') {
+			bare = bare[:dot]
+		}
+		dotted[strings.ReplaceAll(bare, "/", ".")] = f.Name
+		for end := f.Name; ; {
+			if _, twice := endings[end]; twice {
+				endings[end] = ""
+			} else {
+				endings[end] = f.Name
+			}
+			_, rest, ok := strings.Cut(end, "/")
+			if !ok {
+				break
+			}
+			end = rest
+		}
+	}
+	return func(t *record.TestResult) (unit, test string, ok bool) {
+		unit, test = r.item(t)
+		if units[unit] || r.Unit != "file" {
+			return unit, test, units[unit]
+		}
+		at := *t
+		if strings.Contains(unit, "/") {
+			// The report was written from another directory.
+			for end := unit; end != ""; _, end, _ = strings.Cut(end, "/") {
+				if file := endings[end]; file != "" {
+					at.File = file
+					unit, test = r.item(&at)
+					return unit, test, true
+				}
+			}
+		} else if file := endings[unit]; file != "" {
+			at.File = file
+			unit, test = r.item(&at)
+			return unit, test, true
+		}
+		for prefix := t.Suite; prefix != ""; prefix, _, _ = cutLast(prefix, '.') {
+			if file := dotted[prefix]; file != "" {
+				at.File = file
+				if rest := strings.TrimPrefix(t.Suite[len(prefix):], "."); rest != "" {
+					at.Groups = append(strings.Split(rest, "."), t.Groups...)
+				}
+				unit, test = r.item(&at)
+				return unit, test, true
+			}
+			if !strings.Contains(prefix, ".") {
+				break
+			}
+		}
+		return unit, test, false
+	}
+}
 
 // fileItem is for runners of files. Where the report has no file, its suite is
 // one often enough.
