@@ -51,6 +51,7 @@ const rule = "fairlead-yaml"
 type File struct {
 	Pipelines Pipelines
 	Reuse     Reuse
+	Tests     Tests
 	GitLab    GitLab
 	Azure     Azure
 	Jenkins   Jenkins
@@ -62,6 +63,8 @@ func file() kind[File] {
 			"Which of the pipeline files count."),
 		at("reuse", func(f *File) *Reuse { return &f.Reuse }, reuse(),
 			"What may be reused: Fairlead skips steps whose inputs did not change."),
+		at("tests", func(f *File) *Tests { return &f.Tests }, tests(),
+			"What becomes of tests that fail, and of those that fail by chance."),
 		at("gitlab", func(f *File) *GitLab { return &f.GitLab }, gitlab(),
 			"What the settings of a GitLab project say and its pipeline files cannot."),
 		at("azure", func(f *File) *Azure { return &f.Azure }, azure(),

@@ -71,6 +71,8 @@ type Settings struct {
 	Actions  map[string]string   `json:"actions,omitempty"` // local overrides: owner/name -> directory
 	// Muted are the tests that were in quarantine when the run was planned.
 	Muted []Mute `json:"muted,omitempty"`
+	// RetryTests is how often the failed tests of a step are run again.
+	RetryTests int `json:"retry_tests,omitempty"`
 }
 
 // RunStarted says that a process has taken the run on. There is one for every
