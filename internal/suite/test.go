@@ -484,7 +484,9 @@ func (t *Test) UnmarshalBinary(b []byte) error {
 		n.lost[i] = uint16(r.uint())
 	}
 	run, from := uint64(0), int64(0)
-	for range r.count(maxStretches) {
+	stretches := r.count(maxStretches)
+	n.course = make([]stretch, 0, stretches)
+	for range stretches {
 		s := stretch{results: uint32(r.uint()), bad: uint32(r.uint()), flakes: uint32(r.uint()), good: r.weight(), chance: r.weight()}
 		run, from = run+uint64(r.int()), from+r.int()
 		s.run, s.from = run, from
@@ -493,7 +495,9 @@ func (t *Test) UnmarshalBinary(b []byte) error {
 		}
 		n.course = append(n.course, s)
 	}
-	for range r.count(maxSeen) {
+	contents := r.count(maxSeen)
+	n.seen = make([]content, 0, contents)
+	for range contents {
 		n.seen = append(n.seen, content{key: r.fixed(), passed: run + uint64(r.int()), failed: run + uint64(r.int()), open: uint32(r.uint())})
 	}
 	for range r.count(maxEvidence) {
