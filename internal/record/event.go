@@ -174,7 +174,10 @@ type StepFinished struct {
 	Masked     bool         `json:"masked,omitempty"` // an effect held a secret: it cannot be replayed
 	Line       int64        `json:"line"`             // of the job's log, after its last
 	Watched    *Watched     `json:"watched,omitempty"`
-	Reuse      *Reuse       `json:"reuse,omitempty"` // nil when reuse was not asked for
+	// Muted says why the Conclusion is not the Outcome: of the tests that failed,
+	// all are in quarantine.
+	Muted bool   `json:"muted,omitempty"`
+	Reuse *Reuse `json:"reuse,omitempty"` // nil when reuse was not asked for
 }
 
 // Diagnosis is whose fault a failure is, and the way out of it.

@@ -210,3 +210,75 @@ func TestBenchCoverage(t *testing.T) {
 		t.Errorf("%.3f, not between .88 and .92", share)
 	}
 }
+
+// TestBenchClusters measures how well the groups of tests that fail together
+// are told from the first 20 and 50 of 100 real runs (DeFlaker): pairs of
+// tests, against those whose failures coincide in at least half of all runs.
+func TestBenchClusters(t *testing.T) {
+	t.Parallel()
+	var projects map[string]struct{ Flaky map[string]string }
+	if err := json.NewDecoder(recorded(t, "deflaker_reruns_sequences.json.gz")).Decode(&projects); err != nil {
+		t.Fatal(err)
+	}
+	type pair [2]string
+	failed := func(letters string) (runs []string) {
+		for i, c := range letters {
+			if c == 'F' {
+				runs = append(runs, strconv.Itoa(i+1))
+			}
+		}
+		return runs
+	}
+	for given, floor := range map[int]float64{20: .3, 50: .99} {
+		var right, told, all, possible, trivial float64
+		for _, p := range projects {
+			truth, guess := map[pair]bool{}, map[pair]bool{}
+			names := slices.Sorted(maps.Keys(p.Flaky))
+			var tests []FailedRuns
+			seen := 0
+			for i, a := range names {
+				if early := failed(p.Flaky[a][:given]); len(early) > 0 {
+					tests = append(tests, FailedRuns{ID: ID{Key: a}, Runs: early})
+					seen++
+				}
+				of := failed(p.Flaky[a])
+				for _, b := range names[i+1:] {
+					both := 0
+					other := failed(p.Flaky[b])
+					for _, run := range of {
+						if slices.Contains(other, run) {
+							both++
+						}
+					}
+					if 2*both >= len(of)+len(other)-both {
+						truth[pair{a, b}] = true
+					}
+				}
+			}
+			for _, c := range Clusters(tests) {
+				for i, a := range c.Tests {
+					for _, b := range c.Tests[i+1:] {
+						guess[pair{a.Key, b.Key}] = true
+					}
+				}
+			}
+			for x := range truth {
+				if guess[x] {
+					right++
+				}
+				if strings.Contains(p.Flaky[x[0]][:given], "F") && strings.Contains(p.Flaky[x[1]][:given], "F") {
+					possible++
+				}
+			}
+			told += float64(len(guess))
+			all += float64(len(truth))
+			trivial += float64(seen * (seen - 1) / 2)
+		}
+		f1 := 2 * right / (told + all)
+		t.Logf("pairs given %d runs: precision %.3f, recall %.3f of all and %.3f of those that had failed by then, F1 %.3f (trivial, all that failed so far are one group: precision %.3f)",
+			given, right/told, right/all, right/possible, f1, possible/trivial)
+		if f1 < floor {
+			t.Errorf("F1 %.3f, less than %.2f", f1, floor)
+		}
+	}
+}

@@ -58,12 +58,33 @@ func betaFraction(x, a, b float64) float64 {
 
 // betaQuantile is the x of which regularBeta is q.
 func betaQuantile(q, a, b float64) float64 {
+	return solve(func(x float64) float64 { return regularBeta(x, a, b) - q })
+}
+
+// solve finds where a function that grows from below 0 to above crosses it,
+// between 0 and 1: by regula falsi in the Illinois manner, which looks at
+// about ten places, and by halves where that stalls.
+func solve(f func(x float64) float64) float64 {
+	const near = 1e-5 // of its value
 	low, high := 0.0, 1.0
-	for range 40 {
-		if middle := (low + high) / 2; regularBeta(middle, a, b) < q {
-			low = middle
-		} else {
-			high = middle
+	atLow, atHigh := f(low), f(high)
+	if atLow >= 0 {
+		return low
+	}
+	for step := 0; high-low > near*high && step < 100; step++ {
+		x := low + (high-low)*atLow/(atLow-atHigh)
+		if step%4 == 3 || !(x > low && x < high) {
+			x = (low + high) / 2
+		}
+		switch at := f(x); {
+		case at == 0:
+			return x
+		case at < 0:
+			low, atLow = x, at
+			atHigh /= 2
+		default:
+			high, atHigh = x, at
+			atLow /= 2
 		}
 	}
 	return high

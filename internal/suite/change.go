@@ -6,14 +6,12 @@ import (
 )
 
 // When did a test become what it is? Its course is a row of passes and
-// failures. For each place where the row could be cut in two, the two halves
-// are compared with the whole: how likely is the row when each half has a rate
-// of its own, and how likely when there is one rate? Rates are not known, so
-// both are averaged over all of them, which needs nothing but beta functions
-// and carries its own penalty for the second rate. Cutting goes on in the
-// halves until nothing is gained. Rows that hang together in bursts seem to
-// change all the time; a result therefore counts for as much less as bursts
-// are usual.
+// failures. It may be cut into parts that each have a rate of their own, and
+// how likely is the row then? Rates are not known, so the answer is averaged
+// over all of them, which needs nothing but beta functions and carries its own
+// price for each rate more. Of all ways to cut, the most likely is taken. Rows
+// that hang together in bursts seem to change all the time; a result therefore
+// counts for as much less as bursts are usual.
 
 const (
 	// changeA and changeB are what is believed of the rate of a part of a
@@ -25,6 +23,8 @@ const (
 	changeSure = 0.95
 	// changeWeight is what a result counts, as bursts are usual.
 	changeWeight = (1 - usualBurst) / (1 + usualBurst)
+	// maxChange is the largest logarithm of odds that is told from certainty.
+	maxChange = 700
 )
 
 // Change is a place in the course of a test where its rate of failure became
@@ -69,83 +69,107 @@ func (t *Test) settled() int {
 	return int(found[len(found)-1].Run)
 }
 
+// changes finds the partition of the rows that explains them best, and then
+// looks at each of its borders by itself.
 func changes(rows []span, last uint64) (found []Change) {
-	if len(rows) < 2 {
-		return nil
+	borders := partition(rows)
+	for i := 1; i+1 < len(borders); i++ {
+		end := last
+		if borders[i+1] < len(rows) {
+			end = rows[borders[i+1]].run
+		}
+		if c := border(rows[borders[i-1]:borders[i+1]], borders[i]-borders[i-1], end); c.Sure >= changeSure {
+			found = append(found, c)
+		}
 	}
-	c, ok := cut(rows, last)
-	if !ok {
-		return nil
-	}
-	at := slices.IndexFunc(rows, func(s span) bool { return s.run == c.Run })
-	found = append(found, changes(rows[:at], rows[at].run)...)
-	found = append(found, c)
-	return append(found, changes(rows[at:], last)...)
+	return found
 }
 
-// cut finds the best place to cut rows in two, and says whether it is one.
-func cut(rows []span, last uint64) (Change, bool) {
+// partition are the places at which the rows are cut best, from 0 to their
+// number: the most likely of all partitions, each cut being paid for. The
+// rows are few.
+func partition(rows []span) (borders []int) {
+	n := len(rows)
+	best, from := make([]float64, n+1), make([]int, n+1)
+	for end := 1; end <= n; end++ {
+		best[end] = math.Inf(-1)
+		sum, bad := 0.0, 0.0
+		for start := end - 1; start >= 0; start-- {
+			sum, bad = sum+rows[start].n, bad+rows[start].k
+			price := 0.0
+			if start > 0 {
+				price = math.Log(changeEvery)
+			}
+			if like := best[start] + evidence(sum, bad) - price; like > best[end] {
+				best[end], from[end] = like, start
+			}
+		}
+	}
+	for at := n; at > 0; at = from[at] {
+		borders = append(borders, at)
+	}
+	borders = append(borders, 0)
+	slices.Reverse(borders)
+	return borders
+}
+
+// border says how sure it is that there is a change among rows, which is most
+// likely before the row at, and between which runs it is.
+func border(rows []span, at int, last uint64) Change {
 	type place struct {
 		run   float64
 		like  float64 // logarithm, against no cut
 		width float64 // how many places it stands for
-		row   int
 	}
 	var n, k float64
 	for _, r := range rows {
 		n, k = n+r.n, k+r.k
 	}
 	whole := evidence(n, k)
+	gain := func(left, leftK float64) float64 {
+		return evidence(left, leftK) + evidence(n-left, k-leftK) - whole
+	}
 	var places []place
-	best, left, leftK := -1, 0.0, 0.0
+	var left, leftK, before, beforeK float64
+	top := math.Inf(-1)
 	for i, r := range rows {
+		if i == at {
+			before, beforeK = left, leftK
+		}
 		if i > 0 {
-			places = append(places, place{run: float64(r.run), like: evidence(left, leftK) + evidence(n-left, k-leftK) - whole, width: 1, row: i})
-			if j := len(places) - 1; best < 0 || places[j].like > places[best].like {
-				best = j
-			}
+			g := gain(left, leftK)
+			top = max(top, g)
+			places = append(places, place{run: float64(r.run), like: g, width: 1})
 		}
 		if pure := r.k == 0 || r.k == r.n; pure {
 			end := float64(last)
 			if i+1 < len(rows) {
 				end = float64(rows[i+1].run)
 			}
-			done := 1.0
+			done := 0.0
 			for _, step := range steps(r.n) {
 				share := step / r.n
 				places = append(places, place{
 					run:   float64(r.run) + share*max(end-float64(r.run), 0),
-					like:  evidence(left+step, leftK+share*r.k) + evidence(n-left-step, k-leftK-share*r.k) - whole,
-					width: max(step-done, 1), row: -1,
+					like:  gain(left+step, leftK+share*r.k),
+					width: step - done,
 				})
 				done = step
 			}
 		}
 		left, leftK = left+r.n, leftK+r.k
 	}
-	if best < 0 {
-		return Change{}, false
-	}
-	top, sum := places[best].like, 0.0
+	sum := 0.0
 	for i := range places {
 		places[i].like = math.Exp(places[i].like-top) * places[i].width
 		sum += places[i].like
 	}
-	odds := math.Exp(top) * sum / changeEvery
-	at := places[best].row
-	c := Change{Run: rows[at].run, Sure: 1}
-	if !math.IsInf(odds, 0) {
+	c := Change{Run: rows[at].run, From: rows[at].run, To: rows[at].run, Sure: 1}
+	if top < maxChange {
+		odds := math.Exp(top) * sum / changeEvery
 		c.Sure = odds / (1 + odds)
 	}
-	if c.Sure < changeSure {
-		return c, false
-	}
-	var before, beforeK float64
-	for _, r := range rows[:at] {
-		before, beforeK = before+r.n, beforeK+r.k
-	}
 	c.Before, c.After = ratio(beforeK, before), ratio(k-beforeK, n-before)
-	c.From, c.To = c.Run, c.Run
 	mass, from := 0.0, false
 	for _, p := range places {
 		mass += p.like / sum
@@ -157,17 +181,14 @@ func cut(rows []span, last uint64) (Change, bool) {
 			break
 		}
 	}
-	return c, true
+	return c
 }
 
 // steps are the places inside n like results that are looked at: close
 // together at both ends, where the mass is.
 func steps(n float64) (at []float64) {
-	for s := 1.0; s < n; s *= 2 {
-		at = append(at, s)
-		if s*2 < n {
-			at = append(at, n-s)
-		}
+	for s := 1.0; s < n; s += max(1, math.Floor(s/4)) {
+		at = append(at, s, n-s)
 	}
 	slices.Sort(at)
 	return slices.Compact(at)

@@ -180,8 +180,7 @@ type Estimate struct {
 // which hang together by burst (0: not at all).
 func (p Prior) Given(n, k, burst float64) Estimate {
 	burst = min(max(burst, 0), .95)
-	fewer := (1 - burst) / (1 + burst)
-	e := Estimate{Results: n * fewer, Flakes: k * fewer, Burst: burst}
+	e := Estimate{Results: n * fewer(burst), Flakes: k * fewer(burst), Burst: burst}
 	most := math.Inf(-1)
 	for i, s := range p.Shares {
 		e.shares[i] = math.Log(s) + lnLike(i, e.Results, e.Flakes)
@@ -217,7 +216,7 @@ func (p Prior) Of(t *Test) Estimate {
 
 // Expect is how many failures there will be in the next m runs, with 90 %:
 // the rate is not known, and chance comes in bursts.
-func (e *Estimate) Expect(m int) (low, high int) {
+func (e Estimate) Expect(m int) (low, high int) {
 	sum, low := 0.0, -1
 	for k, p := range e.ahead(m) {
 		sum += p
@@ -232,7 +231,7 @@ func (e *Estimate) Expect(m int) (low, high int) {
 }
 
 // ahead is how likely each number of failures is in the next m runs.
-func (e *Estimate) ahead(m int) []float64 {
+func (e Estimate) ahead(m int) []float64 {
 	m = min(m, maxExpect)
 	count := make([]float64, m+1)
 	for i, s := range e.shares {
@@ -258,7 +257,7 @@ const maxExpect = 200
 
 // chain adds, with a weight, how many failures there are in a row of results
 // of which each fails at a rate p, and rather more when the one before did.
-func (e *Estimate) chain(count []float64, weight, p float64) {
+func (e Estimate) chain(count []float64, weight, p float64) {
 	m := len(count) - 1
 	if m == 0 {
 		count[0] += weight
@@ -302,13 +301,17 @@ func (t *Test) burst(from int) float64 {
 	return min(max(1-(switches+burstReserve*(1-usualBurst))/(expected+burstReserve), 0), .95)
 }
 
+// fewer is what a result counts when results hang together: a row of them says
+// as much as this share of independent ones.
+func fewer(burst float64) float64 { return (1 - burst) / (1 + burst) }
+
 // beta is the distribution of part i of the slab, given what was seen.
-func (e *Estimate) beta(i int) (a, b float64) {
+func (e Estimate) beta(i int) (a, b float64) {
 	a, b = rung(i)
 	return a + e.Flakes, b + e.Results - e.Flakes
 }
 
-func (e *Estimate) mean(i int) float64 {
+func (e Estimate) mean(i int) float64 {
 	switch i {
 	case never:
 		return 0
@@ -320,14 +323,14 @@ func (e *Estimate) mean(i int) float64 {
 }
 
 // Above is the probability that the rate is above x.
-func (e *Estimate) Above(x float64) float64 {
+func (e Estimate) Above(x float64) float64 {
 	if x < 0 {
 		return 1
 	}
 	p := 0.0
 	for i, s := range e.shares {
 		switch {
-		case s < 1e-9 || i == never:
+		case s < 1e-7 || i == never:
 		case i == always:
 			if x < 1 {
 				p += s
@@ -341,21 +344,12 @@ func (e *Estimate) Above(x float64) float64 {
 }
 
 // quantile is the smallest rate that is not exceeded with probability q.
-func (e *Estimate) quantile(q float64) float64 {
+func (e Estimate) quantile(q float64) float64 {
 	if e.shares[never] >= q {
 		return 0
 	}
-	low, high := 0.0, 1.0
-	for range 40 {
-		middle := (low + high) / 2
-		if 1-e.Above(middle) < q {
-			low = middle
-		} else {
-			high = middle
-		}
-	}
-	return high
+	return solve(func(x float64) float64 { return 1 - e.Above(x) - q })
 }
 
 // Again is how likely the test is to fail by chance right after it did.
-func (e *Estimate) Again() float64 { return e.Rate + e.Burst*(1-e.Rate) }
+func (e Estimate) Again() float64 { return e.Rate + e.Burst*(1-e.Rate) }

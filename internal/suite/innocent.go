@@ -51,6 +51,8 @@ func Innocent(s Scene) Innocence {
 	switch {
 	case len(s.Changed) == 0:
 		return Innocence{Why: "it is not known which files the change touches"}
+	case !path.IsAbs(s.Root):
+		return Innocence{Why: "it is not known where the repository was"}
 	case s.Step == nil || s.Step.Mechanism == "":
 		return Innocence{Why: "nobody watched what the test read"}
 	}
@@ -62,21 +64,7 @@ func Innocent(s Scene) Innocence {
 	if why := blind(s.Step); why != "" {
 		return Innocence{Why: "what the test read is not all known: " + why}
 	}
-	changed := make(map[string]string, len(s.Changed)) // absolute path: as the change has it
-	for _, c := range s.Changed {
-		at := path.Join(s.Root, c.Path)
-		changed[at] = c.Path
-		for dir := path.Dir(at); c.Made && len(dir) >= len(s.Root); dir = path.Dir(dir) {
-			// A new name is seen by whoever lists the directory, and a new
-			// directory by whoever lists the one above.
-			if _, ok := changed["list "+dir]; !ok {
-				changed["list "+dir] = c.Path
-			}
-			if dir == "/" || dir == "." {
-				break
-			}
-		}
-	}
+	changed := s.names()
 	// What earlier steps made of the change is of the change, too.
 	for i, o := range s.Earlier {
 		why := ""
@@ -114,6 +102,47 @@ func Innocent(s Scene) Innocence {
 		}
 	}
 	return Innocence{Proven: true, Why: fmt.Sprintf("nothing that the test read has changed: it used %s, none of the %d that the change touches", files(used), len(s.Changed))}
+}
+
+// names are what a step must not have used: the changed files by their
+// absolute paths, and "list " and a directory whose names the change alters;
+// with each the changed file that is the reason.
+func (s *Scene) names() map[string]string {
+	changed := make(map[string]string, 2*len(s.Changed))
+	for _, c := range s.Changed {
+		changed[path.Join(s.Root, c.Path)] = c.Path
+	}
+	// A new file is seen by whoever lists its directory; a new directory by
+	// whoever lists the one above. Where something else lies that is not of
+	// the change, the directory is not new.
+	old := map[string]bool{s.Root: true}
+	made := map[string]bool{}
+	for _, o := range s.Earlier {
+		if o != nil {
+			for _, out := range o.Outputs {
+				made[out.Path] = true
+			}
+		}
+	}
+	for _, in := range s.Step.Inputs {
+		if _, ok := changed[in.Path]; ok || in.Own || in.Kind == record.Nothing || in.Kind == record.Directory || made[in.Path] {
+			continue
+		}
+		for dir := path.Dir(in.Path); !old[dir] && len(dir) > len(s.Root); dir = path.Dir(dir) {
+			old[dir] = true
+		}
+	}
+	for _, c := range s.Changed {
+		for dir := path.Dir(path.Join(s.Root, c.Path)); c.Made && len(dir) >= len(s.Root); dir = path.Dir(dir) {
+			if changed["list "+dir] == "" {
+				changed["list "+dir] = c.Path
+			}
+			if old[dir] {
+				break
+			}
+		}
+	}
+	return changed
 }
 
 // history stands for the files in which git keeps which commit this is.

@@ -15,9 +15,15 @@ const (
 	maxOwners = 3 << 20
 	// maxOwnerRules is how many of its lines are read as rules.
 	maxOwnerRules = 20_000
-	// maxPattern is the length of a pattern, maxOwnerNames the number of owners
-	// of a line, and maxOwnedPath the length of a path that has owners.
-	maxPattern, maxOwnerNames, maxOwnedPath = 1024, 200, 4096
+	// maxSections is how many sections it may have, maxOwnerNames how many
+	// owners a line.
+	maxSections, maxOwnerNames = 500, 200
+	// maxPattern is the length of a pattern, maxPatternParts how many slashes
+	// it may hold.
+	maxPattern, maxPatternParts = 512, 64
+	// maxDepth and maxFileName are how deep a file may lie, and how long each
+	// name on the way may be, to have owners.
+	maxDepth, maxFileName = 128, 255
 	// maxOwnerProblems is how many problems are told of one file.
 	maxOwnerProblems = 50
 )
@@ -87,6 +93,10 @@ func ParseOwners(file, text string) (*Owners, []plan.Problem) {
 		if o.gitlab {
 			if name, rest, ok := sectionHead(line); ok {
 				section = slices.IndexFunc(o.sections, func(s ownerSection) bool { return strings.EqualFold(s.name, name) })
+				if section < 0 && len(o.sections) > maxSections {
+					complain(number, 1, "join some of them", "more than %d sections: what follows is not read", maxSections)
+					break
+				}
 				if section < 0 {
 					o.sections = append(o.sections, ownerSection{name: name})
 					section = len(o.sections) - 1
@@ -145,10 +155,13 @@ func (o *Owners) names(words []ownerWord, bad func(ownerWord)) (owners []string)
 // Of are the owners of a file, given by its path in the repository with
 // slashes; none when nobody owns it.
 func (o *Owners) Of(file string) (owners []string) {
-	if o == nil || len(file) > maxOwnedPath {
+	if o == nil || strings.Count(file, "/") > maxDepth {
 		return nil
 	}
 	path := strings.Split(strings.TrimPrefix(strings.TrimPrefix(file, "./"), "/"), "/")
+	if slices.ContainsFunc(path, func(name string) bool { return len(name) > maxFileName }) {
+		return nil
+	}
 	for _, s := range o.sections {
 		var of []string
 		found := false
@@ -264,7 +277,9 @@ func compilePattern(text string, gitlab bool) (p ownerPattern, why string) {
 	if body == "" {
 		return p, "names nothing"
 	}
-	p.parts = strings.Split(body, "/")
+	if p.parts = strings.Split(body, "/"); len(p.parts) > maxPatternParts {
+		return p, fmt.Sprintf("has more than %d slashes", maxPatternParts)
+	}
 	last := p.parts[len(p.parts)-1]
 	if gitlab {
 		p.classes = true

@@ -12,15 +12,14 @@ import (
 
 // Four states, and what leads from one to the other:
 //
-//	            a flake                 sure that it flakes,
-//	                                    an owner, a free place
-//	  healthy ───────────► suspected ───────────────────────► quarantined
-//	     ▲ ▲                 │  ▲ ▲            lapsed              │ │
-//	     │ └──── fixed ──────┘  │ └────────────────────────────────┘ │
-//	     │                      └─────────── mended, had flaked ──┐  │ it only
-//	     │                                                        │  │ fails
-//	     └────────────── fixed: other inputs, enough passes ──────┼──┘
-//	     └────────────── mended, never flaked ────────── broken ◄─┴── any
+//	healthy      suspected    it flaked
+//	suspected    quarantined  it is sure that it flakes, it has an owner, there is a place
+//	suspected    healthy      other inputs and enough passes since; or it is sure to be rare
+//	quarantined  healthy      other inputs and enough passes since
+//	quarantined  suspected    the quarantine lapsed
+//	any          broken       it fails in a row on the base branch, and that is no chance
+//	broken       healthy      it passes there again, and never flaked
+//	broken       suspected    it passes there again, and had flaked
 //
 // The ways in and out are apart (hysteresis): one flake makes a suspect, many
 // passes on changed inputs acquit it. A quarantined test still runs, its
@@ -123,7 +122,7 @@ func Judge(t *Test, e Estimate, w Ward, p Policy, now time.Time) *record.TestJud
 		}
 		return to(record.TestSuspected, "it failed by chance, at a rate of %s", e.Range())
 	}
-	if need := enough(e.Rate, p.Passes); t.cleanElse >= need {
+	if t.cleanElse >= enough(t.ill(e), p.Passes) {
 		return to(record.TestHealthy, "fixed: its inputs changed, and it passed %s since", times(t.cleanElse))
 	}
 	if state == record.TestQuarantined {
@@ -251,6 +250,14 @@ func (t *Test) evidenceRuns() int {
 		}
 	}
 	return n
+}
+
+// ill is the rate of the test up to its last flake, as if results did not come
+// in bursts.
+func (t *Test) ill(e Estimate) float64 {
+	sum := t.Tally()
+	until := max(sum.Results-float64(t.clean), sum.Flakes)
+	return sum.Flakes / (until + 1) * fewer(e.Burst)
 }
 
 // enough is how many passes in a row a test that fails at this rate would
