@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -23,10 +24,11 @@ const (
 // large.
 var notReports = []string{"node_modules", "bower_components", "site-packages", "__pycache__", "venv", "Pods", "DerivedData"}
 
-// Finder finds the reports that were written in a tree. It looks at
-// names first, asks for the time only of XML files, and opens only those that
-// are new. It does not look into hidden directories and those of package
-// managers, and follows no links; what it may not read it leaves out.
+// Finder finds the reports of tests that were written in a tree, of all
+// formats. It looks at names first, asks for the time only of files that are
+// called as reports are, and opens only those that are new. It does not look
+// into hidden directories and those of package managers, and follows no links;
+// what it may not read it leaves out.
 //
 // It is made to be asked after every step of a job: of a directory that has
 // not changed it asks for the time and nothing else.
@@ -110,17 +112,30 @@ func (f *Finder) directory(name string) *directory {
 }
 
 // likely says whether a file may be a report, by its name: any XML file that
-// is not known to be something else. What its content is, is asked later.
+// is not known to be something else, and what tools call their reports. What
+// its content is, is asked later.
 func likely(base string) bool {
-	if ext := path.Ext(base); ext != ".xml" && ext != ".XML" {
+	switch base = strings.ToLower(base); base {
+	case "pom.xml", "androidmanifest.xml", "web.xml", "phpunit.xml", "checkstyle.xml", "coverage.xml", "cobertura.xml", "jacoco.xml",
+		"package.json", "package-lock.json", "tsconfig.json":
 		return false
 	}
-	switch base {
-	case "pom.xml", "AndroidManifest.xml", "web.xml", "phpunit.xml", "checkstyle.xml", "coverage.xml", "cobertura.xml", "jacoco.xml":
-		return false
+	for _, p := range reportNames() {
+		if ok, _ := path.Match(p, base); ok {
+			return true
+		}
 	}
-	return true
+	return false
 }
+
+// reportNames is the names of the reports of all formats.
+var reportNames = sync.OnceValue(func() (names []string) {
+	for n := range formats {
+		names = append(names, formats[n].files...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+})
 
 // known says whether a file begins like a report.
 func known(tree fs.FS, name string) bool {

@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -75,6 +76,12 @@ func Read(r io.Reader, name string, each func(record.TestResult) error) (record.
 // run reads a report that is in the format.
 func (f *format) run(in *input, each func(record.TestResult) error) (record.TestsReported, error) {
 	t := &tally{each: each, out: record.TestsReported{Source: in.name, Format: f.name}}
+	if in.foreign {
+		t.warn(1, "its encoding is not known here: signs beyond ASCII are lost")
+	}
+	if in.before > 0 {
+		t.warn(in.before+1, "the report begins here, after other text")
+	}
 	err := f.read(in, t)
 	if t.err != nil {
 		return record.TestsReported{}, t.err
@@ -111,6 +118,7 @@ func (t *tally) add(attempts ...record.TestResult) error {
 			r.Attempt = n + 1
 		}
 		tidy(r)
+		t.out.Seconds += r.Seconds
 		before = before || n < len(attempts)-1 && bad(r.Status)
 	}
 	last := attempts[len(attempts)-1]
@@ -177,6 +185,20 @@ func (t *tally) warn(line int, text string, args ...any) {
 	t.out.Salvaged = append(t.out.Salvaged, clip(text, maxName))
 }
 
+// once warns of something that holds for much of the report, and says it but
+// once.
+func (t *tally) once(text string, args ...any) {
+	text = fmt.Sprintf(text, args...)
+	if !slices.Contains(t.out.Salvaged, text) {
+		t.warn(0, "%s", text)
+	}
+}
+
+// crowded warns that too many tests are under way at once.
+func (t *tally) crowded() {
+	t.once("more than %d tests are under way at once: those beyond are left out", maxOpen)
+}
+
 // tidy brings a result within the limits.
 func tidy(r *record.TestResult) {
 	r.Suite, r.Name, r.Params = clip(r.Suite, maxName), clip(r.Name, maxName), clip(r.Params, maxName)
@@ -187,6 +209,9 @@ func tidy(r *record.TestResult) {
 		r.Message = clip(r.Message, maxMessage)
 	}
 	for _, list := range []*[]string{&r.Groups, &r.Tags, &r.Attachments} {
+		if len(*list) == 0 {
+			*list = nil
+		}
 		*list = (*list)[:min(len(*list), maxList)]
 		for n, s := range *list {
 			if c := clip(s, maxName); c != s {

@@ -3,7 +3,6 @@ package harvest
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -37,9 +36,9 @@ func TestJUnit(t *testing.T) {
   <testcase name="breaks" classname="com.x.AppTest" time="1,000.25"><error type="NullPointerException"/></testcase>
   <testcase name="flaky" classname="com.x.AppTest" time="0"><flakyFailure message="first try"/></testcase>
   <testcase name="later" classname="com.x.AppTest"><skipped/></testcase>
-</testsuite>`, record.TestsReported{Passed: 1, Failed: 2, Skipped: 1, Seconds: 1000.75, Bad: []record.TestResult{
-			{Suite: "com.x.AppTest", Name: "adds", Status: failed, Seconds: 0.5, Message: "expected: 4", File: "AppTest.java", Line: 12},
-			{Suite: "com.x.AppTest", Name: "breaks", Status: broken, Seconds: 1000.25, Message: "NullPointerException"},
+</testsuite>`, record.TestsReported{Passed: 1, Failed: 2, Skipped: 1, Flaky: 1, Seconds: 1000.75, Bad: []record.TestResult{
+			{Suite: "com.x.AppTest", Name: "adds", Status: failed, Seconds: 0.5, Message: "expected: 4", Type: "AssertionError", File: "AppTest.java", Line: 12},
+			{Suite: "com.x.AppTest", Name: "breaks", Status: broken, Seconds: 1000.25, Message: "NullPointerException", Type: "NullPointerException"},
 		}}},
 		{"pytest", `<testsuites><testsuite name="pytest" tests="2">
 <testcase classname="tests.test_a" name="test_x[1-2]" file="tests/test_a.py" line="6" time="0.001"><failure message="assert 3 == 4">def test_x():
@@ -47,7 +46,7 @@ func TestJUnit(t *testing.T) {
 tests/test_a.py:9: AssertionError</failure></testcase>
 <testcase classname="tests.test_a" name="test_y" time="0.001"/></testsuite></testsuites>`,
 			record.TestsReported{Passed: 1, Failed: 1, Seconds: 0.002, Bad: []record.TestResult{
-				{Suite: "tests.test_a", Name: "test_x[1-2]", Status: failed, Seconds: 0.001, Message: "assert 3 == 4", File: "tests/test_a.py", Line: 6},
+				{Suite: "tests.test_a", Name: "test_x", Params: "1-2", Status: failed, Seconds: 0.001, Message: "assert 3 == 4", File: "tests/test_a.py", Line: 6},
 			}}},
 		{"jest-junit", `<testsuites name="jest tests"><testsuite name="sum"><testcase classname="sum adds" name="sum adds" time="0.003">
 <failure>Error: expect(received).toBe(expected)
@@ -64,7 +63,7 @@ tests/test_a.py:9: AssertionError</failure></testcase>
 		{"nested suites, several results in one case", `<testsuite name="outer" file="o.php"><testsuite name="inner">
 <testcase name="a"><skipped/><failure message="f"/><error message="e"/><failure message="g"/></testcase></testsuite>
 <testcase name="b"/></testsuite>`, record.TestsReported{Passed: 1, Failed: 1, Bad: []record.TestResult{
-			{Suite: "inner", Name: "a", Status: broken, Message: "e", File: "o.php"},
+			{Suite: "outer", Groups: []string{"inner"}, Name: "a", Status: broken, Message: "e", File: "o.php"},
 		}}},
 		{"googletest", `<testsuites><testsuite name="S"><testcase name="A" status="run" result="completed" classname="S"/>
 <testcase name="B" status="notrun" result="suppressed" classname="S"/><testcase name="C" status="run" result="skipped" classname="S"/></testsuite></testsuites>`,
@@ -83,7 +82,7 @@ tests/test_a.py:9: AssertionError</failure></testcase>
 <testsuite name="c" tests="1" failures="7"/><testsuite name="d" tests="-5"/></testsuites>`, record.TestsReported{Passed: 2, Failed: 2, Skipped: 2, Seconds: 1.5}},
 		{"no tests", `<testsuites/>`, record.TestsReported{}},
 	} {
-		c.want.Source = "r.xml"
+		c.want.Source, c.want.Format = "r.xml", "junit"
 		for _, r := range []io.Reader{strings.NewReader(c.xml), iotest.OneByteReader(strings.NewReader(c.xml))} {
 			got, err := JUnit(r, "r.xml")
 			if err != nil || !reflect.DeepEqual(got, c.want) {
@@ -103,22 +102,47 @@ func utf16LE(s string) string {
 
 func TestJUnitErrors(t *testing.T) {
 	t.Parallel()
-	big := `<testsuite name="s"><testcase name="a"><system-out>` + strings.Repeat("x", 100_000) + `</system-out></testcase></testsuite>`
 	for _, c := range []struct{ name, xml, want string }{
 		{"empty", "", "it is empty"},
 		{"something else", "<html><body>404</body></html>", "no JUnit report"},
 		{"no XML", "PASS", "it is empty"},
-		{"cut off", "<testsuite><testcase name='a'>", "ends in the middle"},
 		{"deep", strings.Repeat("<testsuite>", 1_000), "nested deeper"},
-		{"large", big, "larger than"},
-		{"unknown encoding", "<?xml version='1.0' encoding='EBCDIC'?><testsuite/>", "EBCDIC"},
-		{"an end of nothing", "<testsuite/></testsuite>", "ends nothing"},
+		{"large", "<testsuite>" + strings.Repeat("x", 100_000), "larger than"},
 		{"not closed", "<testsuite name='", "r.xml"},
-		{"laughs", `<!DOCTYPE l [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><testsuite><testcase name="&b;"/>`, "ends in the middle"},
 	} {
 		got, err := (&format{name: "junit", read: readJUnit}).run(limitedInput(strings.NewReader(c.xml), "r.xml", 50_000), nil)
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "r.xml") {
 			t.Errorf("%s: got %+v, %v; want %q", c.name, got, err, c.want)
+		}
+	}
+}
+
+// TestSalvage reads reports that are spoilt: what they hold is counted, and
+// what is wrong is said with its line.
+func TestSalvage(t *testing.T) {
+	t.Parallel()
+	big := `<testsuite name="s"><testcase name="a"/><testcase name="b"><system-out>` + strings.Repeat("x", 100_000) + `</system-out></testcase></testsuite>`
+	for _, c := range []struct {
+		name, xml, want         string
+		passed, failed, skipped int
+	}{
+		{"cut off", "<testsuite>\n<testcase name='a'/>\n<testcase name='b'>", "line 3: the file ends in the middle of <testcase>", 1, 1, 0},
+		{"cut off in a tag", "<testsuite><testcase name='a'/>\n<testcase nam", "line 2: the file ends in the middle of a tag", 1, 0, 0},
+		{"cut off in a section", "<testsuite><testcase name='a'/>\n<testcase name='b'><skipped/><system-out><![CDATA[x", "line 2: the file ends in the middle of a tag", 1, 1, 0},
+		{"cut off after a failure", "<testsuite><testcase name='a'><failure>no", "ends in the middle of <failure>", 0, 1, 0},
+		{"too large", big, "larger than 50000", 1, 1, 0},
+		{"an unknown encoding", "<?xml version='1.0' encoding='EBCDIC'?><testsuite><testcase name='a'/></testsuite>", "line 1: its encoding", 1, 0, 0},
+		{"an end of nothing", "<testsuite><testcase name='a'/></testsuite>\n</testsuite>", "line 2: </testsuite> ends nothing", 1, 0, 0},
+		{"an end that is missing", "<testsuite><testcase name='a'><failure>no\n</testcase><testcase name='b'/></testsuite>", "line 2: </testcase> comes before the end of <failure>", 1, 1, 0},
+		{"laughs", `<!DOCTYPE l [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><testsuite><testcase name="&b;"/>`, "ends in the middle", 1, 0, 0},
+		{"signs that are no tags", "<testsuite><testcase name='a'><failure message='1 < 2'>if a < b && c <3</failure></testcase></testsuite>", "", 0, 1, 0},
+	} {
+		got, err := (&format{name: "junit", read: readJUnit}).run(limitedInput(strings.NewReader(c.xml), "r.xml", 50_000), nil)
+		if err != nil || got.Passed != c.passed || got.Failed != c.failed || got.Skipped != c.skipped {
+			t.Errorf("%s: %v\ngot %+v", c.name, err, got)
+		}
+		if said := strings.Join(got.Salvaged, "\n"); !strings.Contains(said, c.want) || c.want == "" && said != "" {
+			t.Errorf("%s: said %q, want %q", c.name, said, c.want)
 		}
 	}
 }
@@ -168,9 +192,9 @@ FAIL
 FAIL	example.com/b	0.205s
 FAIL
 `, record.TestsReported{Source: "go test", Failed: 4, Seconds: 0.21, Bad: []record.TestResult{
-			{Suite: "example.com/sum", Name: "TestSum/negative", Status: failed, Seconds: 0.01, File: "sum_test.go", Line: 21,
+			{Suite: "example.com/sum", Groups: []string{"TestSum"}, Name: "negative", Status: failed, Seconds: 0.01, File: "sum_test.go", Line: 21,
 				Message: "sum_test.go:21: Sum(-1, 2) = 3, want 1\nsum_test.go:22: more"},
-			{Suite: "example.com/sum", Name: "TestSum/zero", Status: failed, File: "sum_test.go", Line: 21, Message: "sum_test.go:21: Sum(0, 0) = 1, want 0"},
+			{Suite: "example.com/sum", Groups: []string{"TestSum"}, Name: "zero", Status: failed, File: "sum_test.go", Line: 21, Message: "sum_test.go:21: Sum(0, 0) = 1, want 0"},
 			{Suite: "example.com/b", Name: "TestB", Status: failed, Seconds: 0.2, File: "b_test.go", Line: 9, Message: "b_test.go:9: no"},
 		}}},
 		{"verbose", `=== RUN   TestA
@@ -215,7 +239,7 @@ FAIL
 {"Time":"2026-01-01T00:00:00Z","Action":"fail","Package":"example.com/j","Test":"TestB","Elapsed":0.5}
 {"Time":"2026-01-01T00:00:00Z","Action":"fail","Package":"example.com/j","Elapsed":1.5}
 `, record.TestsReported{Source: "go test -json", Passed: 1, Failed: 2, Seconds: 1.5, Bad: []record.TestResult{
-			{Suite: "example.com/j", Name: "TestB/x", Status: failed, Seconds: 0.5, File: "b_test.go", Line: 7, Message: "b_test.go:7: not equal:\ngot 3"},
+			{Suite: "example.com/j", Groups: []string{"TestB"}, Name: "x", Status: failed, Seconds: 0.5, File: "b_test.go", Line: 7, Message: "b_test.go:7: not equal:\ngot 3"},
 		}}},
 		{"JSON of a build that failed", `{"ImportPath":"example.com/c [example.com/c.test]","Action":"build-output","Output":"# example.com/c [example.com/c.test]\n"}
 {"ImportPath":"example.com/c [example.com/c.test]","Action":"build-output","Output":"./c_test.go:3:2: undefined: x\n"}
@@ -312,107 +336,6 @@ func TestFinder(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(start, "c/r.xml")
-}
-
-// corpus is a folder of the corpus of real reports.
-func corpus(t *testing.T, folder string) []string {
-	root := os.Getenv("FAIRLEAD_CORPUS")
-	if root == "" {
-		root = "../../../shared/corpus"
-	}
-	files, err := filepath.Glob(filepath.Join(root, "testreports", folder, "*"))
-	if err != nil || len(files) == 0 {
-		t.Skipf("no corpus of test reports in %s (set FAIRLEAD_CORPUS)", root)
-	}
-	return files
-}
-
-// TestJUnitCorpus reads real reports. Where another tool's count of the same
-// report is known, ours is the same.
-func TestJUnitCorpus(t *testing.T) {
-	t.Parallel()
-	var read, all, same, known int
-	for _, file := range corpus(t, "junit") {
-		if strings.Contains(file, ".oracle.") || strings.HasSuffix(file, ".json") {
-			continue
-		}
-		all++
-		f, err := os.Open(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := JUnit(f, filepath.Base(file))
-		f.Close()
-		if err == nil {
-			read++
-		} else {
-			t.Logf("not read: %v", err)
-		}
-		data, err := os.ReadFile(file + ".oracle.json")
-		if err != nil {
-			continue
-		}
-		want, ok := oracle(data)
-		if !ok {
-			continue
-		}
-		known++
-		if have := [3]int{got.Passed, got.Failed, got.Skipped}; have == want {
-			same++
-		} else {
-			t.Logf("%s: got %v, known %v", filepath.Base(file), have, want)
-		}
-	}
-	t.Logf("%d of %d pass: read; %d of %d counted as another tool does", read, all, same, known)
-}
-
-// oracle is how many passed, failed and were skipped, as another tool counts.
-func oracle(data []byte) (counts [3]int, ok bool) {
-	var o struct {
-		Stats *struct {
-			Passed  int `json:"tests_succ"`
-			Skipped int `json:"tests_skip"`
-			Failed  int `json:"tests_fail"`
-			Errors  int `json:"tests_error"`
-		}
-		Events []struct {
-			Type   string
-			Status int
-		}
-	}
-	if json.Unmarshal(data, &o) != nil {
-		return counts, false
-	}
-	if s := o.Stats; s != nil {
-		return [3]int{s.Passed, s.Failed + s.Errors, s.Skipped}, true
-	}
-	for _, e := range o.Events {
-		counts[[]int{1, 0, 2}[min(e.Status, 2)]]++ // 0 failed, 1 passed, 2 skipped
-	}
-	return counts, o.Events != nil
-}
-
-func TestGoTestCorpus(t *testing.T) {
-	t.Parallel()
-	recognised, all := 0, 0
-	for _, file := range corpus(t, "go-json") {
-		if filepath.Ext(file) != ".out" {
-			continue
-		}
-		all++
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, ok := listen(string(data))
-		if !ok {
-			t.Errorf("%s: not recognised", filepath.Base(file))
-			continue
-		}
-		recognised++
-		t.Logf("%s: %d passed, %d failed, %d skipped, %d told of", filepath.Base(file), got.Passed, got.Failed, got.Skipped, len(got.Bad))
-	}
-	t.Logf("%d of %d pass", recognised, all)
 }
 
 func FuzzJUnit(f *testing.F) {

@@ -17,6 +17,8 @@ const (
 	maxReport = 8 << 30
 	// maxHead is how much of a report is looked at to tell its format.
 	maxHead = 32 << 10
+	// maxPreamble is how many lines of other text may stand before a report.
+	maxPreamble = 50
 	// maxLine is how long a line may be, in formats that are made of lines.
 	maxLine = 8 << 20
 )
@@ -24,9 +26,10 @@ const (
 // input is a report that is to be read: UTF-8, without control characters.
 type input struct {
 	*bufio.Reader
-	name string // of the report
-	size *io.LimitedReader
-	head sniff
+	name    string // of the report
+	foreign bool   // its encoding is not known: what is not ASCII is "?"
+	head    sniff
+	before  int // lines of other text that stood before it
 }
 
 // newInput is a report of at most maxReport bytes.
@@ -34,10 +37,10 @@ func newInput(r io.Reader, name string) *input { return limitedInput(r, name, ma
 
 func limitedInput(r io.Reader, name string, most int64) *input {
 	size := &io.LimitedReader{R: r, N: most + 1}
-	raw := bufio.NewReaderSize(size, 2*maxHead)
-	in := &input{name: name, size: size}
-	over := &overflow{r: newCleanText(raw), size: size, most: most}
-	in.Reader = bufio.NewReaderSize(over, 2*maxHead)
+	in := &input{name: name}
+	text, known := newCleanText(size)
+	in.foreign = !known
+	in.Reader = bufio.NewReaderSize(&overflow{r: text, size: size, most: most}, maxHead)
 	head, _ := in.Peek(maxHead) // what there is; errors come again
 	in.head = newSniff(name, head)
 	return in
@@ -58,10 +61,40 @@ func (o *overflow) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// format is the first of the formats that the report is in; nil for none.
+// format is the first of the formats that the report is in; nil for none. What
+// a script printed before the report is passed.
 func (in *input) format() *format {
+	if f := in.head.format(); f != nil {
+		return f
+	}
+	if in.head.root != "" || in.head.values > 0 || len(in.head.keys) > 1 {
+		return nil
+	}
+	text := in.head.text
+	for at, line := 0, 1; line <= maxPreamble; line++ {
+		n := strings.IndexByte(text[at:], '\n')
+		if n < 0 {
+			return nil
+		}
+		at += n + 1
+		rest := text[at:]
+		if !strings.HasPrefix(rest, "{") && !strings.HasPrefix(rest, "[") && !strings.HasPrefix(rest, "<") {
+			continue
+		}
+		head := newSniff(in.name, []byte(rest))
+		if f := head.format(); f != nil {
+			in.head, in.before = head, line
+			_, _ = in.Discard(at) // it was peeked at
+			return f
+		}
+	}
+	return nil
+}
+
+// format is the first of the formats that the head of a report is in.
+func (s *sniff) format() *format {
 	for n := range formats {
-		if f := &formats[n]; f.is(&in.head) {
+		if f := &formats[n]; f.is(s) {
 			return f
 		}
 	}
@@ -88,7 +121,7 @@ func (in *input) unknown() error {
 // is longer than maxLine the rest is left out, and said to be.
 func (in *input) lines(t *tally, with func(n int, line []byte) error) error {
 	var long []byte
-	for n := 1; ; n++ {
+	for n := in.before + 1; ; n++ {
 		line, err := in.ReadSlice('\n')
 		if err == bufio.ErrBufferFull {
 			long = append(long[:0], line...)
@@ -147,7 +180,7 @@ func newSniff(name string, head []byte) sniff {
 }
 
 func (s *sniff) xml(text string) {
-	x := newXMLScanner(bufio.NewReaderSize(strings.NewReader(text), maxHead))
+	x := newXMLScanner(bufio.NewReader(strings.NewReader(text)))
 	s.elems = map[string]bool{}
 	for {
 		kind, err := x.next()

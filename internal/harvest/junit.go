@@ -3,10 +3,13 @@ package harvest
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/fairlead-dev/fairlead/internal/record"
 )
@@ -42,7 +45,7 @@ func readJUnit(in *input, t *tally) error {
 		if in.head.root == "" {
 			return errors.New("it is empty, or no XML")
 		}
-		return in.unknown()
+		return fmt.Errorf("it is no JUnit report: its first element is <%s>", clip(in.head.root, 50))
 	}
 	return walkXML(in, t, &junit{t: t})
 }
@@ -54,6 +57,8 @@ type junit struct{ t *tally }
 // cases: then the numbers that the suite claims are all there is.
 type junitSuite struct {
 	bare    bool
+	skipped bool // the suite says so of itself
+	cases   int
 	claimed record.TestsReported
 }
 
@@ -88,12 +93,17 @@ func (j *junit) close(path []*xmlNode) error {
 	n, above := path[len(path)-1], path[:len(path)-1]
 	switch suite := suiteOf(above); {
 	case n.name == "testsuite":
-		if s := n.note.(*junitSuite); s.bare {
+		if s := n.note.(*junitSuite); s.bare && !n.cut {
+			if s.skipped {
+				s.claimed.Passed, s.claimed.Skipped = 0, s.claimed.Skipped+s.claimed.Passed
+			}
 			j.t.out.Passed += s.claimed.Passed
 			j.t.out.Failed += s.claimed.Failed
 			j.t.out.Skipped += s.claimed.Skipped
 			j.t.out.Seconds += s.claimed.Seconds
 		}
+	case n.name == "skipped" && suite != nil && suite == above[len(above)-1]:
+		suite.note.(*junitSuite).skipped = true
 	case n.name == "testcase":
 		if suite != nil {
 			suite.note.(*junitSuite).bare = false
@@ -117,35 +127,55 @@ var junitStatus = map[string]string{
 
 // testcase takes a case: the result it has and those of other attempts at it.
 func (j *junit) testcase(path []*xmlNode, n *xmlNode) error {
-	r := record.TestResult{Name: n.attr("name"), Status: passed, Seconds: seconds(n.attr("time", "duration")), File: n.attr("file", "filepath")}
+	r := record.TestResult{Name: n.attr("name"), Status: passed, Seconds: junitSeconds(n), File: n.attr("file", "filepath")}
 	r.Line, _ = strconv.Atoi(n.attr("line", "lineno"))
 	var suites []string
 	for _, s := range path {
 		if s.name == "testsuite" {
+			if len(suites) == 1 && rooted(suites[0]) {
+				suites = nil // PHPUnit's outermost suite is its configuration's file
+			}
 			suites = append(suites, s.attr("name"))
 			r.File = cmp.Or(r.File, s.attr("file", "filepath"))
 		}
 	}
-	r.Suite = cmp.Or(n.attr("classname", "class"), r.Suite)
-	if r.Suite == "" && len(suites) > 0 {
-		r.Suite, r.Groups = suites[0], suites[1:]
+	r.Suite = n.attr("classname", "class")
+	if last := len(suites) - 1; last >= 0 {
+		switch inner := suites[last]; {
+		case r.Suite == "":
+			r.Suite, r.Groups = suites[0], suites[1:]
+		case strings.HasSuffix(inner, "/"+r.Suite), strings.HasSuffix(inner, "."+r.Suite):
+			r.Suite = inner // the same, with all that it is in
+		}
 	}
-	r.Name, r.Params = parametrised(r.Name)
+	junitName(&r, path, n)
 	for _, name := range []string{"status", "result"} {
 		if slices.Contains(notRun, strings.ToLower(n.attr(name))) {
 			r.Status = skipped
 		}
 	}
 	var flaky, rerun []record.TestResult
-	said := false
+	base, said := r, false
 	for _, k := range n.kids {
 		status := junitStatus[k.name]
 		switch {
 		case k.name == "system-out" || k.name == "system-err":
 			r.Output = join(r.Output, k.words())
+		case k.name == "properties":
+			for _, p := range k.kids {
+				switch value := cmp.Or(p.attr("value"), p.words()); p.attr("name") {
+				case "owner":
+					r.Owner = value
+				case "tag", "tags":
+					r.Tags = append(r.Tags, value)
+				case "attachment":
+					r.Attachments = append(r.Attachments, value)
+				}
+			}
 		case status == "":
 		case strings.HasPrefix(k.name, "flaky"), strings.HasPrefix(k.name, "rerun"):
-			a := r
+			a := base
+			a.Seconds = junitSeconds(k)
 			explain(&a, status, k)
 			if k.name[0] == 'f' {
 				flaky = append(flaky, a)
@@ -157,13 +187,80 @@ func (j *junit) testcase(path []*xmlNode, n *xmlNode) error {
 			said = true
 		}
 	}
-	if n.cut && !bad(r.Status) {
-		r.Status, r.Message = broken, "the report ends in the middle of this test"
+	if strings.Contains(r.Output, "[[ATTACHMENT|") {
+		for _, m := range attached().FindAllStringSubmatch(r.Output, maxList) {
+			r.Attachments = append(r.Attachments, m[1])
+		}
 	}
-	j.t.out.Seconds += r.Seconds
+	if n.cut && !bad(r.Status) {
+		r.Status, r.Message = broken, cutMessage
+	}
 	// What passed in the end was flaky before; what failed was tried again after.
 	return j.t.add(append(append(flaky, r), rerun...)...)
 }
+
+// junitSeconds is how long a case took. What would be more than eleven days is
+// a number of nanoseconds, as container-structure-test writes them.
+func junitSeconds(n *xmlNode) float64 {
+	const days = len("1000000")
+	text := n.attr("time", "duration")
+	if len(text) >= days && digits(text) {
+		nanos, _ := strconv.ParseFloat(text, 64)
+		return nanos / 1e9
+	}
+	return seconds(text)
+}
+
+// rooted says whether a name is a whole path.
+func rooted(name string) bool {
+	return strings.HasPrefix(name, "/") || len(name) > 2 && name[1] == ':' && (name[2] == '\\' || name[2] == '/')
+}
+
+// junitName takes a case's name apart, as the tools do that are known by it.
+func junitName(r *record.TestResult, path []*xmlNode, n *xmlNode) {
+	if s := suiteOf(path); s != nil {
+		// Perl's prove puts a test's number before its name, and that changes
+		// with every test that is added before it.
+		note := s.note.(*junitSuite)
+		note.cases++
+		if plain, ok := strings.CutPrefix(r.Name, strconv.Itoa(note.cases)+" - "); ok && plain != "" {
+			r.Name = plain
+			return
+		}
+	}
+	if goTestName(r.Name) {
+		whole := goResult(r.Suite, r.Name)
+		r.Groups, r.Name = whole.Groups, whole.Name
+		return
+	}
+	if googleName(r, n.attr("value_param", "type_param")) {
+		return
+	}
+	r.Name, r.Params = parametrised(r.Name)
+}
+
+// goTestName says whether a name is that of a subtest of go test.
+func goTestName(name string) bool {
+	top, _, ok := strings.Cut(name, "/")
+	if !ok || !identifier(top) {
+		return false
+	}
+	for _, kind := range []string{"Test", "Fuzz", "Benchmark", "Example"} {
+		if rest, ok := strings.CutPrefix(top, kind); ok && rest != "" && !(rest[0] >= 'a' && rest[0] <= 'z') {
+			return true
+		}
+	}
+	return false
+}
+
+func digits(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
+}
+
+// attached is how tools name files in a test's output that belong to it.
+var attached = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`\[\[ATTACHMENT\|([^\]\n]+)\]\]`)
+})
 
 // explain says how a test ended and what the element has to say about it.
 func explain(r *record.TestResult, status string, n *xmlNode) {

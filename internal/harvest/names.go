@@ -28,9 +28,9 @@ func seconds(s string) float64 {
 }
 
 // placed is a place in a stack or a message: x_test.go:12, (FooTest.java:12),
-// File "/w/x.py", line 12.
+// File "/w/x.py", line 12; in C:\w\x.cs:line 12.
 var placed = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`([^\s():"']+\.[A-Za-z]{1,6}):(\d+)\b|File "([^"]+)", line (\d+)`)
+	return regexp.MustCompile(`([^\s():"']+\.[A-Za-z]{1,6}):(\d+)\b|File "([^"]+)", line (\d+)| in ([^\n"]{1,400}?\.[A-Za-z]{1,6}):line (\d+)`)
 })
 
 // locate finds the place of a failure in its text: the first one in the file
@@ -40,7 +40,7 @@ func locate(r *record.TestResult, text string) {
 	class := r.Suite[strings.LastIndexAny(r.Suite, "./\\")+1:]
 	file, n := "", 0
 	for _, m := range placed().FindAllStringSubmatch(text, 50) {
-		f, l := m[1]+m[3], m[2]+m[4]
+		f, l := m[1]+m[3]+m[5], m[2]+m[4]+m[6]
 		line, err := strconv.Atoi(l)
 		if err != nil {
 			continue
@@ -97,4 +97,29 @@ func identifier(name string) bool {
 	}
 	name, _, _ = strings.Cut(name, "{") // Surefire's form of the same
 	return name != "" && !strings.ContainsAny(name, " \t\"'/")
+}
+
+// Relative makes the files that a result names, and the suite when that is a
+// file, relative to a directory that they are in: some tools write where on
+// their machine a test was, and a test is the same on another. The root is
+// absolute, with slashes or backslashes.
+func Relative(r *record.TestResult, root string) {
+	root = strings.TrimRight(strings.ReplaceAll(root, "\\", "/"), "/")
+	if root == "" {
+		return
+	}
+	within := func(name string) string {
+		slashed := strings.ReplaceAll(name, "\\", "/")
+		if rest, ok := strings.CutPrefix(slashed, root+"/"); ok {
+			return rest
+		}
+		return name
+	}
+	r.File = within(r.File)
+	if suite := within(r.Suite); suite != r.Suite {
+		if r.Name == r.Suite { // the file itself broke
+			r.Name = suite
+		}
+		r.Suite = suite
+	}
 }

@@ -14,7 +14,6 @@ import (
 // is recognised by its byte order mark and becomes UTF-8.
 type cleanText struct {
 	r   io.Reader
-	raw bool // bytes beyond ASCII are left to the encoding that is declared
 	err error
 	buf [32 << 10]byte
 	// buf[start:clean] is clean and not yet handed on; buf[clean:end] is the
@@ -22,8 +21,10 @@ type cleanText struct {
 	start, clean, end int
 }
 
-func newCleanText(r io.Reader) *cleanText {
-	br := bufio.NewReader(r)
+// newCleanText reads the encoding that XML declares, or a byte order mark
+// shows; false when that is one that is not known here.
+func newCleanText(r io.Reader) (*cleanText, bool) {
+	br := bufio.NewReaderSize(r, 16<<10)
 	head, _ := br.Peek(200)
 	x := &cleanText{r: br}
 	switch {
@@ -34,17 +35,29 @@ func newCleanText(r io.Reader) *cleanText {
 	case bytes.HasPrefix(head, []byte("\xef\xbb\xbf")):
 		_, _ = br.Discard(3) // they are there: they were peeked at
 	default:
-		x.raw = declaresOther(string(head))
+		switch declared(string(head)) {
+		case "", "utf-8", "utf8", "utf-16", "utf16", "ucs-2": // those of two bytes have a mark, or are not what they say
+		case "us-ascii", "ascii", "iso-8859-1", "iso8859-1", "latin1", "latin-1", "iso-8859-15", "windows-1252", "cp1252":
+			x.r = &latin1{r: br}
+		default:
+			return x, false
+		}
 	}
-	return x
+	return x, true
 }
 
-// declaresOther says whether the XML declaration names an encoding other than
-// UTF-8.
-func declaresOther(head string) bool {
+// declared is the encoding that an XML declaration names.
+func declared(head string) string {
 	decl, _, ok := strings.Cut(head, "?>")
-	_, enc, named := strings.Cut(strings.ToLower(decl), "encoding=")
-	return ok && named && !strings.HasPrefix(strings.TrimLeft(enc, `"'`), "utf")
+	if !ok || !strings.HasPrefix(decl, "<?xml") {
+		return ""
+	}
+	_, enc, _ := strings.Cut(strings.ToLower(decl), "encoding")
+	enc = strings.TrimLeft(enc, "= \"'")
+	if end := strings.IndexAny(enc, "\"' "); end >= 0 {
+		enc = enc[:end]
+	}
+	return enc
 }
 
 func (x *cleanText) Read(p []byte) (int, error) {
@@ -72,7 +85,7 @@ func (x *cleanText) sweep() {
 	for i < x.end {
 		c := x.buf[i]
 		switch {
-		case c < utf8.RuneSelf || x.raw:
+		case c < utf8.RuneSelf:
 			if c < ' ' && c != '\t' && c != '\n' && c != '\r' {
 				x.buf[i] = ' '
 			}
