@@ -27,7 +27,7 @@ import (
 // varints; a text that occurs again in the head or the body is a reference to
 // where it stood first.
 const (
-	recordMagic = "FLstep\x00\x02" // the last byte is the format's number
+	recordMagic = "FLstep\x00\x03" // the last byte is the format's number
 	headSumSize = 8
 	recordLeast = len(recordMagic) + 4 + headSumSize + sha256.Size
 )

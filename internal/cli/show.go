@@ -165,7 +165,7 @@ func showJobs(w io.Writer, r *record.Run, st style, cols int) {
 			if s.Finished != nil {
 				v, why = s.Finished.Conclusion, s.Finished.Why
 				if s.Finished.Outcome.Bad() && !v.Bad() {
-					v, why = s.Finished.Outcome, why+" (continue-on-error)"
+					v, why = s.Finished.Outcome, why+" ("+tolerated(s.Finished)+")"
 				}
 				switch {
 				case reused(s.Finished):

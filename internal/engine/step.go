@@ -500,7 +500,7 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 	}
 	e := stepEnd{outcome: fin.Outcome, outputs: settings(w.fx.Outputs), finished: fin}
 	if e.muted = quarantined(fin, act, &w); e.muted {
-		fin.Conclusion, fin.Why = plan.Success, w.tests.count()+", and nothing that is not in quarantine"
+		fin.Conclusion, fin.Muted, fin.Why = plan.Success, true, w.tests.count()+", and nothing that is not in quarantine"
 	}
 	e.conclusion = fin.Conclusion
 	t.heed(&w.fx)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -249,7 +250,7 @@ func (k *keeping) end(report record.TestsReported) {
 		k.report, k.first = &report, len(k.failed)
 		return
 	}
-	k.report.Seconds += report.Seconds
+	k.report.Seconds = math.Round((k.report.Seconds+report.Seconds)*1e6) / 1e6
 	k.report.Bad = append(k.report.Bad, report.Bad...)
 	k.report.Salvaged = append(k.report.Salvaged, report.Salvaged...)
 }

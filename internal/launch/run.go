@@ -56,6 +56,7 @@ func (l *Launcher) Run(ctx context.Context, p *Prepared, pl *plan.Pipeline, w Wa
 		dialect: d, tree: p.Tree, pipeline: pl, change: p.ChangeFor(pl), attempt: 1,
 		settings: l.settings(p.Order, inputs), secrets: p.Order.Secrets,
 	}
+	s.settings.RetryTests = p.Project.Tests.Retry
 	if s.settings.Muted, err = l.muted(ctx, s.change); err != nil {
 		return Result{}, err
 	}
@@ -75,6 +76,7 @@ func (l *Launcher) Plan(ctx context.Context, p *Prepared, pl *plan.Pipeline, o *
 		return e, problems, nil
 	}
 	s := start{dialect: d, tree: p.Tree, pipeline: pl, change: p.ChangeFor(pl), attempt: 1, settings: l.settings(p.Order, inputs), origin: o}
+	s.settings.RetryTests = p.Project.Tests.Retry
 	if s.settings.Muted, err = l.muted(ctx, s.change); err != nil {
 		return e, nil, err
 	}
@@ -342,7 +344,7 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 		Context: c, Masker: masker, Parallel: s.settings.Parallel, Retry: s.settings.Retry,
 		Record: &leased{Record: l.Store, lease: lease}, Planned: planned,
 		Prior: s.prior, From: s.from,
-		Tests: engine.Tests{Blobs: l.Results, Muted: s.settings.Muted},
+		Tests: engine.Tests{Blobs: l.Results, Muted: s.settings.Muted, Retry: s.settings.RetryTests},
 		Log: func(job string) (engine.Log, error) {
 			name := l.LogPath(s.id, job)
 			if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {

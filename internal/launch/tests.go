@@ -17,6 +17,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/fault"
 	"github.com/fairlead-dev/fairlead/internal/harvest"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/project"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
 	"github.com/fairlead-dev/fairlead/internal/suite"
@@ -58,9 +59,6 @@ type Tests struct {
 	Runs   Runs
 	Ledger suite.Ledger
 	Blobs  blob.Store // of results
-	// Policy is what a project says of its tests, given the directory of its tree,
-	// which may be gone; nil: the defaults.
-	Policy func(root string) suite.Policy
 	// Log is told of what cannot be learned; nil: nobody is.
 	Log func(doing string, err error)
 }
@@ -164,7 +162,7 @@ func (t *Tests) learn(ctx context.Context, lease store.Lease, until time.Time) e
 	if err != nil {
 		return err
 	}
-	l := &lessons{Tests: t, seq: from, marked: from, pupils: map[suite.ID]*pupil{}, projects: map[string]*class{}, runs: map[string]*taught{}}
+	l := &lessons{Tests: t, seq: from, marked: from, pupils: map[suite.ID]*pupil{}, classes: map[string]*class{}, runs: map[string]*taught{}}
 	var reports []record.Event // of one step, of which its end is not known yet
 	for e, err := range t.Runs.AfterKinds(ctx, from, "tests.reported", "step.finished", "test.judged") {
 		if e.Seq == 0 {
@@ -239,7 +237,7 @@ type lessons struct {
 	learned     []suite.Learned
 	events      []record.Event
 	pupils      map[suite.ID]*pupil
-	projects    map[string]*class  // by repository
+	classes     map[string]*class  // by repository
 	runs        map[string]*taught // by run, a few
 }
 
@@ -340,7 +338,7 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 	if err := l.enrol(ctx, ids); err != nil {
 		return err
 	}
-	project, err := l.project(ctx, run)
+	peers, err := l.class(ctx, run)
 	if err != nil {
 		return err
 	}
@@ -359,7 +357,7 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 			}
 		}
 	}
-	storm := project.storms.Add(toll) != ""
+	storm := peers.storms.Add(toll) != ""
 	for _, id := range ids {
 		f, p := fold.tests[id], l.pupils[id]
 		if f.outcome == 0 {
@@ -371,20 +369,20 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 			r.Fault = f.fault
 		}
 		if p.test.Counts().First.IsZero() {
-			project.ward.Tests++
+			peers.ward.Tests++
 		}
 		p.test.Add(r)
 		p.row.ID, p.row.Title = id, f.title
 		p.row.File, p.row.Line = cmp.Or(f.file, p.row.File), cmp.Or(f.line, p.row.Line)
 		owner := cmp.Or(strings.Join(run.owners.Of(p.row.File), " "), f.owner)
-		e := project.prior.Of(&p.test)
-		ward := project.ward
+		e := peers.prior.Of(&p.test)
+		ward := peers.ward
 		ward.Owner = owner
 		if p.muted() {
 			ward.Quarantined--
 		}
 		if j := suite.Judge(&p.test, e, ward, run.policy, r.Time); j != nil {
-			l.judge(project, p, id, j, r.Time)
+			l.judge(peers, p, id, j, r.Time)
 			l.events = append(l.events, record.Event{Run: r.Run, Job: r.Job, Body: j})
 		}
 		if err := l.add(p, e, owner, r); err != nil {
@@ -395,15 +393,15 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 }
 
 // judge puts a test into the state that was judged.
-func (l *lessons) judge(project *class, p *pupil, id suite.ID, j *record.TestJudged, at time.Time) {
+func (l *lessons) judge(peers *class, p *pupil, id suite.ID, j *record.TestJudged, at time.Time) {
 	j.Repository, j.Key, j.Variant, j.Title = id.Repository, id.Key, id.Variant, p.row.Title
 	before := p.muted()
 	p.test.Apply(j, at)
 	switch after := p.muted(); {
 	case after && !before:
-		project.ward.Quarantined++
+		peers.ward.Quarantined++
 	case before && !after:
-		project.ward.Quarantined--
+		peers.ward.Quarantined--
 	}
 }
 
@@ -483,12 +481,20 @@ func (l *lessons) run(ctx context.Context, id string) (*taught, error) {
 	if c.Dirty || strings.Trim(c.SHA, "0") == "" {
 		r.commit += "+" + id // what was in the tree then has no name of its own
 	}
-	if l.Policy != nil {
-		r.policy = l.Policy(b.Root)
-	}
-	r.owners = owners(b.Root)
+	r.policy, r.owners = policyOf(b.Root), owners(b.Root)
 	l.runs[id] = r
 	return r, nil
+}
+
+// policyOf is what a project says of its tests; the defaults when its tree is gone, or
+// cannot be understood.
+func policyOf(root string) suite.Policy {
+	f, problems, err := project.Read(os.DirFS(root))
+	if err != nil || plan.Errors(problems) {
+		return suite.Policy{}
+	}
+	q := f.Tests.Quarantine
+	return suite.Policy{Off: q.Manual, Days: q.Days, Cap: q.Most, Who: q.Who}
 }
 
 // owners are those that a tree names; nil when it is gone, or names none.
@@ -516,8 +522,8 @@ func owners(root string) *suite.Owners {
 const maxOwnersFile = 3 << 20
 
 // project is what is known of all tests of a run's repository.
-func (l *lessons) project(ctx context.Context, run *taught) (*class, error) {
-	if p := l.projects[run.repository]; p != nil {
+func (l *lessons) class(ctx context.Context, run *taught) (*class, error) {
+	if p := l.classes[run.repository]; p != nil {
 		return p, nil
 	}
 	p := &class{prior: suite.Usual()}
@@ -535,7 +541,7 @@ func (l *lessons) project(ctx context.Context, run *taught) (*class, error) {
 			return nil, err
 		}
 	}
-	l.projects[run.repository] = p
+	l.classes[run.repository] = p
 	return p, nil
 }
 
@@ -770,7 +776,7 @@ func (t *Tests) Release(ctx context.Context, id suite.ID, by, why string) (*reco
 
 // ward is what of its project matters for a test, and its row.
 func (t *Tests) ward(ctx context.Context, id suite.ID, test *suite.Test) (row suite.Row, w suite.Ward, p suite.Policy, err error) {
-	l := &lessons{Tests: t, projects: map[string]*class{}, runs: map[string]*taught{}}
+	l := &lessons{Tests: t, classes: map[string]*class{}, runs: map[string]*taught{}}
 	results, err := t.Ledger.Results(ctx, id, "", 1)
 	if err != nil {
 		return row, w, p, err
@@ -783,14 +789,14 @@ func (t *Tests) ward(ctx context.Context, id suite.ID, test *suite.Test) (row su
 			run = last
 		}
 	}
-	project, err := l.project(ctx, run)
+	peers, err := l.class(ctx, run)
 	if err != nil {
 		return row, w, p, err
 	}
 	if row, err = t.row(ctx, id); err != nil {
 		return row, w, p, err
 	}
-	w = project.ward
+	w = peers.ward
 	w.Owner = cmp.Or(strings.Join(run.owners.Of(row.File), " "), row.Owner)
 	if state, _ := test.State(); state == record.TestQuarantined {
 		w.Quarantined--
@@ -812,13 +818,13 @@ func (l *lessons) obey(ctx context.Context, e record.Event, j *record.TestJudged
 	if p.row.Title == "" {
 		p.row = row
 	}
-	project, err := l.project(ctx, &taught{repository: id.Repository})
+	peers, err := l.class(ctx, &taught{repository: id.Repository})
 	if err != nil {
 		return err
 	}
 	decided := *j
-	l.judge(project, p, id, &decided, e.Time)
-	return l.add(p, project.prior.Of(&p.test), row.Owner, suite.Result{})
+	l.judge(peers, p, id, &decided, e.Time)
+	return l.add(p, peers.prior.Of(&p.test), row.Owner, suite.Result{})
 }
 
 // row is the row of a test.

@@ -171,7 +171,6 @@ func TestFolding(t *testing.T) {
 func TestLearning(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)
-	s.tests.Policy = func(string) suite.Policy { return suite.Policy{} }
 	flaky := func(status string) record.TestResult {
 		r := result("flaky", status)
 		r.Owner = "@team"

@@ -72,6 +72,8 @@ type Settings struct {
 	// Muted are the tests that were in quarantine when the run was planned.
 	Muted []Mute `json:"muted,omitempty"`
 	Seed  string `json:"seed,omitempty"` // of this run's tests; a rerun has the same
+	// RetryTests is how often the failed tests of a step are run again.
+	RetryTests int `json:"retry_tests,omitempty"`
 }
 
 // RunStarted says that a process has taken the run on. There is one for every
@@ -173,7 +175,10 @@ type StepFinished struct {
 	Masked     bool         `json:"masked,omitempty"` // an effect held a secret: it cannot be replayed
 	Line       int64        `json:"line"`             // of the job's log, after its last
 	Watched    *Watched     `json:"watched,omitempty"`
-	Reuse      *Reuse       `json:"reuse,omitempty"` // nil when reuse was not asked for
+	// Muted says why the Conclusion is not the Outcome: of the tests that failed,
+	// all are in quarantine.
+	Muted bool   `json:"muted,omitempty"`
+	Reuse *Reuse `json:"reuse,omitempty"` // nil when reuse was not asked for
 }
 
 // Diagnosis is whose fault a failure is, and the way out of it.
