@@ -681,7 +681,10 @@ func readRSpec(l *Listing, output []byte, root string) {
 func readNextest(l *Listing, output []byte, _ string) {
 	var report struct {
 		Suites map[string]struct {
-			Testcases map[string]struct{ Ignored bool }
+			Testcases map[string]struct {
+				Ignored bool
+				Match   struct{ Status string } `json:"filter-match"`
+			}
 		} `json:"rust-suites"`
 	}
 	if err := document(output, &report); err != nil {
@@ -690,7 +693,7 @@ func readNextest(l *Listing, output []byte, _ string) {
 	for binary, s := range report.Suites {
 		f := Found{Name: binary}
 		for test, is := range s.Testcases {
-			if !is.Ignored {
+			if !is.Ignored && is.Match.Status != "mismatch" {
 				f.Tests = append(f.Tests, test)
 			}
 		}
@@ -702,7 +705,7 @@ func readNextest(l *Listing, output []byte, _ string) {
 
 // nextestArgs are expressions of nextest's language for sets of tests.
 func nextestArgs(items []Item, _ string) (args []string) {
-	escape := strings.NewReplacer(`\`, `\\`, "(", `\(`, ")", `\)`, ",", `\,`)
+	escape := strings.NewReplacer(`\`, `\\`, ")", `\)`, ",", `\,`) // \( is none
 	for _, item := range items {
 		set := "binary_id(=" + escape.Replace(item.Name) + ")"
 		if len(item.Tests) > 0 {
