@@ -181,7 +181,7 @@ func (t *Tests) learn(ctx context.Context, lease store.Lease, until time.Time) e
 			continue
 		}
 		if len(reports) > 0 && !sameStep(reports[0], e) {
-			if err := l.report(ctx, reports, ""); err != nil {
+			if err := l.report(ctx, reports, nil); err != nil {
 				return err
 			}
 			reports = nil
@@ -193,11 +193,7 @@ func (t *Tests) learn(ctx context.Context, lease store.Lease, until time.Time) e
 			}
 		case *record.StepFinished:
 			if len(reports) > 0 {
-				inputs := ""
-				if b.Watched != nil {
-					inputs = b.Watched.Digest
-				}
-				if err := l.report(ctx, reports, inputs); err != nil {
+				if err := l.report(ctx, reports, b.Watched); err != nil {
 					return err
 				}
 				reports = nil
@@ -220,7 +216,7 @@ func (t *Tests) learn(ctx context.Context, lease store.Lease, until time.Time) e
 		}
 	}
 	if len(reports) > 0 {
-		if err := l.report(ctx, reports, ""); err != nil {
+		if err := l.report(ctx, reports, nil); err != nil {
 			return err
 		}
 	}
@@ -281,9 +277,9 @@ func (l *lessons) write(ctx context.Context) error {
 	return nil
 }
 
-// report learns from what one step reported. Its inputs are a digest, "" when it is not
-// known.
-func (l *lessons) report(ctx context.Context, reports []record.Event, inputs string) error {
+// report learns from what one step reported. What was seen of the step is nil when
+// nobody watched.
+func (l *lessons) report(ctx context.Context, reports []record.Event, seen *record.Watched) error {
 	last := reports[len(reports)-1]
 	run, err := l.run(ctx, last.Run)
 	if err != nil {
@@ -311,7 +307,10 @@ func (l *lessons) report(ctx context.Context, reports []record.Event, inputs str
 	if b := last.Body.(*record.TestsReported); b.Commit != "" {
 		commit, branch = b.Commit, cmp.Or(b.Branch, branch)
 	}
-	common := suite.Result{Run: last.Run, Job: last.Job, Time: last.Time, Commit: commit, Branch: branch, Base: run.base, Inputs: number(inputs)}
+	common := suite.Result{Run: last.Run, Job: last.Job, Time: last.Time, Commit: commit, Branch: branch, Base: run.base}
+	if seen != nil {
+		common.Inputs, fold.size = number(seen.Digest), l.size(ctx, seen.Kept)
+	}
 	if err := l.learnFold(ctx, run, fold, common); err != nil {
 		return err
 	}
@@ -320,16 +319,40 @@ func (l *lessons) report(ctx context.Context, reports []record.Event, inputs str
 }
 
 func (l *lessons) read(ctx context.Context, digest string, each func(record.TestResult) error) error {
-	d, err := blob.Parse(digest)
-	if err != nil {
-		return err
-	}
-	r, err := l.Blobs.Open(ctx, d)
+	r, err := l.open(ctx, digest)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	return harvest.ReadKept(io.Reader(r), each)
+	return harvest.ReadKept(r, each)
+}
+
+func (l *lessons) open(ctx context.Context, digest string) (io.ReadCloser, error) {
+	d, err := blob.Parse(digest)
+	if err != nil {
+		return nil, err
+	}
+	return l.Blobs.Open(ctx, d)
+}
+
+// size is how large the tests of a step are by what it was seen to do, as far as that
+// is known.
+func (l *lessons) size(ctx context.Context, digest string) suite.Size {
+	if digest == "" {
+		return suite.SizeUnknown
+	}
+	r, err := l.open(ctx, digest)
+	if err != nil {
+		return suite.SizeUnknown // it is gone
+	}
+	defer r.Close()
+	o, err := harvest.ReadObservation(r)
+	if err != nil {
+		l.complain("read what a step was seen to do", err)
+		return suite.SizeUnknown
+	}
+	size, _ := suite.SizeOf(o)
+	return size
 }
 
 // learnFold learns the results of a step.
@@ -373,6 +396,7 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 		}
 		p.test.Add(r)
 		p.row.ID, p.row.Title = id, f.title
+		p.row.Size = cmp.Or(fold.size, p.row.Size)
 		p.row.File, p.row.Line = cmp.Or(f.file, p.row.File), cmp.Or(f.line, p.row.Line)
 		owner := cmp.Or(strings.Join(run.owners.Of(p.row.File), " "), f.owner)
 		e := peers.prior.Of(&p.test)
@@ -590,6 +614,7 @@ type fold struct {
 	common suite.ID
 	report int
 	lost   int
+	size   suite.Size // of all its tests: one process is told from another, not their threads
 }
 
 // folded is a test of a step.
