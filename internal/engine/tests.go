@@ -363,4 +363,3 @@ func collect(v any, shares map[string]bool, depth int) {
 		collect(value, shares, depth+1)
 	}
 }
-

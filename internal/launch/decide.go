@@ -124,4 +124,3 @@ func (l *lessons) obey(ctx context.Context, e record.Event, j *record.TestJudged
 	l.judge(peers, p, id, &decided, e.Time)
 	return l.add(p, peers.prior.Of(&p.test), row.Owner, suite.Result{})
 }
-

@@ -63,9 +63,7 @@ func (f *fold) add(r record.TestResult) error {
 	if r.Attempt <= 1 && r.Seconds > 0 && !math.IsInf(r.Seconds, 0) {
 		t.sum += r.Seconds
 	}
-	if len(f.order) > 0 {
-		t.take(&r)
-	}
+	t.take(&r)
 	t.seconds = max(t.seconds, t.sum)
 	return nil
 }
@@ -130,4 +128,3 @@ func (f *fold) forgiveParents() {
 		}
 	}
 }
-
