@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -48,8 +47,6 @@ func databases(data string) (*launch.Databases, error) {
 		Getenv: os.Getenv,
 	}, nil
 }
-
-func listen(address string) (net.Listener, error) { return net.Listen("tcp", address) }
 
 // execute runs a command in our place on the terminal, with our environment and
 // some variables more, and returns its exit code. Signals that a terminal does

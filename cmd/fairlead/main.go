@@ -56,7 +56,7 @@ func run() int {
 		Getenv: os.Getenv, Version: version(),
 		Files: pipelineFiles(),
 		Open:  open, Dial: dial, Serve: serve, Work: work, Lint: lint, Preview: preview(), Stages: stages, Shell: shell, Convert: convert, Lock: lockIncludes,
-		Lab: lab, Listen: listen, Execute: execute,
+		Lab: lab, Execute: execute,
 	}
 	return app.Main(context.Background(), os.Args[1:])
 }

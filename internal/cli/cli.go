@@ -22,7 +22,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
 	"os/signal"
 	"strconv"
@@ -77,8 +76,6 @@ type App struct {
 	Shell func(ctx context.Context, dirs plan.Dirs, c *plan.Command) (int, error)
 	// Lab makes what tests have around them.
 	Lab func(w Wiring) (*Lab, error)
-	// Listen opens a TCP address.
-	Listen func(address string) (net.Listener, error)
 	// Execute runs a command with further variables, on this process's own
 	// terminal, and returns its exit code.
 	Execute func(ctx context.Context, argv []string, env map[string]string) (int, error)

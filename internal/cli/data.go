@@ -178,7 +178,7 @@ their digests. The exit code is 1 when something differs.`,
 			if g.json() {
 				err = writeJSON(g.Stdout, all)
 			} else {
-				g.verified(all)
+				g.compared(all)
 			}
 			if err == nil && !good {
 				return exit(ExitFailed)
@@ -189,8 +189,8 @@ their digests. The exit code is 1 when something differs.`,
 	return c
 }
 
-// verified says what differs.
-func (g *global) verified(all []dataset.Verified) {
+// compared says what differs.
+func (g *global) compared(all []dataset.Verified) {
 	const most = 20 // of a set's files
 	for _, v := range all {
 		what := "whole"

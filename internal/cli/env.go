@@ -86,7 +86,9 @@ func (s *surroundings) up(ctx context.Context) (lent []fixture.Lent, changed []s
 		kept = append(kept, loan.Lent...)
 	}
 	for _, w := range wants {
-		has := func(env string) bool { return slices.ContainsFunc(kept, func(l fixture.Lent) bool { return l.Env == env }) }
+		has := func(env string) bool {
+			return slices.ContainsFunc(kept, func(l fixture.Lent) bool { return l.Env == env })
+		}
 		if i := slices.IndexFunc(kept, func(l fixture.Lent) bool { return l.Env == w.Env+"_1" }); i >= 0 && !has(w.Env) {
 			first := kept[i]
 			first.Env = w.Env

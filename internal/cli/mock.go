@@ -6,14 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -107,21 +102,21 @@ func (g *global) mockServe(ctx context.Context, o mocking, paths, command []stri
 			g.mockEntry(log, e)
 		},
 	})
-	address, wait, err := g.mockListen(ctx, o.listen, m)
+	at, err := m.Listen(o.listen)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(g.Stderr, "%s answers at %s\n", plural(len(stubs), "mapping"), address)
+	fmt.Fprintf(g.Stderr, "%s at %s\n", plural(len(stubs), "mapping"), at.URL)
 	code := 0
 	if command != nil {
-		code, err = g.Execute(ctx, command, map[string]string{mockVar: address})
+		code, err = g.Execute(ctx, command, map[string]string{mockVar: at.URL})
 	} else {
-		fmt.Fprintln(g.Stdout, address)
+		fmt.Fprintln(g.Stdout, at.URL)
 		asked, stop := untilAsked(ctx)
 		<-asked.Done()
 		stop()
 	}
-	err = errors.Join(err, wait())
+	err = errors.Join(err, at.Close())
 	t := m.Tally()
 	fmt.Fprintf(g.Stderr, "%s, %d of them fitted nothing, %d broke the contract\n", plural(t.Requests, "request"), t.Unmatched, t.Violations)
 	switch {
@@ -181,58 +176,6 @@ func (g *global) mockEntry(w io.Writer, e mock.Entry) {
 	}
 }
 
-// mockListen serves at an address, and at the ports of imposters if there are
-// several; wait ends that.
-func (g *global) mockListen(ctx context.Context, address string, m *mock.Server) (base string, wait func() error, err error) {
-	var servers []*http.Server
-	var serving sync.WaitGroup
-	wait = func() error {
-		var errs []error
-		for _, s := range servers {
-			ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-			if s.Shutdown(ending) != nil { // somebody holds on to an answer
-				errs = append(errs, s.Close())
-			}
-			cancel()
-		}
-		serving.Wait()
-		return errors.Join(errs...)
-	}
-	add := func(address string, h http.Handler) (net.Addr, error) {
-		l, err := g.Listen(address)
-		if err != nil {
-			return nil, err
-		}
-		s := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
-		servers = append(servers, s)
-		serving.Go(func() { _ = s.Serve(l) }) // it ends when it is told to
-		return l.Addr(), nil
-	}
-	at, err := add(address, m.Handler(0))
-	if err != nil {
-		return "", nil, err
-	}
-	host, port, err := net.SplitHostPort(at.String())
-	if err != nil {
-		return "", nil, errors.Join(err, wait())
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
-	if ports := m.Ports(); len(ports) > 1 {
-		own, _, err := net.SplitHostPort(address)
-		if err != nil {
-			return "", nil, errors.Join(err, wait())
-		}
-		for _, p := range slices.Compact(ports) {
-			if _, err := add(net.JoinHostPort(own, strconv.Itoa(p)), m.Handler(p)); err != nil {
-				return "", nil, errors.Join(fmt.Errorf("the imposter of port %d: %w", p, err), wait())
-			}
-		}
-	}
-	return "http://" + net.JoinHostPort(host, port), wait, nil
-}
-
 func (g *global) mockRecordCommand() *cobra.Command {
 	var target, listen, out string
 	c := &cobra.Command{
@@ -275,30 +218,21 @@ in the files. Look through them before you commit them.`,
 			return usage("", "%v", err)
 		}
 		defer func() { err = errors.Join(err, rec.Close()) }()
-		l, err := g.Listen(listen)
+		at, err := rec.Listen(listen)
 		if err != nil {
 			return err
 		}
-		s := &http.Server{Handler: rec, ReadHeaderTimeout: time.Minute}
-		var serving sync.WaitGroup
-		serving.Go(func() { _ = s.Serve(l) }) // it ends when it is told to
-		address := "http://" + l.Addr().String()
-		fmt.Fprintf(g.Stderr, "requests to %s are passed on and recorded\n", address)
+		fmt.Fprintf(g.Stderr, "requests to %s are passed on and recorded\n", at.URL)
 		code := 0
 		if n == 0 {
-			code, err = g.Execute(cmd.Context(), a, map[string]string{mockVar: address})
+			code, err = g.Execute(cmd.Context(), a, map[string]string{mockVar: at.URL})
 		} else {
-			fmt.Fprintln(g.Stdout, address)
+			fmt.Fprintln(g.Stdout, at.URL)
 			asked, stop := untilAsked(cmd.Context())
 			<-asked.Done()
 			stop()
 		}
-		ending, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), 5*time.Second)
-		defer cancel()
-		if s.Shutdown(ending) != nil {
-			err = errors.Join(err, s.Close())
-		}
-		serving.Wait()
+		err = errors.Join(err, at.Close())
 		mu.Lock()
 		defer mu.Unlock()
 		fmt.Fprintf(g.Stderr, "%s in %s\n", plural(len(files), "mapping"), out)
