@@ -78,6 +78,7 @@ type Request struct {
 	Header               http.Header
 	Body                 []byte
 	Remote               string // address of the client, without its port
+	Proxied              bool   // the client takes us for a proxy
 
 	parsed  any // of Body, when it is JSON
 	isJSON  bool
