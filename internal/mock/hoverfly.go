@@ -125,9 +125,7 @@ func (h *simulation) pair(n *node, s *Stub) {
 		"request":  func(v *node) { h.request(v, s) },
 		"response": func(v *node) { s.responses[0] = h.response(v, s) },
 	}, nil)
-	for _, g := range h.delays {
-		s.responses[0].delay.also = append(s.responses[0].delay.also, g)
-	}
+	s.responses[0].delay.also = append(s.responses[0].delay.also, h.delays...)
 }
 
 func (h *simulation) request(n *node, s *Stub) {
