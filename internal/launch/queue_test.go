@@ -504,6 +504,7 @@ func TestRunner(t *testing.T) {
 	s.desk.Results, s.desk.Tests = blobs, new(Tests)
 	s.desk.Cache, s.desk.Outputs, s.desk.Actions = new(cache.Cache), blobs, map[string]string{"a/b": "/c"}
 	s.desk.Inherit = func(context.Context, string, string) error { return nil }
+	s.desk.Databases = new(Databases)
 	s.desk.Places, s.desk.Hands = 2, struct{ engine.Hands }{}
 	stop := make(chan struct{})
 	made := reflect.ValueOf(s.desk.runner(stop)).Elem()
