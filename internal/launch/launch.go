@@ -37,6 +37,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/engine"
 	"github.com/fairlead-dev/fairlead/internal/executor"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/project"
 	"github.com/fairlead-dev/fairlead/internal/record"
@@ -50,11 +51,11 @@ type Launcher struct {
 	Executor executor.Executor
 	Store    Store
 	Slots    *workspace.Slots
-	Cache    *cache.Cache // of what steps have done before; nil: nothing is reused
-	Outputs  blob.Keeper  // of the blobs that Cache refers to
-	Results  blob.Store   // keeps all results of tests; nil: only their counts are known
-	Tests    *Tests       // learns what runs teach of tests; nil: nobody does, and none is in quarantine
-	Data     string       // directory of logs and kept jobs
+	Cache    *cache.Cache   // of what steps have done before; nil: nothing is reused
+	Outputs  blob.Keeper    // of the blobs that Cache refers to
+	Results  blob.Store     // keeps all results of tests; nil: only their counts are known
+	Tests    *insight.Tests // learns what runs teach of tests; nil: nobody does, and none is in quarantine
+	Data     string         // directory of logs and kept jobs
 	Idle     func() float64
 	Version  string // Fairlead's own
 	// Actions are local overrides, recorded with a run: owner/name -> directory.
@@ -139,14 +140,7 @@ type Prepared struct {
 func (p *Prepared) ChangeFor(pl *plan.Pipeline) *plan.Change { return p.changes[pl.Dialect] }
 
 // UsageError is a wish that cannot be fulfilled as it was said.
-type UsageError struct{ Message, Hint string }
-
-func (e *UsageError) Error() string {
-	if e.Hint == "" {
-		return e.Message
-	}
-	return e.Message + "; " + e.Hint
-}
+type UsageError = plan.UsageError
 
 // guesses are the events that are tried when none is named, in order.
 var guesses = []string{"push", "pull_request"}

@@ -17,6 +17,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/blob/disk"
 	"github.com/fairlead-dev/fairlead/internal/cache"
 	"github.com/fairlead-dev/fairlead/internal/engine"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
@@ -501,7 +502,7 @@ func TestRunner(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.desk.Launcher.Secrets = s.desk.ofEnvironment
-	s.desk.Results, s.desk.Tests = blobs, new(Tests)
+	s.desk.Results, s.desk.Tests = blobs, new(insight.Tests)
 	s.desk.Cache, s.desk.Outputs, s.desk.Actions = new(cache.Cache), blobs, map[string]string{"a/b": "/c"}
 	s.desk.Inherit = func(context.Context, string, string) error { return nil }
 	s.desk.Databases = new(Databases)

@@ -400,7 +400,9 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 	if req.Reuse != nil {
 		l.settleCache(ctx, room)
 	}
-	l.learn(ctx)
+	if l.Tests != nil {
+		l.Tests.Glance(ctx)
+	}
 	l.tidy(ctx)
 	return Result{Run: s.id, Pipeline: s.pipeline, Verdict: verdict, Why: why}, err
 }
@@ -656,4 +658,12 @@ func maskedBefore(j *record.JobRun, key string) string {
 		}
 	}
 	return ""
+}
+
+// muted are the tests in quarantine that a run of the change is told of.
+func (l *Launcher) muted(ctx context.Context, c *plan.Change) ([]record.Mute, error) {
+	if l.Tests == nil {
+		return nil, nil
+	}
+	return l.Tests.Muted(ctx, c.Repository)
 }

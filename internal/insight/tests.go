@@ -1,4 +1,4 @@
-package launch
+package insight
 
 import (
 	"cmp"
@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ const (
 	wardKind    = "ward"  // by repository, variant and key: what a person decided of a test last
 	priorKind   = "prior" // by repository: the suite.Prior of its tests
 
+	again = 5 * time.Second // until it is tried once more to learn
 	// learnAtOnce is from how many results on what was learned is written down.
 	learnAtOnce = 5_000
 	// maxLearned is how many tests of one step are learned of.
@@ -38,6 +40,22 @@ const (
 	// maxMuted is how many tests in quarantine a run is told of.
 	maxMuted = 10_000
 )
+
+// Store is what insight asks of the record.
+type Store interface {
+	store.Marks
+	store.Registers
+	store.Leases
+}
+
+// Runs is the record of runs, as readers of it want it.
+type Runs interface {
+	Events(ctx context.Context, f store.EventFilter) ([]record.Event, error)
+	// Watch waits until the record goes beyond seq, and returns the newest Seq.
+	Watch(ctx context.Context, seq int64) (int64, error)
+	// AfterKinds yields the events after seq that are of these kinds, in order.
+	AfterKinds(ctx context.Context, seq int64, kinds ...record.Kind) iter.Seq2[record.Event, error]
+}
 
 // Tests learns what is known of tests from the record, and tells runs which of
 // them are in quarantine. It is a reader of the log: for each report its results are
@@ -76,24 +94,14 @@ func (t *Tests) Muted(ctx context.Context, repository string) ([]record.Mute, er
 	return muted, nil
 }
 
-// muted are the tests in quarantine that a run of the change is told of.
-func (l *Launcher) muted(ctx context.Context, c *plan.Change) ([]record.Mute, error) {
-	if l.Tests == nil {
-		return nil, nil
-	}
-	return l.Tests.Muted(ctx, c.Repository)
-}
-
 // learnWithin is how long the end of a run may be held up by learning from it. Whoever
 // learns next goes on.
 const learnWithin = 3 * time.Second
 
-// learn learns from a run that has ended. A failure to do so is nobody's.
-func (l *Launcher) learn(ctx context.Context) {
-	if l.Tests == nil {
-		return
-	}
-	_ = l.Tests.catchUp(context.WithoutCancel(ctx), time.Now().Add(learnWithin))
+// Glance learns for a moment. A failure to do so is nobody's: whoever learns next
+// goes on.
+func (t *Tests) Glance(ctx context.Context) {
+	_ = t.catchUp(context.WithoutCancel(ctx), time.Now().Add(learnWithin))
 }
 
 // Learn learns what the record has to teach, to its newest event or until ctx ends.
@@ -119,7 +127,10 @@ func (t *Tests) Follow(ctx context.Context) {
 				t.complain("learn of tests", err)
 			}
 		}
-		pause(ctx, again)
+		select {
+		case <-ctx.Done():
+		case <-time.After(again):
+		}
 	}
 }
 
@@ -170,7 +181,7 @@ func (t *Tests) learn(ctx context.Context, lease store.Lease, until time.Time) e
 		}
 		select {
 		case <-lease.Lost():
-			return errLost
+			return errors.New("the lease of who learns was lost: the store could not be reached for too long")
 		default:
 		}
 		if err != nil {
@@ -597,7 +608,11 @@ func (l *lessons) prior(ctx context.Context, repository string) (suite.Prior, er
 			}
 		}
 	})
-	_, err = l.Store.Change(ctx, []record.Register{register(priorKind, repository, was.Version, kept)})
+	text, err := json.Marshal(kept)
+	if err != nil {
+		return kept, err
+	}
+	_, err = l.Store.Change(ctx, []record.Register{{Kind: priorKind, ID: repository, Version: was.Version, Body: text}})
 	if err != nil && !errors.Is(err, record.ErrConflict) {
 		return kept, fmt.Errorf("keep the prior of %s: %w", repository, err)
 	}
