@@ -197,7 +197,7 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 		Outputs:  outputs,
 		Slots:    &workspace.Slots{Dir: filepath.Join(o.caches, "workspaces")},
 		Data:     o.data, Idle: here.Idle, Version: version(),
-		Actions: w.Actions, Grace: cancelledGrace, Inherit: o.depot.Inherit,
+		Actions: w.Actions, Grace: cancelledGrace, Inherit: o.depot.Inherit, Conceal: o.depot.Conceal,
 	}
 	o.shut = slices.Concat([]func() error{here.Close, boxes.Close, actions.Close, trees.Close, steps.Close}, o.shut)
 	return o, nil

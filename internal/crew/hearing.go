@@ -204,6 +204,11 @@ func (h *Hands) vet(ctx context.Context, t *given, w *hand, skew time.Duration, 
 			if err := h.here(ctx, b.Digest); err != nil {
 				return err
 			}
+			if shown := shownOf(b); shown != "" {
+				if err := h.here(ctx, shown); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil

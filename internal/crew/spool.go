@@ -215,12 +215,22 @@ func (s *spool) needed(all map[blob.Digest]bool) {
 func digestsOf(events []record.Event) (digests []blob.Digest) {
 	for _, e := range events {
 		if b, ok := e.Body.(*record.ArtifactSaved); ok {
-			if d, err := blob.Parse(b.Digest); err == nil {
-				digests = append(digests, d)
+			for _, digest := range []string{b.Digest, shownOf(b)} {
+				if d, err := blob.Parse(digest); err == nil {
+					digests = append(digests, d)
+				}
 			}
 		}
 	}
 	return digests
+}
+
+// shownOf is the digest of what people are given in an artifact's place, or "".
+func shownOf(b *record.ArtifactSaved) string {
+	if b.Shown == nil {
+		return ""
+	}
+	return b.Shown.Digest
 }
 
 // add writes an entry. The caller holds mu.

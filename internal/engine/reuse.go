@@ -312,9 +312,7 @@ func (t *thread) reuseStep(s *plan.Step, act *plan.Act, a *asked) (stepEnd, bool
 	for i := range rec.Tests {
 		bodies = append(bodies, &rec.Tests[i])
 	}
-	for _, artifact := range rec.Effects.Artifacts {
-		bodies = append(bodies, &record.ArtifactSaved{Artifact: artifact})
-	}
+	bodies = t.saved(bodies, rec.Effects.Artifacts)
 	t.note(s.Key, append(bodies, fin)...)
 	return stepEnd{outcome: plan.Success, conclusion: plan.Success, outputs: settings(rec.Effects.Outputs), finished: fin}, true
 }

@@ -40,6 +40,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/project"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/secret"
 	"github.com/fairlead-dev/fairlead/internal/store"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
@@ -69,6 +70,8 @@ type Launcher struct {
 	// Inherit gives a run what the jobs of another have left, which it goes on
 	// from; nil when jobs leave each other nothing.
 	Inherit func(ctx context.Context, run, from string) error
+	// Conceal is the engines': see [engine.Engine].
+	Conceal func(ctx context.Context, m *secret.Masker, digest string) (*record.Shown, error)
 
 	mu      sync.Mutex
 	engines map[string]*engine.Engine // by dialect

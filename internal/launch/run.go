@@ -497,7 +497,7 @@ func (l *Launcher) engine(d dialect.Dialect) *engine.Engine {
 	}
 	e := l.engines[d.Name()]
 	if e == nil {
-		e = &engine.Engine{Dialect: d, Executor: l.Executor, Leases: l.Store, Idle: l.Idle, Grace: l.Grace, Places: l.Places, Hands: l.Hands}
+		e = &engine.Engine{Dialect: d, Executor: l.Executor, Leases: l.Store, Idle: l.Idle, Grace: l.Grace, Places: l.Places, Hands: l.Hands, Conceal: l.Conceal}
 		l.engines[d.Name()] = e
 	}
 	return e
