@@ -183,4 +183,3 @@ func TestConcealHostile(t *testing.T) {
 		}
 	}
 }
-

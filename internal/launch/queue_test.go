@@ -16,10 +16,13 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/blob/disk"
 	"github.com/fairlead-dev/fairlead/internal/cache"
+	"github.com/fairlead-dev/fairlead/internal/dialect"
+	"github.com/fairlead-dev/fairlead/internal/dialect/gitlab"
 	"github.com/fairlead-dev/fairlead/internal/engine"
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/secret"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
 
@@ -123,8 +126,13 @@ func TestOvertaken(t *testing.T) {
 		runs[u.run] = &u
 	}
 	// Run 2 is of the same commit as the newest, 4 is under way.
-	if got := overtaken(runs); len(got) != 1 || got["1"] != "3" {
-		t.Errorf("%v", got)
+	old, late := overtaken(runs)
+	if len(old) != 1 || old["1"] != "3" || len(late) != 1 || late["4"] != "3" {
+		t.Errorf("%v, %v", old, late)
+	}
+	runs["4"].told = true
+	if _, late = overtaken(runs); len(late) > 0 {
+		t.Errorf("it is told twice: %v", late)
 	}
 }
 
@@ -492,6 +500,31 @@ type nobody struct{}
 func (nobody) Event(record.Event)                 {}
 func (nobody) Line(string, string, int64, []byte) {}
 
+// TestNewerCommit: a run under way that a newer commit makes pointless ends, if its pipeline
+// says so.
+func TestNewerCommit(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "gate")
+	s := set(t, map[string]string{".gitlab-ci.yml": "default: {interruptible: true}\nwait:\n  script: until test -e " + gate + "; do sleep 0.02; done\n"})
+	s.desk.Launcher.Dialects = []dialect.Dialect{gitlab.New(gitlab.Config{})}
+	s.serve(s.desk)
+	old := s.settled(s.deliver(s.push("refs/heads/main", s.git("rev-parse", "HEAD")))).Runs
+	s.until("the first is under way", func() bool {
+		j := s.run(old[0]).Jobs["wait"]
+		return j != nil && j.State == record.Running
+	})
+	next := s.settled(s.deliver(s.push("refs/heads/main", s.commit("second", map[string]string{"a": "b"})))).Runs
+	if r := s.ended(old[0]); r.Verdict != plan.Cancelled || r.Why != "overtaken by run "+next[0]+", of a newer commit" {
+		t.Errorf("%s %s", r.Verdict, r.Why)
+	}
+	if err := writeFile(gate); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.ended(next[0]); r.Verdict != plan.Success {
+		t.Errorf("the newer one: %s %s", r.Verdict, r.Why)
+	}
+}
+
 // TestRunner: the launcher that runs the queue is the desk's, in all that there is to set.
 func TestRunner(t *testing.T) {
 	t.Parallel()
@@ -503,6 +536,7 @@ func TestRunner(t *testing.T) {
 	s.desk.Launcher.Secrets = s.desk.ofEnvironment
 	s.desk.Cache, s.desk.Outputs, s.desk.Actions = new(cache.Cache), blobs, map[string]string{"a/b": "/c"}
 	s.desk.Inherit = func(context.Context, string, string) error { return nil }
+	s.desk.Conceal = func(context.Context, *secret.Masker, string) (*record.Shown, error) { return nil, nil }
 	s.desk.Places, s.desk.Hands = 2, struct{ engine.Hands }{}
 	stop := make(chan struct{})
 	made := reflect.ValueOf(s.desk.runner(stop)).Elem()

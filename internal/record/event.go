@@ -90,6 +90,9 @@ type RunFinished struct {
 type CancelRequested struct {
 	By  string `json:"by"`
 	Why string `json:"why,omitempty"`
+	// Newer is the run of a newer commit that asks: what is to stop, if anything,
+	// the run's own pipeline says (plan.AutoCancel).
+	Newer string `json:"newer,omitempty"`
 }
 
 // JobExpanded says what a deferred job became. The expansion itself is not

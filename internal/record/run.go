@@ -129,7 +129,7 @@ func (r *Run) Apply(e Event) {
 	case *RunApproved:
 		r.ApprovedBy = b.By
 	case *CancelRequested:
-		if e.Job == "" {
+		if e.Job == "" && b.Newer == "" {
 			r.CancelledBy = b.By
 		}
 	default:

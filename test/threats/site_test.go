@@ -124,7 +124,7 @@ func newSite(t *testing.T, files map[string]string) *site {
 	launcher := &launch.Launcher{
 		Dialects: []dialect.Dialect{githubfiles.New(githubfiles.Config{Builtins: actions})}, Executor: here, Store: s.store,
 		Conceal: depot.New(blobs, index).Conceal,
-		Slots: &workspace.Slots{Dir: filepath.Join(dir, "slots")}, Data: s.data,
+		Slots:   &workspace.Slots{Dir: filepath.Join(dir, "slots")}, Data: s.data,
 		Idle: func() float64 { return 2 }, Version: "test", Grace: time.Second,
 	}
 	s.desk = &launch.Desk{
