@@ -153,6 +153,8 @@ type RepositorySettings struct {
 	Paused        bool     `json:"paused,omitempty"`
 	Protected     []string `json:"protected,omitempty"` // patterns of refs; none: the default branch and all tags
 	Forks         string   `json:"forks,omitempty"`     // changes from forks: "approve" (the default), "run", "never"
+	// InsecureToken lets the token be sent over http, where anybody on the way can read it.
+	InsecureToken bool `json:"insecure_token,omitempty"`
 }
 
 // RepositoryView is a repository as it is set up.
@@ -192,11 +194,11 @@ func (s *Server) forges() []string {
 }
 
 func settingsOf(r launch.Repository) RepositorySettings {
-	return RepositorySettings{Name: r.Name, URL: r.URL, Forge: r.Forge, API: r.API, DefaultBranch: r.DefaultBranch, Poll: Span(r.Poll), Limit: r.Limit, Priority: r.Priority, Paused: r.Paused, Protected: r.Protected, Forks: r.Forks}
+	return RepositorySettings{Name: r.Name, URL: r.URL, Forge: r.Forge, API: r.API, DefaultBranch: r.DefaultBranch, Poll: Span(r.Poll), Limit: r.Limit, Priority: r.Priority, Paused: r.Paused, Protected: r.Protected, Forks: r.Forks, InsecureToken: r.InsecureToken}
 }
 
 func (in *RepositorySettings) repository() launch.Repository {
-	return launch.Repository{Name: in.Name, URL: in.URL, Forge: in.Forge, API: in.API, DefaultBranch: in.DefaultBranch, Poll: time.Duration(in.Poll), Limit: in.Limit, Priority: in.Priority, Paused: in.Paused, Protected: in.Protected, Forks: in.Forks}
+	return launch.Repository{Name: in.Name, URL: in.URL, Forge: in.Forge, API: in.API, DefaultBranch: in.DefaultBranch, Poll: time.Duration(in.Poll), Limit: in.Limit, Priority: in.Priority, Paused: in.Paused, Protected: in.Protected, Forks: in.Forks, InsecureToken: in.InsecureToken}
 }
 
 // hookURL is where a repository's code host has to call.
@@ -663,6 +665,7 @@ func (s *Server) audit(r *request) (v AuditView, err error) {
 	q := r.URL.Query()
 	fits := func(want, got string) bool { return want == "" || want == got }
 	f := store.EventFilter{Kinds: access.Audited(), Before: before, Limit: mostRows}
+	var telling access.Telling
 	for read := 0; read < mostRead; {
 		batch, err := s.Runs.Events(r.Context(), f)
 		if err != nil {
@@ -670,7 +673,7 @@ func (s *Server) audit(r *request) (v AuditView, err error) {
 		}
 		for _, e := range batch {
 			f.Before = e.Seq
-			entry, ok := access.EntryOf(e)
+			entry, ok := telling.Entry(e)
 			if !ok || !fits(q.Get("by"), entry.By) || !fits(q.Get("verb"), entry.Verb) || !fits(q.Get("object"), entry.Object) {
 				continue
 			}
