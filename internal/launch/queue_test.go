@@ -18,6 +18,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/cache"
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/dialect/gitlab"
+	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins"
 	"github.com/fairlead-dev/fairlead/internal/engine"
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/plan"
@@ -522,6 +523,32 @@ func TestNewerCommit(t *testing.T) {
 	}
 	if r := s.ended(next[0]); r.Verdict != plan.Success {
 		t.Errorf("the newer one: %s %s", r.Verdict, r.Why)
+	}
+}
+
+// TestPrevious: a run is told of the one before it of its pipeline and branch, if its language asks,
+// and of the same one again when it goes on.
+func TestPrevious(t *testing.T) {
+	t.Parallel()
+	s := set(t, map[string]string{"Jenkinsfile": "error 'bad'\n"})
+	s.desk.Launcher.Dialects = []dialect.Dialect{jenkins.New(jenkins.Config{})}
+	s.serve(s.desk)
+	previous := func(run string) *plan.Previous {
+		s.ended(run)
+		return s.run(run).Planned.Previous
+	}
+	first := s.settled(s.deliver(s.push("refs/heads/main", s.git("rev-parse", "HEAD")))).Runs[0]
+	if p := previous(first); p != nil {
+		t.Errorf("before the first was %+v", p)
+	}
+	other := s.settled(s.deliver(s.push("refs/heads/other", s.branch("other", map[string]string{"a": "b"})))).Runs[0]
+	if p := previous(other); p != nil {
+		t.Errorf("of another branch: %+v", p)
+	}
+	s.git("switch", "-q", "main")
+	next := s.settled(s.deliver(s.push("refs/heads/main", s.commit("second", map[string]string{"c": "d"})))).Runs[0]
+	if p := previous(next); p == nil || p.RunID != first || p.Verdict != plan.Failure || p.Outputs["result"] != "FAILURE" {
+		t.Errorf("before the second: %+v", p)
 	}
 }
 

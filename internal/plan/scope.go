@@ -92,6 +92,18 @@ type Context struct {
 	Only     map[string][]string // matrix values to keep; empty keeps all
 	Play     []string            // IDs or names of the jobs that a person asked for, which wait for one
 	Debug    bool
+	Previous *Previous // nil: none, or none that the dialect wants to know of
+}
+
+// Previous is the run of the same pipeline and ref that had ended last when this one
+// was planned.
+type Previous struct {
+	RunID   string            `json:"run"`
+	Number  int               `json:"number"`
+	Verdict Verdict           `json:"verdict"`
+	Outputs map[string]string `json:"outputs,omitempty"` // of its jobs
+	Begun   time.Time         `json:"begun,omitzero"`
+	Ended   time.Time         `json:"ended,omitzero"`
 }
 
 // Scope is the facts against which a dialect reads an expression. Fields that

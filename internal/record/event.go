@@ -52,6 +52,7 @@ type RunPlanned struct {
 	Version  string         `json:"version"`          // Fairlead's own
 	Again    *Again         `json:"again,omitempty"`  // how it goes on from Of; nil: all is run
 	Origin   *Origin        `json:"origin,omitempty"` // of a server's run
+	Previous *plan.Previous `json:"previous,omitempty"`
 }
 
 // Settings are what the person who started the run chose, without secrets'
