@@ -99,10 +99,10 @@ func (s *Server) adminRoutes() []route {
 
 		{Method: "GET", Path: "/settings", Verb: access.SeeSettings, Template: "settings", Do: view(s.settings), Says: "The server's settings."},
 		{Method: "GET", Path: "/routes", Verb: access.SeeSettings, Do: view(s.routesOfMessages), Says: "Who is told of what. Where messages go is secret."},
-		{Method: "PUT", Path: "/routes/{route}", Verb: access.SetSettings, Form: "/routes/{route}", Do: act(s.setRoute), Then: routed("saved"), Says: "Make a route of messages, or change one: all of it is given, but for its target."},
-		{Method: "POST", Path: "/routes", Verb: access.SetSettings, Faces: pageOnly, Form: "/routes", Do: act(s.newRoute), Then: routed("saved")},
-		{Method: "DELETE", Path: "/routes/{route}", Verb: access.SetSettings, Form: "/remove-route/{route}", Do: act(s.removeRoute), Then: routed("removed"), Says: "Remove a route of messages."},
-		{Method: "POST", Path: "/routes/{route}/test", Verb: access.SetSettings, Form: "/routes/{route}/test", Do: act(s.testRoute), Then: routed("tested: the message was taken"), Says: "Send one message that way. The answer says what came back."},
+		{Method: "PUT", Path: "/routes/{route}", Verb: access.SetRoutes, Form: "/routes/{route}", Do: act(s.setRoute), Then: routed("saved"), Says: "Make a route of messages, or change one: all of it is given, but for its target."},
+		{Method: "POST", Path: "/routes", Verb: access.SetRoutes, Faces: pageOnly, Form: "/routes", Do: act(s.newRoute), Then: routed("saved")},
+		{Method: "DELETE", Path: "/routes/{route}", Verb: access.SetRoutes, Form: "/remove-route/{route}", Do: act(s.removeRoute), Then: routed("removed"), Says: "Remove a route of messages."},
+		{Method: "POST", Path: "/routes/{route}/test", Verb: access.SetRoutes, Form: "/routes/{route}/test", Do: act(s.testRoute), Then: routed("tested: the message was taken"), Says: "Send one message that way. The answer says what came back."},
 		{Method: "PUT", Path: "/settings", Verb: access.SetSettings, Form: "/settings", Do: act(s.setSettings), Says: "Change them: all of them are given."},
 	}
 }
