@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -27,7 +28,7 @@ import (
 // varints; a text that occurs again in the head or the body is a reference to
 // where it stood first.
 const (
-	recordMagic = "FLstep\x00\x01" // the last byte is the format's number
+	recordMagic = "FLstep\x00\x02" // the last byte is the format's number
 	headSumSize = 8
 	recordLeast = len(recordMagic) + 4 + headSumSize + sha256.Size
 )
@@ -231,23 +232,7 @@ func codeBody(x *coder, r *Record) {
 	})
 	text(x, &e.Fail)
 	text(x, &e.Lacking)
-	list(x, &r.Tests, func(x *coder, t *record.TestsReported) {
-		text(x, &t.Source)
-		number(x, &t.Passed)
-		number(x, &t.Failed)
-		number(x, &t.Skipped)
-		x.float(&t.Seconds)
-		list(x, &t.Bad, func(x *coder, b *record.TestResult) {
-			text(x, &b.Suite)
-			text(x, &b.Name)
-			text(x, &b.Status)
-			x.float(&b.Seconds)
-			text(x, &b.Message)
-			text(x, &b.File)
-			number(x, &b.Line)
-		})
-		text(x, &t.Unread)
-	})
+	document(x, &r.Tests)
 	text(x, &r.Log)
 	number(x, &r.Lines)
 	text(x, &r.Mechanism)
@@ -384,6 +369,22 @@ func text[T ~string](x *coder, s *T) {
 		x.uint(&n)
 		x.texts = append(x.texts, string(x.take(n)))
 		*s = T(x.texts[len(x.texts)-1])
+	}
+}
+
+// document is a list of what goes into events, kept as it is there.
+func document[T any](x *coder, s *[]T) {
+	var b []byte
+	var err error
+	if x.writing && len(*s) > 0 {
+		b, err = json.Marshal(*s)
+	}
+	x.bytes(&b)
+	if !x.writing && len(b) > 0 {
+		err = json.Unmarshal(b, s)
+	}
+	if err != nil {
+		x.fail("a document cannot be read: " + err.Error())
 	}
 }
 

@@ -435,20 +435,25 @@ func (b *box) discard() error {
 func (d *daemon) remove(id string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
-	_, err := d.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
-	switch {
-	case err == nil, errdefs.IsNotFound(err):
-		return nil
-	case !errdefs.IsConflict(err):
-		return fmt.Errorf("remove container %.12s: %w", id, plain(err))
-	}
-	// It is being removed by the daemon already.
-	for end := time.Now().Add(goneTime); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if _, err := d.ContainerInspect(ctx, id, client.ContainerInspectOptions{}); errdefs.IsNotFound(err) {
+	end := time.Now().Add(goneTime)
+	for {
+		_, err := d.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		switch {
+		case err == nil, errdefs.IsNotFound(err):
 			return nil
+		case errdefs.IsConflict(err): // the daemon is at it already
+			if _, err := d.ContainerInspect(ctx, id, client.ContainerInspectOptions{}); errdefs.IsNotFound(err) {
+				return nil
+			}
+		case !errdefs.IsInternal(err):
+			return fmt.Errorf("remove container %.12s: %w", id, plain(err))
 		}
+		// Podman fails at a container that is just ending by itself.
+		if time.Now().After(end) {
+			return fmt.Errorf("remove container %.12s: %w", id, plain(err))
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
-	return fmt.Errorf("container %.12s is not removed", id)
 }
 
 // listen makes a socket for an agent to call, in a directory of its own.

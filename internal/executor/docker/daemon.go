@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -154,7 +155,8 @@ func connect(ctx context.Context, a address, getenv func(string) string) (*daemo
 		c.Close()
 		return nil, fmt.Errorf("it speaks version %s of the interface, and at least %s is needed (Docker 20.10)", v, oldest)
 	}
-	return &daemon{Client: c, at: a.host, os: ping.OSType}, nil
+	// Podman's ping does not say, and it has no containers but Linux's.
+	return &daemon{Client: c, at: a.host, os: cmp.Or(ping.OSType, "linux")}, nil
 }
 
 // older compares versions like 1.41.
