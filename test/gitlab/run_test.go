@@ -376,7 +376,7 @@ func TestFailureEndsThePipeline(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, map[string]string{file: `
 workflow: {auto_cancel: {on_job_failure: all}}
-bad: {script: exit 1}
+bad: {script: exit 1, needs: [may]}
 may: {script: exit 1, allow_failure: true}
 after: {script: "true", needs: [bad], when: always}
 `})
