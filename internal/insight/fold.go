@@ -98,6 +98,16 @@ func (t *folded) take(r *record.TestResult) {
 	}
 }
 
+// bad reports whether a test has failed.
+func (f *fold) bad() bool {
+	for _, t := range f.tests {
+		if t.outcome.Bad() {
+			return true
+		}
+	}
+	return false
+}
+
 // outcomes is the outcome of an attempt that ended so.
 func outcomes(status string) suite.Outcome {
 	switch status {

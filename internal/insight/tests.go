@@ -51,6 +51,8 @@ type Store interface {
 // Runs is the record of runs, as readers of it want it.
 type Runs interface {
 	Events(ctx context.Context, f store.EventFilter) ([]record.Event, error)
+	// Run is what is known of a run.
+	Run(ctx context.Context, id string) (*record.Run, error)
 	// Watch waits until the record goes beyond seq, and returns the newest Seq.
 	Watch(ctx context.Context, seq int64) (int64, error)
 	// AfterKinds yields the events after seq that are of these kinds, in order.
@@ -318,12 +320,35 @@ func (l *lessons) report(ctx context.Context, reports []record.Event, seen *reco
 	common := suite.Result{Run: last.Run, Job: last.Job, Time: last.Time, Commit: commit, Branch: branch, Base: run.base}
 	if seen != nil {
 		common.Inputs, fold.size = number(seen.Digest), l.size(ctx, seen.Kept)
+		if common.Unreachable, err = l.unreachable(ctx, last, seen, fold); err != nil {
+			return err
+		}
 	}
 	if err := l.learnFold(ctx, run, fold, common); err != nil {
 		return err
 	}
 	l.seq = last.Seq
 	return nil
+}
+
+// unreachable reports whether failures of a step are proven not to come from the change.
+func (l *lessons) unreachable(ctx context.Context, e record.Event, seen *record.Watched, fold *fold) (bool, error) {
+	if seen.Kept == "" || !fold.bad() {
+		return false, nil
+	}
+	run, err := l.Runs.Run(ctx, e.Run)
+	if err != nil {
+		return false, fmt.Errorf("read run %s: %w", e.Run, err)
+	}
+	// A job that was tried again may have another step of that key now.
+	j := run.Jobs[e.Job]
+	if j == nil || j.Step(e.Step) == nil {
+		return false, nil
+	}
+	if fin := j.Step(e.Step).Finished; fin == nil || fin.Watched == nil || fin.Watched.Kept != seen.Kept {
+		return false, nil
+	}
+	return Innocence(ctx, l.Blobs, run, e.Job, e.Step).Proven, nil
 }
 
 func (l *lessons) read(ctx context.Context, digest string, each func(record.TestResult) error) error {
@@ -396,6 +421,7 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 		}
 		r := common
 		r.Outcome, r.Seconds, r.Storm = f.outcome, f.seconds, storm
+		r.Unreachable = r.Unreachable && f.outcome.Bad()
 		if f.outcome == suite.Flaked || f.outcome.Bad() {
 			r.Fault = f.fault
 		}
