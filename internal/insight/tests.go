@@ -342,13 +342,14 @@ func (l *lessons) unreachable(ctx context.Context, e record.Event, seen *record.
 	}
 	// A job that was tried again may have another step of that key now.
 	j := run.Jobs[e.Job]
-	if j == nil || j.Step(e.Step) == nil {
+	if j == nil || run.Planned == nil {
 		return false, nil
 	}
-	if fin := j.Step(e.Step).Finished; fin == nil || fin.Watched == nil || fin.Watched.Kept != seen.Kept {
+	s := j.Step(e.Step)
+	if s == nil || s.Finished == nil || s.Finished.Watched == nil || s.Finished.Watched.Kept != seen.Kept {
 		return false, nil
 	}
-	return Innocence(ctx, l.Blobs, run, e.Job, e.Step).Proven, nil
+	return Innocence(ctx, l.Blobs, run, j, s, ChangedBy(run)).Proven, nil
 }
 
 func (l *lessons) read(ctx context.Context, digest string, each func(record.TestResult) error) error {
