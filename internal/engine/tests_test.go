@@ -16,47 +16,8 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/secret"
+	"github.com/fairlead-dev/fairlead/internal/suite"
 )
-
-func TestEndsInTests(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		script string
-		exit   int
-		want   bool
-	}{
-		{"go test ./...", 1, true},
-		{"go test ./...", 2, false}, // it did not build, or was called wrongly
-		{"go test ./...", 0, false},
-		{"go -C sub test -json ./...", 1, false}, // an option with a word of its own
-		{"CGO_ENABLED=0 go test ./...\n", 1, true},
-		{"npm ci\n\n# all of them\nnpx jest --ci", 1, true},
-		{"npx playwright test", 1, true},
-		{"python3 -m pytest -q", 1, true},
-		{"python3 -m pytest -q", 2, false},
-		{".venv/bin/pytest \\\n  -q", 1, true},
-		{"./gradlew --no-daemon test", 1, true},
-		{"cargo test", 101, true},
-		{"cargo test", 1, false},
-		{"mocha", 7, true},
-		{"go test ./... || true", 1, false},
-		{"go test ./... ; make lint", 1, false},
-		{"go test ./...\nmake lint", 1, false},
-		{"go test ./a || true\ngo test ./b", 1, false},
-		{"go test ./a\ngo test ./b", 1, false}, // whose exit code it is hangs on the shell
-		{"make lint; go vet\ngo test ./b", 1, false},
-		{"go test $(make list)", 1, false},
-		{"go test ./... | tee log", 1, false},
-		{"make test", 1, false},
-		{"go build", 1, false},
-		{"", 1, false},
-		{"X=1", 1, false},
-	} {
-		if got := endsInTests(c.script, c.exit); got != c.want {
-			t.Errorf("%q, exit code %d: %v", c.script, c.exit, got)
-		}
-	}
-}
 
 func TestVariant(t *testing.T) {
 	t.Parallel()
@@ -250,22 +211,19 @@ func TestRetryOfTests(t *testing.T) {
 func TestAgain(t *testing.T) {
 	t.Parallel()
 	failed := []record.TestResult{{Suite: "p", Groups: []string{"TestB"}, Name: "a case"}, {Suite: "p", Name: "TestA"}, {Suite: "p", Name: "TestB"}}
-	for _, c := range []struct {
-		script, body, want string
-		failed             []record.TestResult
-	}{
-		{"go test ./...", "set -e\ngo test ./...\n", "set -e\ngo test ./... -run '^(TestA|TestB)$'\n", failed},
-		{"make\ngo test ./...", "make\necho '$ go test ./...'\ngo test ./...\n", "make\necho '$ go test ./...'\ngo test ./... -run '^(TestA|TestB)$'\n", failed},
-		{"npx jest --ci", "npx jest --ci", "npx jest --ci --onlyFailures", failed},
-		{"pytest -q", "pytest -q", "pytest -q --last-failed", failed},
-		{"go test ./... -args x", "go test ./... -args x", "", failed},
-		{"go test ./...", "something else", "", failed},
-		{"go test ./...", "go test ./...", "", []record.TestResult{{Suite: "p", Name: "p", Status: record.TestError}}},
-		{"go test ./...", "go test ./...", "", []record.TestResult{{Suite: "p", Name: "Test'; rm -rf ~; '"}}},
-		{"go test ./...", "go test ./...", "", nil},
-		{"make test", "make test", "", failed},
+	for _, c := range []struct{ script, body, want string }{
+		{"go test ./...", "set -e\ngo test ./...\n", "set -e\ngo test ./... -run '^(TestA|TestB)$'\n"},
+		{"make\ngo test ./...", "make\necho '$ go test ./...'\ngo test ./...\n", "make\necho '$ go test ./...'\ngo test ./... -run '^(TestA|TestB)$'\n"},
+		{"npx jest --ci", "npx jest --ci", "npx jest --ci --onlyFailures"},
+		{"go test ./...", "something else", ""},
+		{"go test ./... -args x", "go test ./... -args x", ""},
+		{"go test \\\n./...", "go test \\\n./...", ""},
 	} {
-		got := again(&plan.Command{Script: c.script, Argv: []string{"sh", "/x"}, Files: []plan.File{{Path: "/x", Body: []byte(c.body)}}}, c.failed)
+		end, err := suite.EndOf(c.script, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := again(&plan.Command{Script: c.script, Argv: []string{"sh", "/x"}, Files: []plan.File{{Path: "/x", Body: []byte(c.body)}}}, end, failed)
 		switch {
 		case c.want == "" && got != nil:
 			t.Errorf("%q: got %q", c.script, got.Files[0].Body)
