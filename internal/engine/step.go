@@ -439,8 +439,11 @@ func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, a *asked
 	if report, ok := out.tests.End(); ok {
 		tests.keep(stdout).end(report)
 	}
-	if act.Command != nil {
+	switch {
+	case act.Command != nil:
 		w.said = append(w.said, t.reports(&w, begun)...)
+	case len(w.fx.Reports) > 0:
+		w.said = append(w.said, t.declared(&w)...)
 	}
 	return w
 }

@@ -9,6 +9,8 @@ import (
 	"io"
 	"iter"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +27,7 @@ const (
 	suiteReader = "suite" // of the log: who learns of tests, and its lease
 	wardKind    = "ward"  // by repository, variant and key: what a person decided of a test last
 	priorKind   = "prior" // by repository: the suite.Prior of its tests
+	stormsKind  = "storm" // by repository: its suite.Storms
 
 	again = 5 * time.Second // until it is tried once more to learn
 	// learnAtOnce is from how many results on what was learned is written down.
@@ -37,6 +40,8 @@ const (
 	// flakePrice is what a flake costs, in seconds: of the machine that does it all
 	// again, and of the person who looked.
 	flakePrice = 15 * 60
+	// maxReports is how many reports of a run are looked at for a storm.
+	maxReports = 1000
 	// maxMuted is how many tests in quarantine a run is told of.
 	maxMuted = 10_000
 )
@@ -255,9 +260,11 @@ type pupil struct {
 
 // class is what is known of all tests of a repository.
 type class struct {
-	prior  suite.Prior
-	ward   suite.Ward
-	storms suite.Storms
+	prior   suite.Prior
+	ward    suite.Ward
+	storms  suite.Storms
+	weather bool  // storms have changed
+	version int64 // of the register that storms are kept in
 }
 
 // taught is a run whose tests teach.
@@ -284,7 +291,7 @@ func (l *lessons) write(ctx context.Context) error {
 	}
 	l.marked, l.learned, l.events = l.seq, nil, nil
 	clear(l.pupils)
-	return nil
+	return l.keepStorms(ctx)
 }
 
 // report learns from what one step reported. What was seen of the step is nil when
@@ -302,7 +309,7 @@ func (l *lessons) report(ctx context.Context, reports []record.Event, seen *reco
 	fold := &fold{tests: map[suite.ID]*folded{}}
 	for i, e := range reports {
 		b := e.Body.(*record.TestsReported)
-		fold.begin(i, suite.ID{Repository: run.repository, Variant: b.Variant})
+		fold.begin(i, suite.ID{Repository: run.repository, Variant: b.Variant}, b.Cached)
 		if err := l.read(ctx, b.Results, fold.add); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -395,12 +402,15 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 	if err := l.enrol(ctx, ids); err != nil {
 		return err
 	}
+	if learned, err := l.before(ctx, fold, common); learned || err != nil {
+		return err
+	}
 	peers, err := l.class(ctx, run)
 	if err != nil {
 		return err
 	}
 	fold.forgiveParents()
-	toll := suite.Toll{Base: run.base}
+	toll := suite.Toll{Run: common.Run, Base: run.base}
 	for _, id := range ids {
 		f, p := fold.tests[id], l.pupils[id]
 		if f.outcome == suite.Skipped || f.outcome == 0 {
@@ -414,7 +424,10 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 			}
 		}
 	}
-	storm := peers.storms.Add(toll) != ""
+	storm, err := l.storm(ctx, peers, toll)
+	if err != nil {
+		return err
+	}
 	for _, id := range ids {
 		f, p := fold.tests[id], l.pupils[id]
 		if f.outcome == 0 {
@@ -447,6 +460,74 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 		if err := l.add(p, e, owner, r); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// before reports whether a step was learned from before: the mark may have been set
+// back. All results of a step are written together, so that one stands for all.
+func (l *lessons) before(ctx context.Context, fold *fold, r suite.Result) (bool, error) {
+	at := slices.IndexFunc(fold.order, func(id suite.ID) bool { return fold.tests[id].outcome != 0 })
+	if at < 0 || l.pupils[fold.order[at]].test.Counts().First.IsZero() {
+		return false, nil
+	}
+	next := ""
+	if n, err := strconv.ParseInt(r.Run, 10, 64); err == nil {
+		next = strconv.FormatInt(n+1, 10)
+	}
+	const steps = 50 // of one run, with the same test
+	known, err := l.Ledger.Results(ctx, fold.order[at], next, steps)
+	if err != nil {
+		return false, fmt.Errorf("read what is known of tests: %w", err)
+	}
+	return slices.ContainsFunc(known, func(k suite.Result) bool {
+		return k.Run == r.Run && k.Job == r.Job && k.Time.Equal(r.Time)
+	}), nil
+}
+
+// storm reports whether the machine failed and not the tests, by what a step showed and
+// what is known so far of its whole run.
+func (l *lessons) storm(ctx context.Context, peers *class, toll suite.Toll) (bool, error) {
+	if toll.Fresh == 0 && toll.Run == peers.storms.Run {
+		return false, nil // what the steps before it showed stays
+	}
+	if toll.Fresh > 0 {
+		reports, err := l.Runs.Events(ctx, store.EventFilter{Run: toll.Run, Kinds: []record.Kind{"tests.reported"}, Limit: maxReports})
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return false, fmt.Errorf("read the reports of run %s: %w", toll.Run, err)
+		}
+		ran, bad := 0, 0
+		for _, e := range reports {
+			if b, ok := e.Body.(*record.TestsReported); ok && !b.Reused {
+				ran, bad = ran+b.Passed+b.Failed, bad+b.Failed
+			}
+		}
+		// Which failures are new is known of this step; elsewhere as many will be.
+		fresh := float64(toll.Fresh) / float64(toll.Bad)
+		toll.Ran, toll.Bad = max(toll.Ran, ran), max(toll.Bad, bad)
+		toll.Fresh = int(fresh * float64(toll.Bad))
+	}
+	was := peers.storms
+	storm := peers.storms.Add(toll) != ""
+	peers.weather = peers.weather || peers.storms != was
+	return storm, nil
+}
+
+// keepStorms writes down what the storms of repositories were.
+func (l *lessons) keepStorms(ctx context.Context) error {
+	for repository, c := range l.classes {
+		if !c.weather {
+			continue
+		}
+		text, err := json.Marshal(c.storms)
+		if err != nil {
+			return err
+		}
+		if _, err := l.Store.Change(ctx, []record.Register{{Kind: stormsKind, ID: repository, Version: c.version, Body: text}}); err != nil {
+			return fmt.Errorf("keep the storms of %s: %w", repository, err)
+		}
+		c.weather = false
+		c.version++
 	}
 	return nil
 }
@@ -586,6 +667,13 @@ func (l *lessons) class(ctx context.Context, run *taught) (*class, error) {
 		return p, nil
 	}
 	p := &class{prior: suite.Usual()}
+	was, err := l.Store.Register(ctx, stormsKind, run.repository)
+	if err != nil {
+		return nil, fmt.Errorf("read the storms of %s: %w", run.repository, err)
+	}
+	if p.version = was.Version; was.Version > 0 && json.Unmarshal(was.Body, &p.storms) != nil {
+		p.storms = suite.Storms{} // a newer Fairlead wrote it
+	}
 	_, total, err := l.Ledger.Tests(ctx, suite.Query{Repository: run.repository, Limit: 1})
 	if err != nil {
 		return nil, fmt.Errorf("count tests: %w", err)
