@@ -27,7 +27,7 @@ const (
 	suiteReader = "suite" // of the log: who learns of tests, and its lease
 	wardKind    = "ward"  // by repository, variant and key: what a person decided of a test last
 	priorKind   = "prior" // by repository: the suite.Prior of its tests
-	stormsKind  = "storm" // by repository: its suite.Storms
+	classKind   = "class" // by repository: what else is known of all its tests
 
 	again = 5 * time.Second // until it is tried once more to learn
 	// learnAtOnce is from how many results on what was learned is written down.
@@ -99,6 +99,19 @@ func (t *Tests) Muted(ctx context.Context, repository string) ([]record.Mute, er
 		}
 	}
 	return muted, nil
+}
+
+// Budgets are how long tests of a repository may take, as its base branch says.
+func (t *Tests) Budgets(ctx context.Context, repository string) (suite.Budgets, error) {
+	var kept classKept
+	was, err := t.Store.Register(ctx, classKind, repository)
+	if err != nil {
+		return kept.Budgets, fmt.Errorf("read the budgets of %s: %w", repository, err)
+	}
+	if was.Version > 0 && json.Unmarshal(was.Body, &kept) != nil {
+		return suite.Budgets{}, nil // a newer Fairlead wrote it
+	}
+	return kept.Budgets, nil
 }
 
 // learnWithin is how long the end of a run may be held up by learning from it. Whoever
@@ -262,9 +275,15 @@ type pupil struct {
 type class struct {
 	prior   suite.Prior
 	ward    suite.Ward
-	storms  suite.Storms
-	weather bool  // storms have changed
-	version int64 // of the register that storms are kept in
+	kept    classKept
+	changed bool  // what is kept
+	version int64 // of the register that it is kept in
+}
+
+// classKept is what is written down of a class.
+type classKept struct {
+	Storms  suite.Storms
+	Budgets suite.Budgets // as the base branch had them last
 }
 
 // taught is a run whose tests teach.
@@ -272,6 +291,7 @@ type taught struct {
 	repository, commit, branch string
 	base                       bool
 	policy                     suite.Policy
+	budgets                    suite.Budgets
 	owners                     *suite.Owners
 }
 
@@ -291,7 +311,7 @@ func (l *lessons) write(ctx context.Context) error {
 	}
 	l.marked, l.learned, l.events = l.seq, nil, nil
 	clear(l.pupils)
-	return l.keepStorms(ctx)
+	return l.keepClasses(ctx)
 }
 
 // report learns from what one step reported. What was seen of the step is nil when
@@ -409,6 +429,9 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 	if err != nil {
 		return err
 	}
+	if run.base && run.budgets != peers.kept.Budgets {
+		peers.kept.Budgets, peers.changed = run.budgets, true
+	}
 	fold.forgiveParents()
 	toll := suite.Toll{Run: common.Run, Base: run.base}
 	for _, id := range ids {
@@ -488,7 +511,7 @@ func (l *lessons) before(ctx context.Context, fold *fold, r suite.Result) (bool,
 // storm reports whether the machine failed and not the tests, by what a step showed and
 // what is known so far of its whole run.
 func (l *lessons) storm(ctx context.Context, peers *class, toll suite.Toll) (bool, error) {
-	if toll.Fresh == 0 && toll.Run == peers.storms.Run {
+	if toll.Fresh == 0 && toll.Run == peers.kept.Storms.Run {
 		return false, nil // what the steps before it showed stays
 	}
 	if toll.Fresh > 0 {
@@ -507,26 +530,26 @@ func (l *lessons) storm(ctx context.Context, peers *class, toll suite.Toll) (boo
 		toll.Ran, toll.Bad = max(toll.Ran, ran), max(toll.Bad, bad)
 		toll.Fresh = int(fresh * float64(toll.Bad))
 	}
-	was := peers.storms
-	storm := peers.storms.Add(toll) != ""
-	peers.weather = peers.weather || peers.storms != was
+	was := peers.kept
+	storm := peers.kept.Storms.Add(toll) != ""
+	peers.changed = peers.changed || peers.kept != was
 	return storm, nil
 }
 
-// keepStorms writes down what the storms of repositories were.
-func (l *lessons) keepStorms(ctx context.Context) error {
+// keepClasses writes down what is known of all tests of repositories.
+func (l *lessons) keepClasses(ctx context.Context) error {
 	for repository, c := range l.classes {
-		if !c.weather {
+		if !c.changed {
 			continue
 		}
-		text, err := json.Marshal(c.storms)
+		text, err := json.Marshal(c.kept)
 		if err != nil {
 			return err
 		}
-		if _, err := l.Store.Change(ctx, []record.Register{{Kind: stormsKind, ID: repository, Version: c.version, Body: text}}); err != nil {
-			return fmt.Errorf("keep the storms of %s: %w", repository, err)
+		if _, err := l.Store.Change(ctx, []record.Register{{Kind: classKind, ID: repository, Version: c.version, Body: text}}); err != nil {
+			return fmt.Errorf("keep what is known of the tests of %s: %w", repository, err)
 		}
-		c.weather = false
+		c.changed = false
 		c.version++
 	}
 	return nil
@@ -621,20 +644,22 @@ func (l *lessons) run(ctx context.Context, id string) (*taught, error) {
 	if c.Dirty || strings.Trim(c.SHA, "0") == "" {
 		r.commit += "+" + id // what was in the tree then has no name of its own
 	}
-	r.policy, r.owners = policyOf(b.Root), owners(b.Root)
+	r.policy, r.budgets = policyOf(b.Root)
+	r.owners = owners(b.Root)
 	l.runs[id] = r
 	return r, nil
 }
 
 // policyOf is what a project says of its tests; the defaults when its tree is gone, or
 // cannot be understood.
-func policyOf(root string) suite.Policy {
+func policyOf(root string) (p suite.Policy, b suite.Budgets) {
 	f, problems, err := project.Read(os.DirFS(root))
 	if err != nil || plan.Errors(problems) {
-		return suite.Policy{}
+		return p, b
 	}
-	q := f.Tests.Quarantine
-	return suite.Policy{Off: q.Manual, Days: q.Days, Cap: q.Most, Who: q.Who}
+	q, in := f.Tests.Quarantine, f.Tests.Budgets
+	return suite.Policy{Off: q.Manual, Days: q.Days, Cap: q.Most, Who: q.Who},
+		suite.Budgets{Small: in.Small.Seconds(), Medium: in.Medium.Seconds(), Large: in.Large.Seconds()}
 }
 
 // owners are those that a tree names; nil when it is gone, or names none.
@@ -667,12 +692,12 @@ func (l *lessons) class(ctx context.Context, run *taught) (*class, error) {
 		return p, nil
 	}
 	p := &class{prior: suite.Usual()}
-	was, err := l.Store.Register(ctx, stormsKind, run.repository)
+	was, err := l.Store.Register(ctx, classKind, run.repository)
 	if err != nil {
-		return nil, fmt.Errorf("read the storms of %s: %w", run.repository, err)
+		return nil, fmt.Errorf("read what is known of the tests of %s: %w", run.repository, err)
 	}
-	if p.version = was.Version; was.Version > 0 && json.Unmarshal(was.Body, &p.storms) != nil {
-		p.storms = suite.Storms{} // a newer Fairlead wrote it
+	if p.version = was.Version; was.Version > 0 && json.Unmarshal(was.Body, &p.kept) != nil {
+		p.kept = classKept{} // a newer Fairlead wrote it
 	}
 	_, total, err := l.Ledger.Tests(ctx, suite.Query{Repository: run.repository, Limit: 1})
 	if err != nil {

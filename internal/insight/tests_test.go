@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -27,6 +28,7 @@ type school struct {
 	tests *Tests
 	at    time.Time
 	edit  func(*record.TestsReported) // the next report
+	root  string                      // of the tree
 	jobs  int                         // that share the results of a run, 0 for one
 }
 
@@ -77,7 +79,7 @@ func (s *school) run(commit, inputs string, results ...record.TestResult) (id st
 	if inputs != "" {
 		inputs = strings.Repeat(inputs, 64)[:64]
 	}
-	events := []record.Event{{Body: &record.RunPlanned{Number: number, Attempt: 1, Pipeline: &plan.Pipeline{File: "ci.yml"},
+	events := []record.Event{{Body: &record.RunPlanned{Number: number, Attempt: 1, Pipeline: &plan.Pipeline{File: "ci.yml"}, Root: s.root,
 		Change: &plan.Change{Repository: "o/r", Ref: "refs/heads/main", SHA: commit, DefaultBranch: "main"}}}}
 	jobs := max(s.jobs, 1)
 	for n := range jobs {
@@ -380,6 +382,23 @@ func TestMarkSetBack(t *testing.T) {
 	s.learn()
 	if got := s.results("a"); got != "4:2:0.5 "+was || s.row("a").Runs != row.Runs+1 {
 		t.Errorf("got %s after %s; %+v", got, was, s.row("a"))
+	}
+}
+
+func TestBudgets(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.root = t.TempDir()
+	if b, err := s.tests.Budgets(t.Context(), "o/r"); b != (suite.Budgets{}) || err != nil {
+		t.Errorf("of what is not known: %+v, %v", b, err)
+	}
+	if err := os.WriteFile(filepath.Join(s.root, "fairlead.yaml"), []byte("tests:\n  budgets: {small: 2s, large: 5m}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.run("c1", "", result("a", record.TestPassed))
+	s.learn()
+	if b, err := s.tests.Budgets(t.Context(), "o/r"); b != (suite.Budgets{Small: 2, Large: 300}) || err != nil {
+		t.Errorf("%+v, %v", b, err)
 	}
 }
 
