@@ -442,3 +442,26 @@ func TestEndingInWrapper(t *testing.T) {
 		})
 	}
 }
+
+// TestDeclaredReports has a built-in name its reports, twice: their results are kept, once.
+func TestDeclaredReports(t *testing.T) {
+	t.Parallel()
+	dir, kept := t.TempDir(), &blobs{}
+	if err := os.WriteFile(filepath.Join(dir, "out.xml"), []byte(`<testsuite name="s"><testcase name="a"/><testcase name="b"><failure message="no"/></testcase></testsuite>`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t)
+	b.request.Tests = Tests{Blobs: kept}
+	b.exec.dirs.Workspace = dir
+	job := plan.Job{ID: "test", Steps: steps("junit", "junit again")}
+	for i := range job.Steps {
+		job.Steps[i].Data = map[string]any{"reports": "out.xml absent.xml ../out.xml"}
+	}
+	if got := b.do(t.Context(), "1", job); got != plan.Success {
+		t.Fatal(got)
+	}
+	tests := b.fold("1").Job("test").Tests
+	if len(tests) != 1 || tests[0].Source != "out.xml" || tests[0].Passed != 1 || tests[0].Failed != 1 || kept.all[blob.Digest(tests[0].Results)] == nil {
+		t.Errorf("%+v", tests)
+	}
+}
