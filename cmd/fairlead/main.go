@@ -32,6 +32,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/executor/docker"
 	"github.com/fairlead-dev/fairlead/internal/executor/host"
 	"github.com/fairlead-dev/fairlead/internal/forge"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/store/postgres"
@@ -199,10 +200,12 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 		Outputs:  outputs,
 		Results:  o.lent,
 		Tests:    &launch.Tests{Store: o.record, Runs: o.record, Ledger: o.record, Blobs: o.lent},
+		Faults:   &insight.Faults{Store: o.record, Runs: o.record, Ledger: o.record, Blobs: o.lent},
 		Slots:    &workspace.Slots{Dir: filepath.Join(o.caches, "workspaces")},
 		Data:     o.data, Idle: here.Idle, Version: version(),
 		Actions: w.Actions, Grace: cancelledGrace, Inherit: o.depot.Inherit,
 	}
+	o.launcher.Faults.Logs = o.launcher
 	o.shut = slices.Concat([]func() error{here.Close, boxes.Close, actions.Close, trees.Close, steps.Close}, o.shut)
 	return o, nil
 }

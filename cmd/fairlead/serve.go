@@ -72,6 +72,7 @@ func (o *opened) office(guard forge.Guard, oidc *access.OIDC, s cli.Serving, log
 		Log: func(doing string, err error) { log.Warn(doing, "error", err) },
 	}
 	o.launcher.Tests.Log = desk.Log
+	o.launcher.Faults.Log = desk.Log
 	return &cli.Office{
 		Desk: desk, Vault: vault, Keys: keys, Key: audit,
 		Gate:     access.New(access.Options{Registers: o.record, Public: s.Public, OIDC: oidc}),

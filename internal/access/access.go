@@ -62,6 +62,7 @@ const (
 	SeeSettings   Verb = "settings.see"
 	SetSettings   Verb = "settings.set"
 	DistrustCache Verb = "cache.distrust"
+	SetIssues     Verb = "known-issue.set"
 )
 
 // The verbs of acts that need no right: they are not in [Verbs], only in the

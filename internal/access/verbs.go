@@ -68,6 +68,7 @@ var rules = [...]Rule{
 	{SeeSettings, Admin, OnServer, true, false, "see the server's settings"},
 	{SetSettings, Admin, OnServer, false, false, "change the server's settings"},
 	{DistrustCache, Maintainer, InRepository, true, false, "distrust what was kept for reuse"},
+	{SetIssues, Developer, InRepository, true, false, "set and remove known issues of failures"},
 }
 
 // ruleOf finds a verb's row.
