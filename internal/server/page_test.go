@@ -267,6 +267,7 @@ func pagePaths(failing string) map[string]string {
 		"repositories": "/repositories", "repository": "/repositories/team/app", "queue": "/queue", "workers": "/workers", "secrets": "/secrets?repository=team/app", "tokens": "/tokens",
 		"accounts": "/accounts", "audit": "/audit", "settings": "/settings", "deliveries": "/deliveries", "nowhere": "/nowhere", "join": "/join?first=1",
 		"sign-in": "/sign-in", "none": "/runs?branch=none",
+		"failing": "/failures", "failures": "/failures/team/app", "known-issues": "/known-issues/team/app?name=full&pattern=disk&verdict=infrastructure",
 	}
 }
 
