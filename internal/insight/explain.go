@@ -310,7 +310,9 @@ func (c *court) judge(ctx context.Context, s *Seen, j *record.JobRun, step *reco
 	}
 	cluster := c.cluster(s)
 	k.Cluster = &cluster
-	t.Cluster, t.Seen = cluster.ID, cluster.Say(s.Time)
+	if t.Cluster = cluster.ID; cluster.Count > 1 {
+		t.Seen = cluster.Say(s.Time)
+	}
 	k.TestState = &fault.TestFacts{Innocent: innocence.Proven}
 	var err error
 	if s.Test != "" {
