@@ -211,6 +211,7 @@ type troubleRow struct {
 	Href    string
 	Cluster string // its page
 	Facts   []insight.Fact
+	Told    bool // Why says how often it was seen
 }
 
 // troubles are the new failures of a run, or those that were known.
@@ -222,7 +223,7 @@ func troubles(v RunView, fresh bool) (list []troubleRow) {
 		if t.New != fresh {
 			continue
 		}
-		row := troubleRow{Trouble: t, Href: logPath(v.ID, t.Job)}
+		row := troubleRow{Trouble: t, Href: logPath(v.ID, t.Job), Told: t.Seen != "" && strings.HasPrefix(t.Why, t.Seen)}
 		from := t.Line
 		if from == 0 {
 			for _, j := range v.Jobs {
