@@ -203,9 +203,9 @@ func TestLearning(t *testing.T) {
 	}
 }
 
-// TestLearnedOnce has what was learned written at another time than it was read: whoever
+// TestReportsLearnedOnce has what was learned written at another time than it was read: whoever
 // comes second does not learn it again.
-func TestLearnedOnce(t *testing.T) {
+func TestReportsLearnedOnce(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)
 	for n := range 5 {
