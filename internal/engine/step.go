@@ -442,8 +442,11 @@ func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, a *asked
 	if report, ok := out.tests.End(); ok {
 		tests.keep(stdout).end(report)
 	}
-	if act.Command != nil {
+	switch {
+	case act.Command != nil:
 		w.said = append(w.said, t.reports(&w, begun)...)
+	case len(w.fx.Reports) > 0:
+		w.said = append(w.said, t.declared(&w)...)
 	}
 	return w
 }
@@ -490,6 +493,7 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 	if t.over() {
 		return stepEnd{}
 	}
+	muted := t.quarantined(s, act, &w)
 	fin := &record.StepFinished{Name: t.req.Masker.String(act.Name), Exit: w.result.Exit, Signal: w.result.Signal, Line: t.lines(), Reuse: w.told}
 	if !t.onPaper() {
 		if err := t.log.Flush(); err != nil && w.err == nil {
@@ -503,7 +507,7 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 		fin.Conclusion = plan.Success
 	}
 	e := stepEnd{outcome: fin.Outcome, outputs: settings(w.fx.Outputs), finished: fin}
-	if e.muted = quarantined(fin, act, &w); e.muted {
+	if e.muted = muted && fin.Outcome == plan.Failure; e.muted {
 		fin.Conclusion, fin.Muted, fin.Why = plan.Success, true, w.tests.count()+", and nothing that is not in quarantine"
 	}
 	e.conclusion = fin.Conclusion

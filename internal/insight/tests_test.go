@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,6 +27,9 @@ type school struct {
 	blobs *disk.Store
 	tests *Tests
 	at    time.Time
+	edit  func(*record.TestsReported) // the next report
+	root  string                      // of the tree
+	jobs  int                         // that share the results of a run, 0 for one
 }
 
 func newSchool(t testing.TB) *school {
@@ -72,17 +76,34 @@ func (s *school) run(commit, inputs string, results ...record.TestResult) (id st
 		s.Fatal(err)
 	}
 	s.at = s.at.Add(time.Hour)
-	report := &record.TestsReported{Source: "junit.xml", Results: s.keep(results...)}
 	if inputs != "" {
 		inputs = strings.Repeat(inputs, 64)[:64]
 	}
-	for _, e := range []record.Event{
-		{Body: &record.RunPlanned{Number: number, Attempt: 1, Pipeline: &plan.Pipeline{File: "ci.yml"},
-			Change: &plan.Change{Repository: "o/r", Ref: "refs/heads/main", SHA: commit, DefaultBranch: "main"}}},
-		{Job: "test", Step: "1", Body: report},
-		{Job: "test", Step: "1", Body: &record.StepFinished{Watched: &record.Watched{Digest: inputs}}},
-		{Body: &record.RunFinished{Verdict: plan.Success}},
-	} {
+	events := []record.Event{{Body: &record.RunPlanned{Number: number, Attempt: 1, Pipeline: &plan.Pipeline{File: "ci.yml"}, Root: s.root,
+		Change: &plan.Change{Repository: "o/r", Ref: "refs/heads/main", SHA: commit, DefaultBranch: "main"}}}}
+	jobs := max(s.jobs, 1)
+	for n := range jobs {
+		share := results[n*len(results)/jobs : (n+1)*len(results)/jobs]
+		report := &record.TestsReported{Source: "junit.xml", Results: s.keep(share...)}
+		for _, r := range share {
+			if r.Status == record.TestFailed {
+				report.Failed++
+			} else {
+				report.Passed++
+			}
+		}
+		if s.edit != nil {
+			s.edit(report)
+			s.edit = nil
+		}
+		job := "test"
+		if jobs > 1 {
+			job = fmt.Sprint("test/", n)
+		}
+		events = append(events, record.Event{Job: job, Step: "1", Body: report},
+			record.Event{Job: job, Step: "1", Body: &record.StepFinished{Watched: &record.Watched{Digest: inputs}}})
+	}
+	for _, e := range append(events, record.Event{Body: &record.RunFinished{Verdict: plan.Success}}) {
 		e.Run, e.Time = id, s.at
 		if _, err := s.store.Append(s.Context(), e); err != nil {
 			s.Fatal(err)
@@ -340,4 +361,87 @@ func BenchmarkLearn(b *testing.B) {
 		s.learn()
 	}
 	b.ReportMetric(float64(n*tests)/b.Elapsed().Seconds(), "results/s")
+}
+
+// TestMarkSetBack has the reader read again what it has learned from.
+func TestMarkSetBack(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	for n := range 3 {
+		s.run(fmt.Sprint("c", n), fmt.Sprint(n), result("a", record.TestPassed), result("b", record.TestSkipped))
+	}
+	s.learn()
+	was, row := s.results("a"), s.row("a")
+	if err := s.store.Mark(t.Context(), suiteReader, 0); err != nil {
+		t.Fatal(err)
+	}
+	if mark, err := s.store.Marked(t.Context(), suiteReader); mark != 0 || err != nil {
+		t.Fatalf("marked %d, %v", mark, err)
+	}
+	s.run("c3", "3", result("a", record.TestPassed))
+	s.learn()
+	if got := s.results("a"); got != "4:2:0.5 "+was || s.row("a").Runs != row.Runs+1 {
+		t.Errorf("got %s after %s; %+v", got, was, s.row("a"))
+	}
+}
+
+func TestBudgets(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.root = t.TempDir()
+	if b, err := s.tests.Budgets(t.Context(), "o/r"); b != (suite.Budgets{}) || err != nil {
+		t.Errorf("of what is not known: %+v, %v", b, err)
+	}
+	if err := os.WriteFile(filepath.Join(s.root, "fairlead.yaml"), []byte("tests:\n  budgets: {small: 2s, large: 5m}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.run("c1", "", result("a", record.TestPassed))
+	s.learn()
+	if b, err := s.tests.Budgets(t.Context(), "o/r"); b != (suite.Budgets{Small: 2, Large: 300}) || err != nil {
+		t.Errorf("%+v, %v", b, err)
+	}
+}
+
+// TestCachedPackages has results that a runner remembered: they teach nothing.
+func TestCachedPackages(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.run("c1", "", result("a", record.TestFailed))
+	other := result("b", record.TestPassed)
+	other.Suite = "q"
+	s.edit = func(r *record.TestsReported) { r.Cached = []string{"p"} }
+	s.run("c1", "", result("a", record.TestPassed), other)
+	s.learn()
+	if got := s.results("a"); got != "1:4:0.5" || s.row("a").Flakes != 0 {
+		t.Errorf("a: %s", got)
+	}
+	if got := s.results("b"); got != "2:2:0.5" {
+		t.Errorf("b: %s", got)
+	}
+}
+
+// TestStorm has a machine fail under all jobs of a run, each of which has few tests; the
+// third time in a row that is how the tests are now.
+func TestStorm(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	all := func(status string) (list []record.TestResult) {
+		for n := range 24 {
+			list = append(list, result(fmt.Sprint("test ", 10+n), status))
+		}
+		return list
+	}
+	s.run("c0", "", all(record.TestPassed)...)
+	s.learn()
+	s.jobs = 4
+	for n, storm := range []bool{true, true, false} {
+		s.run(fmt.Sprint("bad", n), "", all(record.TestFailed)...)
+		s.learn() // by a reader that knows nothing but what was written down
+		for _, name := range []string{"test 10", "test 33"} {
+			got, err := s.store.Results(t.Context(), s.row(name).ID, "", 1)
+			if err != nil || len(got) != 1 || got[0].Storm != storm || (s.row(name).Failures == 0) != storm {
+				t.Errorf("storm %d, %s: %+v, %v", n, name, got, err)
+			}
+		}
+	}
 }
