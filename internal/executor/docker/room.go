@@ -27,8 +27,9 @@ type room struct {
 	x       *Executor
 	d       *daemon
 	spec    executor.Spec
-	network string // its name; "" when the job has none of its own
-	box     *box   // the job's; nil when its steps run elsewhere
+	network string   // its name; "" when the job has none of its own
+	box     *box     // the job's; nil when its steps run elsewhere
+	keep    *keeping // nil unless its services are to outlive us
 
 	mu       sync.Mutex
 	closed   bool
