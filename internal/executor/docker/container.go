@@ -51,8 +51,9 @@ type box struct {
 	said    *lastLines // what was printed by others than commands
 	quiet   chan struct{}
 	stream  client.HijackedResponse
-	dir     string // of the socket
-	ready   ready  // who lives there
+	dir     string               // of the sockets
+	routes  map[int]net.Listener // by port: see route
+	ready   ready                // who lives there
 	altered string
 }
 
@@ -440,6 +441,7 @@ func (b *box) discard() error {
 	if b.stream.Conn != nil {
 		b.stream.Close()
 	}
+	err = errors.Join(err, b.closeRoutes())
 	if b.dir != "" {
 		err = errors.Join(err, os.RemoveAll(b.dir))
 	}

@@ -218,6 +218,14 @@ func (b *box) run(ctx context.Context, c *plan.Command, watch *trace.Spec, out i
 			return executor.Result{}, fmt.Errorf("lend a file to user %d of the container: %w", b.ready.User[0], err)
 		}
 	}
+	if b.set.host.NetworkMode.IsHost() {
+		own.Loopback = nil // it is there
+	}
+	for _, port := range own.Loopback {
+		if err := b.route(port); err != nil {
+			return executor.Result{}, fmt.Errorf("a way to port %d of this machine: %w", port, err)
+		}
+	}
 	o := &order{Command: own}
 	t := b.table()
 	if watch != nil {
