@@ -54,7 +54,8 @@ is 1 if there was such a request, or one that breaks the contract of --openapi.
 
 With a COMMAND it is run, finds the address in FAIRLEAD_MOCK_URL, and ends the server
 with itself; without, the server runs until it is interrupted. Imposters with several
-ports are served at those.`,
+ports are served at those. If any speaks TLS, FAIRLEAD_MOCK_CA names a file with the
+certificates to trust.`,
 		Example: `  fairlead mock serve wiremock/ --listen 127.0.0.1:8080
   fairlead mock serve wiremock/ --strict -- go test ./...
   fairlead mock serve --openapi api.yaml`,
