@@ -62,6 +62,7 @@ const (
 	SeeSettings   Verb = "settings.see"
 	SetSettings   Verb = "settings.set"
 	DistrustCache Verb = "cache.distrust"
+	MuteTests     Verb = "tests.quarantine" // and release
 )
 
 // The verbs of acts that need no right: they are not in [Verbs], only in the

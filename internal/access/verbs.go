@@ -68,6 +68,7 @@ var rules = [...]Rule{
 	{SeeSettings, Admin, OnServer, true, false, "see the server's settings"},
 	{SetSettings, Admin, OnServer, false, false, "change the server's settings"},
 	{DistrustCache, Maintainer, InRepository, true, false, "distrust what was kept for reuse"},
+	{MuteTests, Maintainer, InRepository, true, false, "put tests into quarantine, and release them"},
 }
 
 // ruleOf finds a verb's row.
