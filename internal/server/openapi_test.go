@@ -93,6 +93,7 @@ func TestAnswersFitTheDocument(t *testing.T) {
 		record.Event{Job: "test", Step: "0", Body: &record.TestsReported{Source: "go test -json", Passed: 1, Failed: 1, Bad: []record.TestResult{{Name: "TestX", Status: "failed"}}}},
 		record.Event{Job: "test", Step: "0", Body: &record.ArtifactSaved{Artifact: plan.Artifact{Name: "thing", Digest: string(d), Size: size}}})
 	sc.writeLog(run, "one", "two")
+	sc.tellTests()
 	act := sc.events("acted")[0]
 	requested, err := sc.store.Append(t.Context(), record.Event{Body: &record.HookReceived{Repository: "team/app", Forge: "played", Delivery: "d"}})
 	if err != nil {
@@ -108,7 +109,7 @@ func TestAnswersFitTheDocument(t *testing.T) {
 		if strings.HasPrefix(a.Row.Path, "/audit/") {
 			seq = act.Seq
 		}
-		target := strings.NewReplacer("{run}", run, "{job...}", "test", "{name...}", "thing", "{repository...}", "team/app", "{seq}", fmt.Sprint(seq)).Replace(a.Pattern)
+		target := strings.NewReplacer("{run}", run, "{job...}", "test", "{name...}", "thing", "{repository...}", "team/app", "{seq}", fmt.Sprint(seq), "{key}", flakyTest+"?repository=team/app").Replace(a.Pattern)
 		as := session(sc.admin)
 		w := sc.call("GET", target, "", as)
 		if w.Code != 200 {

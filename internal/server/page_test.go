@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/access"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/plan"
@@ -215,6 +216,7 @@ func (sc *scene) tellRunning(at time.Time) (*telling, *logs.Writer) {
 // the run that failed.
 func (sc *scene) story() (failing string) {
 	sc.t.Helper()
+	sc.tellTests()
 	p := failingPipeline()
 	verdicts := strings.Fields("s s s s f s s s s s e s s s s f f s s s s s c s s s t s s s s s s s")
 	for i, v := range verdicts {
@@ -267,6 +269,8 @@ func pagePaths(failing string) map[string]string {
 		"repositories": "/repositories", "repository": "/repositories/team/app", "queue": "/queue", "workers": "/workers", "secrets": "/secrets?repository=team/app", "tokens": "/tokens",
 		"accounts": "/accounts", "audit": "/audit", "settings": "/settings", "deliveries": "/deliveries", "nowhere": "/nowhere", "join": "/join?first=1",
 		"sign-in": "/sign-in", "none": "/runs?branch=none",
+		"alltests": "/tests?state=ill", "tests": "/tests/team/app", "notests": "/tests/team/app?text=none", "heatmap": "/heatmap/team/app", "pyramid": "/pyramid/team/app", "test": "/test/" + flakyTest + "?repository=team/app",
+		"healthytest": "/test/" + (&record.TestResult{Suite: "pay", Name: "TestRefund"}).Key() + "?repository=team/app", "untested": "/heatmap/team/other",
 	}
 }
 
@@ -280,6 +284,9 @@ func (sc *scene) still() {
 	sc.s.Now = func() time.Time { return noon }
 	if p, ok := sc.s.html.(*pages); ok {
 		p.now = sc.s.Now
+	}
+	if h, ok := sc.s.Tests.(*insight.Histories); ok {
+		h.Now = sc.s.Now
 	}
 }
 

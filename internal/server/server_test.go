@@ -27,6 +27,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/crew"
 	"github.com/fairlead-dev/fairlead/internal/depot"
 	"github.com/fairlead-dev/fairlead/internal/forge"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/notify"
@@ -46,6 +47,9 @@ var (
 	_ Runs   = (*sqlite.Store)(nil)
 	_ Feed   = (*sqlite.Store)(nil)
 	_ Pushes = (*sqlite.Store)(nil)
+
+	_ Tests = (*insight.Histories)(nil)
+	_ Wards = (*insight.Wards)(nil)
 
 	_ Workers = (*crew.Hands)(nil)
 	_ Crew    = (*crew.Hands)(nil)
@@ -117,7 +121,9 @@ func newSceneB(t testing.TB) *scene {
 		Pushes: sc.store, LogPath: launcher.LogPath, Logs: launcher, Blobs: sc.blobs,
 		Forges: map[string]forge.Forge{"played": playedForge{}}, Channels: []string{"slack", "webhook"},
 		Workers: sc.hands, Crew: sc.hands,
-		Log: slog.New(slog.NewJSONHandler(sc.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Version: "test",
+		Tests: &insight.Histories{Ledger: sc.store, Record: sc.store, Blobs: sc.blobs},
+		Wards: &insight.Wards{Tests: &launch.Tests{Store: sc.store, Runs: sc.store, Ledger: sc.store, Blobs: sc.blobs}, Log: sc.store},
+		Log:   slog.New(slog.NewJSONHandler(sc.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Version: "test",
 	})
 	if err != nil {
 		t.Fatal(err)
