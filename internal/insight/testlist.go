@@ -106,6 +106,7 @@ type TestCell struct {
 	Outcome string    `json:"outcome,omitempty"` // passed, flaked, failed, errored, skipped; "" when it was not there
 	Seconds float64   `json:"seconds,omitempty"`
 	Time    time.Time `json:"time,omitzero"`
+	Muted   bool      `json:"muted,omitempty"` // it failed while the test was in quarantine
 	Storm   bool      `json:"storm,omitempty"` // the machine failed, not the tests: it counts for nothing
 }
 
@@ -306,7 +307,13 @@ func (h *Histories) strips(ctx context.Context, tests []TestRow) error {
 			tests[i].Strip = append(tests[i].Strip, cellOf(&results[j]))
 		}
 	}
-	return nil
+	ill := map[suite.ID][]TestCell{}
+	for i := range tests {
+		if t := &tests[i]; t.State != record.TestHealthy || t.Flakes > 0 {
+			ill[t.ID()] = t.Strip
+		}
+	}
+	return h.mute(ctx, ill)
 }
 
 // GridAsk says which heat map is asked for.
@@ -412,6 +419,15 @@ func (h *Histories) Grid(ctx context.Context, repository string, ask GridAsk) (T
 		return cmp.Or(cmp.Compare(b.Bad, a.Bad), cmp.Compare(b.Rate, a.Rate), strings.Compare(a.Title, b.Title))
 	})
 	g.Tests = g.Tests[:min(len(g.Tests), ask.Tests)]
+	ill := map[suite.ID][]TestCell{}
+	for i := range g.Tests {
+		if t := &g.Tests[i]; t.Flakes > 0 || t.State == record.TestQuarantined {
+			ill[t.ID()] = t.Cells
+		}
+	}
+	if err := h.mute(ctx, ill); err != nil {
+		return g, err
+	}
 	for i := range g.Tests {
 		for j := range g.Tests[i].Cells {
 			if c := &g.Tests[i].Cells[j]; c.Bad() {

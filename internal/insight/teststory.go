@@ -11,6 +11,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
@@ -174,16 +175,20 @@ func (h *Histories) Test(ctx context.Context, id suite.ID) (*TestStory, error) {
 		return nil, fmt.Errorf("read the results of test %s: %w", id.Key, err)
 	}
 	s := &TestStory{TestRow: testRow(&rows[0]), Since: test.Since(), History: []TestCell{}, Evidence: []TestEvidence{}, Faults: []TestFault{}}
-	for i := range results[:min(len(results), storyCells)] {
-		s.History = append(s.History, cellOf(&results[i]))
-	}
-	s.Strip = s.History[:min(len(s.History), StripResults)]
 	for _, e := range slices.Backward(test.Evidence()) {
 		s.Evidence = append(s.Evidence, evidenceOf(e))
 	}
-	if s.Changes, err = h.changes(ctx, id, s.First); err != nil {
+	changes, err := h.changes(ctx, []suite.ID{id}, s.First)
+	if err != nil {
 		return nil, err
 	}
+	s.Changes = changes[id]
+	for i := range results[:min(len(results), storyCells)] {
+		cell := cellOf(&results[i])
+		cell.Muted = cell.Bad() && mutedAt(s.Changes, cell.Time)
+		s.History = append(s.History, cell)
+	}
+	s.Strip = s.History[:min(len(s.History), StripResults)]
 	s.Days = testDays(results, s.Changes, h.now())
 	if err := h.decide(ctx, s, &test, results); err != nil {
 		return nil, err
@@ -329,9 +334,12 @@ func (h *Histories) root(ctx context.Context, run string) (string, error) {
 	return "", nil
 }
 
-// changes are those of a test's state, newest first.
-func (h *Histories) changes(ctx context.Context, id suite.ID, since time.Time) ([]TestChange, error) {
-	list := []TestChange{}
+// changes are those of the states of tests, newest first, as far back as a time.
+func (h *Histories) changes(ctx context.Context, ids []suite.ID, since time.Time) (map[suite.ID][]TestChange, error) {
+	lists := make(map[suite.ID][]TestChange, len(ids))
+	for _, id := range ids {
+		lists[id] = []TestChange{}
+	}
 	f := store.EventFilter{Kinds: []record.Kind{"test.judged"}, Limit: 1000}
 	for range maxJudged / f.Limit {
 		events, err := h.Record.Events(ctx, f)
@@ -340,30 +348,61 @@ func (h *Histories) changes(ctx context.Context, id suite.ID, since time.Time) (
 		}
 		for _, e := range events {
 			j, ok := e.Body.(*record.TestJudged)
-			if !ok || j.Key != id.Key || j.Variant != id.Variant || j.Repository != id.Repository {
+			if !ok {
 				continue
 			}
-			list = append(list, TestChange{Time: e.Time, From: j.From, To: j.To, Why: j.Why, By: j.By, Owner: j.Owner, Until: j.Until, Run: e.Run, Seq: e.Seq, Evidence: j.Evidence})
+			id := suite.ID{Repository: j.Repository, Key: j.Key, Variant: j.Variant}
+			if list, asked := lists[id]; asked && len(list) < maxChanges {
+				lists[id] = append(list, TestChange{Time: e.Time, From: j.From, To: j.To, Why: j.Why, By: j.By, Owner: j.Owner, Until: j.Until, Run: e.Run, Seq: e.Seq, Evidence: j.Evidence})
+			}
 		}
-		if len(events) < f.Limit || len(list) >= maxChanges || events[len(events)-1].Time.Before(since) {
+		if len(events) < f.Limit || events[len(events)-1].Time.Before(since) {
 			break
 		}
 		f.Before = events[len(events)-1].Seq
 	}
-	return list[:min(len(list), maxChanges)], nil
+	return lists, nil
 }
 
-// testDays sums up the results of the last days. A failure is muted when the test was in
-// quarantine then.
-func testDays(results []suite.Result, changes []TestChange, now time.Time) []TestDay {
-	muted := func(at time.Time) bool {
-		for i := range changes { // the newest first
-			if c := &changes[i]; !c.Time.After(at) {
-				return c.To == record.TestQuarantined && at.Before(c.Until)
+// mutedAt reports whether a test was in quarantine at a time, by the changes of its state.
+func mutedAt(changes []TestChange, at time.Time) bool {
+	for i := range changes { // the newest first
+		if c := &changes[i]; !c.Time.After(at) {
+			return c.To == record.TestQuarantined && at.Before(c.Until)
+		}
+	}
+	return false
+}
+
+// mute says of the cells of tests which failed in quarantine.
+func (h *Histories) mute(ctx context.Context, cells map[suite.ID][]TestCell) error {
+	var ids []suite.ID
+	since := h.now()
+	for id, list := range cells {
+		ids = append(ids, id)
+		for i := range list {
+			if list[i].Bad() && list[i].Time.Before(since) {
+				since = list[i].Time
 			}
 		}
-		return false
 	}
+	if len(ids) == 0 {
+		return nil
+	}
+	changes, err := h.changes(ctx, ids, since)
+	if err != nil {
+		return err
+	}
+	for id, list := range cells {
+		for i := range list {
+			list[i].Muted = list[i].Bad() && mutedAt(changes[id], list[i].Time)
+		}
+	}
+	return nil
+}
+
+// testDays sums up the results of the last days.
+func testDays(results []suite.Result, changes []TestChange, now time.Time) []TestDay {
 	list := make([]TestDay, storyDays)
 	at := map[string]*TestDay{}
 	for i := range list {
@@ -381,7 +420,7 @@ func testDays(results []suite.Result, changes []TestChange, now time.Time) []Tes
 			d.Skipped++
 		case r.Outcome == suite.Flaked:
 			d.Flaked++
-		case muted(r.Time):
+		case mutedAt(changes, r.Time):
 			d.Muted++
 		default:
 			d.Failed++
@@ -681,7 +720,7 @@ func Sentence(r *TestRow, now time.Time) string {
 	case r.Flakes == 0:
 		return fmt.Sprintf("Healthy: it failed in %d of its %s, and no failure was chance", r.Failures, counted(r.Runs, "run"))
 	}
-	return "Healthy again: f" + chance[1:]
+	return "Healthy again: " + cmp.Or(r.Why, "f"+chance[1:])
 }
 
 func counted(n int64, noun string) string {
@@ -711,5 +750,5 @@ func RateText(x float64) string {
 		return fmt.Sprintf("%.0f %%", p)
 	}
 	digits := max(0, 1-int(math.Floor(math.Log10(p))))
-	return strconv.FormatFloat(p, 'f', digits, 64) + " %"
+	return strings.TrimSuffix(strconv.FormatFloat(p, 'f', digits, 64), ".0") + " %"
 }

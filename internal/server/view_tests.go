@@ -27,14 +27,27 @@ func testFunctions(now func() time.Time) template.FuncMap {
 		"tab":          func(repository, at string) testTab { return testTab{repository, at} },
 		"secs":         duration,
 		"cells":        cellsText,
-		"cellLink":     func(c insight.TestCell, muted bool) cellMark { return markOfCell(&c, muted) },
+		"cellLink":     func(c insight.TestCell) cellMark { return markOfCell(&c) },
 		"stripLength":  func() int { return insight.StripResults },
 		"ticksOfRates": func() []int { return []int{0, 25, 50, 75, 100} },
 		"list":         func(n ...int) []int { return n },
 		"plus":         func(a, b int) int { return a + b },
 		"before":       func(after, limit int) int { return max(0, after-limit) },
-		"expect":       func(f float64) string { return fmt.Sprintf("%.2g", f) },
+		"expect":       expected,
 	}
+}
+
+// expected is a number of failures or results that is not whole.
+func expected(n float64) string {
+	switch {
+	case n <= 0:
+		return "0"
+	case n < .01:
+		return "less than 0.01"
+	case n < 10:
+		return fmt.Sprintf("%.2g", n)
+	}
+	return thousands(int64(n + .5))
 }
 
 // testTab is one of the views of a repository's tests.
@@ -107,7 +120,7 @@ type cellMark struct {
 }
 
 // markOfCell is the shape of a cell in a box as high as 10.
-func markOfCell(c *insight.TestCell, muted bool) (m cellMark) {
+func markOfCell(c *insight.TestCell) (m cellMark) {
 	m = cellMark{Class: "t-" + c.Outcome, Href: "/runs/" + c.Run}
 	switch c.Outcome {
 	case "passed":
@@ -123,8 +136,8 @@ func markOfCell(c *insight.TestCell, muted bool) (m cellMark) {
 	if c.Storm {
 		m.Class, m.Title = m.Class+" t-storm", m.Title+", as did many: it counts for nothing"
 	}
-	if muted && c.Bad() {
-		m.Class += " t-muted"
+	if c.Muted {
+		m.Class, m.Title = m.Class+" t-muted", m.Title+", in quarantine"
 	}
 	if c.Seconds > 0 {
 		m.Title += ", " + duration(c.Seconds)
@@ -172,12 +185,12 @@ type testStrip struct {
 }
 
 // newTestStrip draws at most so many of the newest results, which come newest first.
-func newTestStrip(cells []insight.TestCell, most int, muted bool) testStrip {
+func newTestStrip(cells []insight.TestCell, most int) testStrip {
 	const w, gap = 6, 1.4
 	cells = cells[:min(len(cells), most)]
 	s := testStrip{W: most * w, Label: cellsText(cells)}
 	for i := range cells {
-		m := markOfCell(&cells[i], muted)
+		m := markOfCell(&cells[i])
 		m.X, m.W = float64((most-1-i)*w), w-gap
 		s.Marks = append(s.Marks, m)
 	}
@@ -214,7 +227,7 @@ type heatRow struct {
 
 // heatTick is a label over a column.
 type heatTick struct {
-	X     float64
+	X     float64 // percent
 	Label string
 	Storm bool
 }
@@ -225,9 +238,9 @@ func newHeat(g insight.TestGrid) heat {
 	h := heat{W: max(len(g.Runs), 1) * w}
 	for i, run := range g.Runs {
 		if run.Storm {
-			h.Axis = append(h.Axis, heatTick{X: float64(i*w) + w/2, Label: "!", Storm: true})
+			h.Axis = append(h.Axis, heatTick{X: 100 * (float64(i) + .5) / float64(len(g.Runs)), Label: "!", Storm: true})
 		} else if i%every == 0 {
-			h.Axis = append(h.Axis, heatTick{X: float64(i * w), Label: run.Run})
+			h.Axis = append(h.Axis, heatTick{X: 100 * float64(i) / float64(len(g.Runs)), Label: run.Run})
 		}
 	}
 	for i := range g.Tests {
@@ -237,7 +250,7 @@ func newHeat(g insight.TestGrid) heat {
 		var bad []string
 		for j := range t.Cells {
 			c := &t.Cells[j]
-			m := markOfCell(c, t.State == record.TestQuarantined)
+			m := markOfCell(c)
 			m.X, m.W = float64(j*w), w-gap
 			switch c.Outcome {
 			case "":
