@@ -267,9 +267,9 @@ func (h *Histories) decide(ctx context.Context, s *TestStory, test *suite.Test, 
 	case d.Needs > 0:
 		d.Text = fmt.Sprintf("It needs about %d more runs to decide whether its rate is above %s", d.Needs, limit)
 	case d.Above > .5:
-		d.Text = fmt.Sprintf("It is sure that its rate is above %s", limit)
+		d.Text = fmt.Sprintf("With a probability of %s its rate is above %s", RateText(d.Above), limit)
 	default:
-		d.Text = fmt.Sprintf("It is sure that its rate is below %s", limit)
+		d.Text = fmt.Sprintf("With a probability of %s its rate is below %s", RateText(1-d.Above), limit)
 	}
 	return nil
 }
