@@ -27,7 +27,7 @@ import (
 // varints; a text that occurs again in the head or the body is a reference to
 // where it stood first.
 const (
-	recordMagic = "FLstep\x00\x02" // the last byte is the format's number
+	recordMagic = "FLstep\x00\x03" // the last byte is the format's number
 	headSumSize = 8
 	recordLeast = len(recordMagic) + 4 + headSumSize + sha256.Size
 )
@@ -309,13 +309,6 @@ func (x *coder) bytes(b *[]byte) {
 	case n > 0:
 		*b = bytes.Clone(x.take(n))
 	}
-}
-
-func (x *coder) float(f *float64) {
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], math.Float64bits(*f))
-	x.raw(b[:])
-	*f = math.Float64frombits(binary.LittleEndian.Uint64(b[:]))
 }
 
 func number[T ~int | ~int64](x *coder, v *T) {

@@ -604,7 +604,7 @@ func (p *plain) outcome(s *stage, j *record.JobRun, step *record.StepRun, b *rec
 		p.endStreak()
 		p.buf = append(p.buf, s.failed(j.ID, step, p.style, plainColumns, 0)...)
 	case b.Outcome.Bad() && !b.Conclusion.Bad():
-		p.row(s, j.ID, p.style.yellow("! "+name+": "+shown(b.Why))+p.style.dim(" (continue-on-error)"))
+		p.row(s, j.ID, p.style.yellow("! "+name+": "+shown(b.Why))+p.style.dim(" ("+tolerated(b)+")"))
 	case b.Outcome == plan.Cancelled && p.verbose > 0:
 		p.row(s, j.ID, p.style.glyph(b.Outcome)+" "+name+p.style.dim(": "+shown(b.Why)))
 	case b.Outcome == plan.Skipped && p.verbose > 0:

@@ -165,7 +165,7 @@ func showJobs(w io.Writer, r *record.Run, st style, cols int) {
 			if s.Finished != nil {
 				v, why = s.Finished.Conclusion, s.Finished.Why
 				if s.Finished.Outcome.Bad() && !v.Bad() {
-					v, why = s.Finished.Outcome, why+" (continue-on-error)"
+					v, why = s.Finished.Outcome, why+" ("+tolerated(s.Finished)+")"
 				}
 				switch {
 				case reused(s.Finished):
@@ -268,9 +268,13 @@ func showArtifacts(r *record.Run, title, put func(string), st style) {
 			if x.Path != "" {
 				line += st.dim("  " + shown(x.Path))
 			} else if x.Digest != "" {
-				line += st.dim("  " + shown(x.Digest))
+				digest, _ := x.Given()
+				line += st.dim("  " + shown(digest))
 			}
 			put(line)
+			if remark := x.Remark(); remark != "" {
+				put("    " + st.dim(shown(remark)))
+			}
 		}
 	}
 }
@@ -378,7 +382,7 @@ type jobDocument struct {
 	Outputs   map[string]string      `json:"outputs,omitempty"`
 	Steps     []stepDocument         `json:"steps,omitempty"`
 	Tests     []record.TestsReported `json:"tests,omitempty"`
-	Artifacts []plan.Artifact        `json:"artifacts,omitempty"`
+	Artifacts []record.ArtifactSaved `json:"artifacts,omitempty"`
 	Materials []record.Material      `json:"materials,omitempty"`
 }
 

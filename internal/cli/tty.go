@@ -177,7 +177,7 @@ func (t *tty) stepFinished(s *stage, e record.Event, b *record.StepFinished) {
 		}
 		t.told[toldKey(s.run.ID, e.Job, e.Step)] = t.total
 	case b.Outcome.Bad() && !b.Conclusion.Bad():
-		t.write(t.style.yellow("! ") + s.label(e.Job) + t.style.dim(" "+t.style.into()+" ") + shown(b.Name) + t.style.dim("  "+shown(b.Why)+" (continue-on-error)"))
+		t.write(t.style.yellow("! ") + s.label(e.Job) + t.style.dim(" "+t.style.into()+" ") + shown(b.Name) + t.style.dim("  "+shown(b.Why)+" ("+tolerated(b)+")"))
 	case t.verbose > 0 && b.Outcome != plan.Skipped:
 		took := duration(step.Duration())
 		if reused(b) {
@@ -397,4 +397,12 @@ func (t *tty) sum(cols int) string {
 	add(t.bad, "failed", t.style.red)
 	add(t.skipped, "skipped", t.style.dim)
 	return clip(text, cols, t.style.ellipsis())
+}
+
+// tolerated says why a step that failed hurts nobody else.
+func tolerated(b *record.StepFinished) string {
+	if b.Muted {
+		return "quarantined tests"
+	}
+	return "continue-on-error"
 }

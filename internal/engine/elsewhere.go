@@ -73,8 +73,10 @@ type Assignment struct {
 
 	// Reuse says what may be reused; nil for nothing.
 	Reuse *Reusable
-	// Muted are the tests in quarantine.
-	Muted []record.Mute
+	// Muted are the tests in quarantine, and RetryTests is how often failed ones are run
+	// again.
+	Muted      []record.Mute
+	RetryTests int
 }
 
 // Reusable is what [Reuse] says of a run, without the machine.
@@ -172,7 +174,7 @@ func (o *owner) once(soft context.Context, n *node, try int, again func(*end) bo
 	}
 	o.earnest(n)
 	scope := n.seen()
-	a := Assignment{Run: o.runID, Job: n.job.ID, Try: try, Retry: o.req.Retry, Context: scope.Context, Plan: n.job, Scope: scope, Muted: o.req.Tests.Muted}
+	a := Assignment{Run: o.runID, Job: n.job.ID, Try: try, Retry: o.req.Retry, Context: scope.Context, Plan: n.job, Scope: scope, Muted: o.req.Tests.Muted, RetryTests: o.req.Tests.Retry}
 	if p := o.prior(n); p != nil && try == 1 {
 		a.PriorRun, a.Prior, a.From = o.req.Prior.ID, p, o.req.From[n.job.ID]
 	}
@@ -216,7 +218,8 @@ func (e *Engine) Do(soft, hard context.Context, req Request, a Assignment) (Ende
 	if err := a.join(); err != nil {
 		return Ended{}, fmt.Errorf("do job %s of run %s: %w", a.Job, a.Run, err)
 	}
-	req.Context, req.Retry, req.Tests.Muted = a.Context, a.Retry, a.Muted
+	req.Context, req.Retry = a.Context, a.Retry
+	req.Tests.Muted, req.Tests.Retry = a.Muted, a.RetryTests
 	if a.Prior != nil {
 		req.Prior = &record.Run{ID: a.PriorRun, Jobs: map[string]*record.JobRun{a.Job: a.Prior}}
 		if a.From != "" {

@@ -224,7 +224,7 @@ func (c *Case) base(say sayer) {
 		say(Broken, 0.5, "%s fails, too, but in another way%s", name, since)
 	case b.Failing:
 		say(Broken, 0.8, "%s fails, too%s", name, since)
-	case c.Base.Known && !c.Failure.Base:
+	case !c.OnBase:
 		say(Yours, 0.5, "it passes on %s%s", name, since)
 	}
 }

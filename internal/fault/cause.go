@@ -78,7 +78,9 @@ type Search struct {
 	best    [Decisive + 1]candidate
 	pending []*pending
 	last    Cause // the last line that no rule knew
-	before  Cause // the one before the first consequence
+	said    Cause // the last of those in which a program speaks under its own name
+	saidAt  int   // counted as n
+	before  Cause // the last line before the first consequence
 	ran     map[string]bool
 	header  int // where the last head of a failed test was, counted as n
 }
@@ -96,6 +98,7 @@ type pending struct {
 	cause *Cause
 	place func(s *Search, p *pending, line string) bool // reports whether it is done
 	left  int
+	more  bool // what the line says begins on the next
 }
 
 // FirstCause looks for the cause in a log. ran is the programs that ran, when
@@ -128,6 +131,9 @@ func (s *Search) Cause() (Cause, bool) {
 		return s.before, true
 	default:
 		return *found.cause, true
+	}
+	if s.saidAt > 0 && s.n-s.saidAt <= apart[Complaint] {
+		return s.said, true
 	}
 	return s.last, s.last.Text != ""
 }
@@ -173,6 +179,9 @@ func (s *Search) Add(l Line) {
 		}
 	}
 	s.last = Cause{Rule: "last-line", Line: t.n, Text: t.s, Sure: Consequence}
+	if message().MatchString(t.s) {
+		s.said, s.saidAt = s.last, s.n
+	}
 }
 
 // take makes a candidate of a line that a rule matched, and reports whether it
@@ -197,7 +206,7 @@ func (s *Search) take(r *causeRule, re *regexp.Regexp, m []string, t text) bool 
 		return true
 	}
 	*b = candidate{cause: c, segment: s.segment, latest: s.n, foreign: foreign}
-	if r.after != nil && c.At.File == "" && len(s.pending) < maxPending {
+	if r.after != nil && (c.At.File == "" || r.tests) && len(s.pending) < maxPending {
 		s.pending = append(s.pending, &pending{cause: c, place: r.after, left: ahead})
 	}
 	return true
@@ -288,6 +297,7 @@ type causeRule struct {
 	words   wordSet  // the same, for the table's finder
 	pattern lazy     // groups: file, line, col
 	unless  lazy
+	tests   bool // what follows may say more than what stands above
 	mark    bool // it is no cause, but the head of what follows
 	// before looks at what stands above the line, and may amend the cause. It
 	// reports whether the line is one.
@@ -385,21 +395,26 @@ func aboveGoTest(s *Search, c *Cause) bool {
 // placeGoTest finds it when it stands below.
 func placeGoTest(s *Search, p *pending, line string) bool {
 	t := s.ring[(s.n-1)%behind]
-	switch m := goLine().FindStringSubmatch(line); {
-	case p.cause.At.File != "" && strings.HasPrefix(strings.TrimSpace(line), "Error Trace:"):
-	case p.cause.At.File != "": // an assertion of several lines
+	m := goLine().FindStringSubmatch(line)
+	switch {
+	case strings.HasPrefix(line, "panic: "):
+		p.cause.Line, p.cause.Text, p.cause.At, p.place = t.n, t.s, plan.Source{}, placeFrame
+		return false
+	case p.more:
+		if strings.HasPrefix(strings.TrimSpace(line), "Error Trace:") {
+			return false
+		}
 		p.cause.Line, p.cause.Text = t.n, t.s
+		return true
+	case p.cause.At.File != "": // it was said above
 		return true
 	case m != nil:
 		p.cause.Line, p.cause.Text = t.n, t.s
 		p.cause.At = plan.Source{File: clipped(m[1]), Line: number(m[2])}
-		return m[3] != ""
-	case strings.HasPrefix(line, "panic: "):
-		p.cause.Line, p.cause.Text, p.place = t.n, t.s, placeFrame
-	default:
-		return indent(line) == 0
+		p.more = m[3] == ""
+		return !p.more
 	}
-	return false
+	return indent(line) == 0
 }
 
 // underHeader holds for what a failed test said below its name.

@@ -92,27 +92,23 @@ func place(c Cause) string {
 func TestInjected(t *testing.T) {
 	t.Parallel()
 	faults := recorded(t)
-	score := func(known bool) (right, placed, places int) {
+	score := func(ran func(injected) []string, tell bool) (right, placed, places int) {
 		for _, f := range faults {
 			if f.cause == "" {
 				continue
 			}
-			ran := f.ran
-			if !known {
-				ran = nil
-			}
-			got, _ := FirstCause(all(f.log), ran)
+			got, _ := FirstCause(all(f.log), ran(f))
 			ok := strings.TrimSpace(got.Text) == strings.TrimSpace(unstamped(plain(f.cause)))
 			if ok {
 				right++
-			} else if known {
+			} else if tell {
 				t.Logf("%s: %s: %q (%s), not %q", f.file, f.name, got.Text, got.Rule, f.cause)
 			}
 			if f.at != "" {
 				places++
 				if want, _, _ := strings.Cut(f.at, "|"); strings.HasPrefix(place(got)+":", strings.TrimPrefix(want, "/w/")+":") || strings.HasSuffix(f.at, "|"+place(got)) {
 					placed++
-				} else if known {
+				} else if tell {
 					t.Logf("%s: %s: at %s, not %s", f.file, f.name, place(got), f.at)
 				}
 			}
@@ -135,10 +131,11 @@ func TestInjected(t *testing.T) {
 			}
 		}
 	}
-	blind, _, _ := score(false)
-	right, placed, places := score(true)
-	t.Logf("top-1: %d of %d, without knowing what ran %d; places: %d of %d; first line with a word of complaint: %d", right, n, blind, placed, places, trivial)
-	if right < n || blind < n || placed < places {
+	right, placed, places := score(func(f injected) []string { return f.ran }, true)
+	blind, _, _ := score(func(injected) []string { return nil }, false)
+	misled, _, _ := score(func(injected) []string { return []string{"/bin/sh"} }, false)
+	t.Logf("top-1: %d of %d, without knowing what ran %d, told that nothing but sh did %d; places: %d of %d; first line with a word of complaint: %d", right, n, blind, misled, placed, places, trivial)
+	if right < n || blind < n || misled < n*9/10 || placed < places {
 		t.Errorf("it was better")
 	}
 }
@@ -147,6 +144,9 @@ func TestInjected(t *testing.T) {
 // tool says which lines are errors.
 func TestCorpusLogs(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("SKIPPED: 127,000 lines are read")
+	}
 	dir := filepath.Join(os.Getenv("FAIRLEAD_CORPUS"), "testreports", "ci-logs")
 	if os.Getenv("FAIRLEAD_CORPUS") == "" {
 		dir = "../../../shared/corpus/testreports/ci-logs"

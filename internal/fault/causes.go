@@ -58,7 +58,7 @@ var causes = sync.OnceValue(func() *causeTable {
 	after := func(f func(*Search, *pending, string) bool) func(*causeRule) {
 		return func(r *causeRule) { r.after = f }
 	}
-	marks := func(r *causeRule) { r.mark = true }
+	head := func(r *causeRule) { r.mark = true }
 
 	const (
 		src = `(?P<file>(?:[A-Za-z]:)?[^\s:()"'][^:()"']*)`
@@ -75,12 +75,13 @@ var causes = sync.OnceValue(func() *causeTable {
 	add("consequence", Consequence, "", "make|fail|exit|ninja|collect2|clang: |error|npm |tar: |e: |* |found |generated|terminated|test|passed|hint: |note: |cleaning up", consequence)
 
 	// Tests.
-	add("go-test", Located, "go", "--- fail", `^\s*--- FAIL: \S+`, before(aboveGoTest), after(placeGoTest))
+	add("go-test", Located, "go", "--- fail", `^\s*--- FAIL: \S+`, before(aboveGoTest), after(placeGoTest), func(r *causeRule) { r.tests = true })
 	add("test-timeout", Located, "go", "timed out after", `^panic: test timed out after`)
 	add("data-race", Located, "", "data race", `^WARNING: DATA RACE`, after(placeFrame))
 	add("pytest", Located, "pytest py.test python python3", "e   ", `^E   +\S`, before(abovePytest), after(placePytest))
 	add("pytest", Located, "pytest py.test python python3", "failed|error", `^(?:FAILED|ERROR) (?P<file>[^\s:]+\.py)(?:::\S+)?(?: - .*)?$`)
-	add("head", Consequence, "", "fail: |error: ", `^(?:FAIL|ERROR): \w+ \([\w.]+`, marks)
+	add("doctest", Located, "python python3 pytest", "file \"", `^File "(?P<file>[^"]+)", line (?P<line>\d+), in \S+$`)
+	add("head", Consequence, "", "fail: |error: ", `^(?:FAIL|ERROR): \w+ \([\w.]+`, head)
 	add("jest", Located, "", "●", `^\s*● (?:.+ › .+|Test suite failed to run|[^\s].*)$`, after(placeFrame), but(`● Console|^\s*● Validation Warning`))
 	add("tap", Located, "", "not ok", `^\s*not ok \d+`, but(`# (?:TODO|SKIP|todo|skip)`), after(placeTAP))
 	add("node-test", Located, "", "✖", `^\s*✖ (?:[^f]|f[^a]|fa[^i])`, after(placeFrame), but(`failing tests`))
@@ -100,7 +101,7 @@ var causes = sync.OnceValue(func() *causeTable {
 
 	// Compilers, linkers, linters.
 	add("c-build", Located, "", "error: ", `^`+src+`:(?P<line>\d+):(?:(?P<col>\d+):)? (?:fatal |syntax |internal compiler )?error: `)
-	add("go-build", Located, "go", ".go:", `^(?:vet: |# )?(?P<file>[^\s:]+\.go)`+pos+`: \S`)
+	add("go-build", Located, "go", ".go:", `^(?:vet: |# |\t)?(?P<file>[^\s:]+\.go)`+pos+`: \S`)
 	add("go-mod", Located, "go", "go.", `^(?P<file>(?:\S*/)?go\.(?:mod|work|sum)):(?P<line>\d+)(?::\d+)?: \S`)
 	add("typescript", Located, "", "error ts", `^(?P<file>[^\s(:]+)[(:](?P<line>\d+)[,:](?P<col>\d+)\)?(?::| -) error TS\d+: `)
 	add("typescript", Located, "", "error ts", `^error TS\d+: `)
@@ -118,7 +119,7 @@ var causes = sync.OnceValue(func() *causeTable {
 	add("eslint", Located, "", "error", `^\s+(?P<line>\d+):(?P<col>\d+)\s+error\s+\S`, before(aboveLint))
 	add("shellcheck", Located, "", "in ", `^In (?P<file>\S+) line (?P<line>\d+):$`)
 	add("prettier", Located, "", "[error]|[warn]", `^\[(?:error|warn)\] (?P<file>\S+\.\w+)(?:: \w+Error: .*\((?P<line>\d+):(?P<col>\d+)\))?$`)
-	add("format", Located, "", "reformat|diff in", `^would reformat (?P<file>\S+)|^Diff in (?P<file2>\S+)`)
+	add("format", Located, "", "reformat|diff in", `^(?:would reformat|Diff in) (?P<file>[^\s:]+)`)
 	add("terraform", Located, "", "error: ", `^│ Error: `, after(placeTerraform))
 	add("sql", Located, "", "error:", `^psql:(?P<file>[^:]+):(?P<line>\d+): (?:ERROR|FATAL): `)
 	add("annotation", Located, "", "::error", `^::error (?:.*?file=(?P<file>[^,:]+))?(?:.*?line=(?P<line>\d+))?.*?::`)
@@ -138,6 +139,7 @@ var causes = sync.OnceValue(func() *causeTable {
 	add("elixir-error", Known, "", "** (", `^\s*\*\* \([\w.]+\) `)
 	add("crash", Known, "", "fault|aborted|core dumped|bus error|terminate called|killed", `(?:^|: )(?:(?:line )?\d+: +\d+ )?(?:Segmentation fault|Bus error|Aborted|Killed|Illegal instruction|Floating point exception)\b|^terminate called `)
 	add("maven", Known, "", "[fatal]", `^\[FATAL\] \S`)
+	add("crash", Known, "", "free()|malloc|realloc|corrupt|smashing|munmap_chunk", `^(?:free|malloc|realloc|calloc|munmap_chunk)\(\)?: \S|^corrupted (?:size|double)|^malloc_consolidate|^\*\*\* stack smashing`)
 	add("gradle", Known, "", "could not|failed", `^> (?:Could not|Task .* not found|.* failed)`)
 
 	// Tools, in their own words.
@@ -163,15 +165,16 @@ var causes = sync.OnceValue(func() *causeTable {
 	add("shell", Known, "", ": ", `^(?:\S*/)?(?:ba|da|z|k)?sh: (?:-c: )?(?:line )?(?:\d+: )?\S.*(?:not found|No such file|[Ss]yntax error|unexpected|unbound|not set|denied|cannot|invalid|bad |read-only|too )`)
 	add("shell", Known, "", ": ", `^(?P<file>[^\s:]+): (?:line )?(?P<line>\d+): \S.*(?:not found|No such file|[Ss]yntax error|unexpected|unbound|not set|denied|cannot|invalid|bad |Bad |read-only|too |[Dd]ivision|operand|expected|Is a directory)`)
 	add("env", Known, "", "env: ", `^(?:/usr/bin/)?env: `)
-	add("tool", Known, "", ": ", `^(?:/\S*/)?[a-z][\w.+-]{0,20}: (?:fatal|error|ERROR)\b`)
+	add("tool", Known, "", ": ", `^(?:/\S*/)?[a-z_][\w.+-]{0,20}: (?:fatal|error|ERROR)\b`)
 	add("tool", Known, "", "must |no such|cannot|can't|denied|not found|invalid|unrecognized|unknown|failed|missing|unable|refused|read-only|exists|not a |unexpected|illegal|bad ",
 		`^(?:/\S*/)?[a-z][\w.+-]{0,20}: .*(?:must |[Nn]o such|[Cc]annot|[Cc]an't|denied|not found|[Ii]nvalid|[Uu]nrecognized|[Uu]nknown|[Ff]ailed|[Mm]issing|[Uu]nable|refused|[Rr]ead-only|exists|[Nn]ot a |[Uu]nexpected|[Ii]llegal|[Bb]ad )`, but(`(?i)^warning|^note|^info|^debug|warning: `))
-	add("pip", Known, "pip pip3 python python3 uv", "error: ", `^(?:ERROR|error): `, but(`dependency resolver does not currently`))
+	add("usage", Known, "", "unknown |unrecognized |flag provided|unexpected argument|invalid option", `^(?:unknown (?:shorthand |long )?(?:flag|command|option)|unrecognized (?:option|argument|command)|flag provided but not defined|(?:error: )?unexpected argument|invalid option)`)
+	add("pip", Known, "pip pip3 python python3 uv", "error: ", `^(?:ERROR|error): `, but(`dependency resolver does not currently|: usage: `))
 
 	// Whoever says it.
 	add("error-message", Generic, "", "error|fatal|critical|severe|panic|exception", `^\s*(?:\[?(?:ERROR|FATAL|CRITICAL|SEVERE|Error|error|fatal|Fatal error|FATAL ERROR)\]?\s?[:\s|-]|\S+ (?:ERROR|FATAL|CRITICAL|SEVERE)\b|\w*(?:Error|Exception): )`, but(`(?i)\b0 errors?\b|\bno errors?\b|errors?[:=] ?0\b`))
 	add("tool-message", Generic, "", ": ", `^(?:/\S*/)?(?:`+unixTools+`): \S`, but(`(?i)^\S+ (?:warning|note|info|removing leading|entering|leaving|nothing to be done|.* is up to date|listening|starting|using)`))
-	add("diff", Generic, "diff git", "diff --git|--- ", `^diff --git a/(?P<file>\S+) |^--- (?P<file2>\S+)\s+\d{4}-\d\d-\d\d`)
+	add("diff", Generic, "diff git", "diff --git|--- ", `^diff --git a/(?P<file>\S+) |^--- \S+\s+\d{4}-\d\d-\d\d`)
 	add("place", Complaint, "", ": ", `^(?P<file>[\w./-]+\.\w+):(?P<line>\d+)(?::(?P<col>\d+))?: \S`, but(`(?i)^\S+ (?:warning|note|info|debug)`))
 	words := "error|fatal|failed|failure|panic|exception|cannot|can't|could not|couldn't|unable to|denied|not found|invalid|undefined|refused|mismatch|expected|unexpected|must|did not|didn't|" +
 		"timed out|gave up|giving up|aborted|wrong|conflict|exceeded|too many|too large|not allowed|not formatted|missing|rejected|no such|unhealthy|unknown|illegal|bad"

@@ -29,7 +29,7 @@ type Failure struct {
 	Time   time.Time
 	Branch string
 	Commit string
-	Base   bool // of the branch that changes go to
+	OnBase bool // of the branch that changes go to
 	Job    string
 	Step   string
 	Test   string // record.TestResult.Key; "" when a step failed and no test is known
@@ -163,7 +163,7 @@ func telling(title string) bool {
 // add counts a failure.
 func (k *Cluster) add(f Failure) {
 	k.Count++
-	if f.Base {
+	if f.OnBase {
 		k.OnBase++
 	}
 	if k.First.IsZero() || f.Time.Before(k.First) {

@@ -36,9 +36,6 @@ func TestClusters(t *testing.T) {
 	if again := add(Failure{Test: "TestC", Print: 5, Title: "something else altogether now"}); again != five {
 		t.Error("one fingerprint is two clusters")
 	}
-	if a, b := add(Failure{Title: "a.c:4:2: error: 'x' undeclared"}), add(Failure{Title: "b.c:9:1: error: 'y' undeclared"}); a == b {
-		t.Log("errors at two places have one fingerprint, of a title alone") // Cause.Print tells them apart
-	}
 	a := Cause{Rule: "c-build", Text: "a.c:4:2: error: 'x' undeclared", Sure: Located}
 	b, again := a, a
 	b.Text, again.Text = "a.c:4:2: error: 'y' undeclared", "a.c:40:12: error: 'x' undeclared"

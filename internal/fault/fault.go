@@ -22,9 +22,23 @@
 //   - weak: "make: *** Error 1" is true and explains nothing. It counts when
 //     nothing else matched.
 //
-// Diagnose is a pure function: it starts nothing, opens nothing and reads no
-// clock. What it is given comes from outside and may be hostile; the patterns
-// take linear time and the input is cut.
+// That is one failure by itself. The rest of the package sets it beside others:
+//
+//	log ──► Search ──► Cause: the line from which the others follow, and its place
+//	 │                   │
+//	 ├────► Green.Fresh  ├──► Print, Fingerprint ──► Clusters: seen before? where else?
+//	 └────► Issues.Find  │                              │
+//	                     └──────────► Judge ◄───────────┘
+//	                                    │
+//	             your change, flaky, infrastructure, already broken
+//
+// What makes lines comparable is the same everywhere: [Mask], which replaces
+// what a line was filled with, and [Templates], which learns what else is a
+// value.
+//
+// Everything here is pure: it starts nothing, opens nothing and reads no
+// clock. What it is given comes from outside and may be hostile; everything
+// takes linear time, and what is remembered is bounded.
 package fault
 
 import (

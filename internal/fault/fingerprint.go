@@ -107,7 +107,7 @@ func reason(message string) string {
 
 // elsewhere are parts of paths of what the repository does not hold itself.
 var elsewhere = []string{
-	"node_modules/", "site-packages/", "dist-packages/", "/lib/python", "/usr/lib/", "/usr/include/", "/usr/local/go/", "/go/pkg/mod/", "/libexec/", "/rustc/", ".cargo/registry/", "/vendor/",
+	"node_modules/", "site-packages/", "dist-packages/", "/lib/python", "/usr/lib/", "/usr/include/", "/usr/local/go/", "/go/pkg/mod/", "/libexec/", "/rustc/", "/libsanitizer/", ".cargo/registry/", "/vendor/",
 	"node:", "internal/process/", "internal/modules/", "<frozen ", "<anonymous>", "/gems/", "/rubygems/", "/sdk/go", "/toolchains/", "/.rustup/", "/golang.org/toolchain",
 	"java/", "javax/", "jdk/", "sun/", "org/junit/", "junit/", "org/testng/", "org/apache/maven/", "org/gradle/", "kotlin/", "scala/", "org/hamcrest/", "org/assertj/", "org/mockito/", "System.", "Xunit.", "NUnit.",
 	"src/testing/", "src/runtime/", "src/reflect/", "_testmain.go", "/_pytest/", "/unittest/", "/pluggy/", "/jest-", "/vitest/", "/mocha/", "/chai/", "vendor/bundle/", "vendor/phpunit/",

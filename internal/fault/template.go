@@ -258,10 +258,7 @@ func (t *Templates) generalise(id int32) int32 {
 	case words == 2:
 		many = 2 * fanOut
 	}
-	for i, h := range hashes {
-		if h == wildHash {
-			continue
-		}
+	for _, i := range alone(hashes) {
 		key := hole(hashes, i)
 		like := slices.DeleteFunc(t.holes[key], func(o int32) bool {
 			g := &t.groups[o]
@@ -295,14 +292,28 @@ func (t *Templates) index(id int32) {
 	if at, ok := slices.BinarySearch(t.buckets[key], id); !ok {
 		t.buckets[key] = slices.Insert(t.buckets[key], at, id)
 	}
+	for _, i := range alone(hashes) {
+		k := hole(hashes, i)
+		if len(t.holes[k]) < maxBucket {
+			t.holes[k] = append(t.holes[k], id)
+		}
+	}
+}
+
+// alone are the words whose difference alone keeps lines apart: the first one,
+// since it says where a template is looked for, and all of so few that one is
+// too much of a difference.
+func alone(hashes []uint64) []int {
+	const few = 4
+	var out []int
 	for i, h := range hashes {
 		if h != wildHash {
-			k := hole(hashes, i)
-			if len(t.holes[k]) < maxBucket {
-				t.holes[k] = append(t.holes[k], id)
+			if out = append(out, i); len(out) > few {
+				return out[:1]
 			}
 		}
 	}
+	return out
 }
 
 // unbucket makes a template one that is not found any more.

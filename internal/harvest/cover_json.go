@@ -306,7 +306,10 @@ func readGcovJSON(c *covering) error {
 					Part     bool `json:"unexecuted_block"`
 					Noncode  bool `json:"gcovr/noncode"`
 					Excluded bool `json:"gcovr/excluded"`
-					Branches []struct{ Count amount }
+					Branches []struct {
+						Count amount
+						Throw bool
+					}
 				}
 			}
 			odd, err := j.value(&f)
@@ -318,8 +321,12 @@ func readGcovJSON(c *covering) error {
 			}
 			lines := make([]coverage.Line, 0, len(f.Lines))
 			for _, l := range f.Lines {
-				taken := 0
+				taken, branches := 0, 0
 				for _, b := range l.Branches {
+					if b.Throw {
+						continue
+					}
+					branches++
 					if b.Count.n > 0 {
 						taken++
 					}
@@ -327,7 +334,7 @@ func readGcovJSON(c *covering) error {
 				if l.Noncode || l.Excluded {
 					continue
 				}
-				line := counted(l.Number.n, l.Count.n, taken, len(l.Branches))
+				line := counted(l.Number.n, l.Count.n, taken, branches)
 				if l.Part && line.State == coverage.Hit {
 					line.State = coverage.Partial
 				}

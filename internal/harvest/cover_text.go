@@ -53,14 +53,15 @@ func decimal[T string | []byte](s T) (n int64, ok bool) {
 }
 
 func isGoCover(s *sniff) bool {
-	for _, l := range s.beginning(1) {
-		if mode, ok := strings.CutPrefix(l, "mode: "); ok {
-			return slices.Contains([]string{"set", "count", "atomic"}, strings.TrimSpace(mode))
-		}
-		_, _, ok := goBlock([]byte(l))
-		return ok
+	first := s.beginning(1)
+	if len(first) == 0 {
+		return false
 	}
-	return false
+	if mode, ok := strings.CutPrefix(first[0], "mode: "); ok {
+		return slices.Contains([]string{"set", "count", "atomic"}, strings.TrimSpace(mode))
+	}
+	_, _, ok := goBlock([]byte(first[0]))
+	return ok
 }
 
 // block is a stretch of Go code without a branch in it.
@@ -261,6 +262,9 @@ func readLcov(c *covering) error {
 				c.warn(c.number, "it is no branch: %.100q", line)
 				continue
 			}
+			if rest[0] == 'e' {
+				continue // an exception's way out, which every call in C++ has
+			}
 			if len(branches) == 0 || branches[len(branches)-1].line != int32(n) {
 				branches = append(branches, lcovBranches{line: int32(n)})
 			}
@@ -335,10 +339,14 @@ func gcovLine(s []byte) (count []byte, number int64, text []byte, ok bool) {
 //	branch  0 taken 1 (fallthrough)
 //
 // "-" is no code, "#####" and "=====" are code that was not run, and "*"
-// behind a count says that a part of the line was not.
+// behind a count says that a part of the line was not. Lines that lcov or gcovr
+// are told to leave out are left out; so are the ways that exceptions take out
+// of a line, which every call in C++ has.
 func readGcov(c *covering) error {
 	var file string
 	var lines []coverage.Line
+	var excluded exclusion
+	out := false // the last line was left out
 	for {
 		line, err := c.line()
 		if err != nil {
@@ -347,7 +355,10 @@ func readGcov(c *covering) error {
 			}
 			return c.add(file, lines)
 		}
-		if rest, ok := bytes.CutPrefix(line, []byte("branch ")); ok && len(lines) > 0 {
+		if rest, ok := bytes.CutPrefix(line, []byte("branch ")); ok {
+			if len(lines) == 0 || out || bytes.Contains(rest, []byte("(throw)")) {
+				continue
+			}
 			l := &lines[len(lines)-1]
 			taken := int(l.Taken)
 			if _, how, ok := bytes.Cut(rest, []byte(" taken ")); ok && len(how) > 0 && !bytes.HasPrefix(how, []byte("0")) {
@@ -365,8 +376,11 @@ func readGcov(c *covering) error {
 				if err := c.add(file, lines); err != nil {
 					return err
 				}
-				file, lines = string(name), nil
+				file, lines, excluded = string(name), nil, false
 			}
+			continue
+		}
+		if out = excluded.line(text); out {
 			continue
 		}
 		l := coverage.Line{}
@@ -387,6 +401,29 @@ func readGcov(c *covering) error {
 		}
 		lines = append(lines, l)
 	}
+}
+
+// exclusion says whether the lines that come are to be left out.
+type exclusion bool
+
+// line says whether a line is to be left out. Those that begin and end an
+// exclusion are.
+func (x *exclusion) line(text []byte) bool {
+	_, mark, ok := bytes.Cut(text, []byte("COV_EXCL_"))
+	if !ok {
+		if _, mark, ok = bytes.Cut(text, []byte("COVR_EXCL_")); !ok {
+			return bool(*x)
+		}
+	}
+	switch {
+	case bytes.HasPrefix(mark, []byte("START")):
+		*x = true
+	case bytes.HasPrefix(mark, []byte("STOP")), bytes.HasPrefix(mark, []byte("END")):
+		*x = false
+	default:
+		return bool(*x) || bytes.HasPrefix(mark, []byte("LINE"))
+	}
+	return true
 }
 
 // gcovCount reads "12", or "1.2k" as gcov -H prints it.

@@ -38,7 +38,7 @@ func readCobertura(c *covering) error {
 		if name == "" && len(lines) > 0 {
 			c.warn(at, "a class with %d lines and without a file", len(lines))
 		}
-		if name != "" && len(sources) == 1 && !path.IsAbs(coverage.Clean(name)) && !strings.Contains(name, ":") {
+		if name != "" && len(sources) == 1 && !anchored(coverage.Clean(name)) && anchored(coverage.Clean(sources[0])) {
 			name = path.Join(coverage.Clean(sources[0]), coverage.Clean(name))
 		}
 		err := c.add(name, lines)
@@ -65,6 +65,8 @@ func readCobertura(c *covering) error {
 			}
 			*to = append(*to, counted(n, hits, taken, branches))
 			last = &(*to)[len(*to)-1]
+		case "statement": // of scoverage, which puts its own into this format
+			ofMethods = append(ofMethods, counted(e.num("line"), e.num("invocation-count"), 0, 0))
 		case "condition":
 			if !summed && last != nil {
 				t, b, _ := condition(e.str("coverage"))
@@ -92,6 +94,11 @@ func readCobertura(c *covering) error {
 		return ferr
 	}
 	return err
+}
+
+// anchored says whether a clean path is absolute, on whatever system.
+func anchored(name string) bool {
+	return path.IsAbs(name) || len(name) > 1 && name[1] == ':'
 }
 
 // condition reads "50% (1/2)", and "50%" as one of two. The last result says
@@ -414,28 +421,42 @@ func isVS(s *sniff) bool {
 
 // readVS reads what Visual Studio's and dotnet-coverage's own XML says: ranges
 // of lines that are covered "yes", "no" or "partial", and after those of a
-// module the names of its files.
+// module the names of its files. The older form has the same in elements, as
+// 0, 2 and 1, and the names at its end.
 func readVS(c *covering) error {
 	files := newNumbered()
+	add := func(at int64, id, covered string, first, last int64) {
+		l := coverage.Line{State: coverage.Miss}
+		switch covered {
+		case "yes", "0":
+			l = coverage.Counted(0, 1, 0, 0)
+		case "partial", "1":
+			l = coverage.Line{Hits: 1, State: coverage.Partial}
+		}
+		files.lines[id] = c.span(files.lines[id], at, first, max(first, last), l)
+	}
+	field := map[string]string{} // of the elements that are in the one that is open
+	at := int64(0)
 	err := c.elements(func(e element) error {
+		at = e.line
 		switch e.name {
 		case "range":
-			l := coverage.Line{State: coverage.Miss}
-			switch e.str("covered") {
-			case "yes":
-				l = coverage.Counted(0, 1, 0, 0)
-			case "partial":
-				l = coverage.Line{Hits: 1, State: coverage.Partial}
-			}
-			id := e.str("source_id")
-			first := e.num("start_line")
-			files.lines[id] = c.span(files.lines[id], e.line, first, max(first, e.num("end_line")), l)
+			add(e.line, e.str("source_id"), e.str("covered"), e.num("start_line"), e.num("end_line"))
 		case "source_file":
 			files.names[e.str("id")] = e.str("path")
+		case "Lines", "SourceFileNames":
+			clear(field)
 		}
 		return nil
-	}, func(name, _ string) error {
-		if name == "module" {
+	}, func(name, text string) error {
+		switch name {
+		case "LnStart", "LnEnd", "Coverage", "SourceFileID", "SourceFileName":
+			field[name] = text
+		case "Lines":
+			add(at, field["SourceFileID"], field["Coverage"], whole(field["LnStart"]), whole(field["LnEnd"]))
+		case "SourceFileNames":
+			files.names[field["SourceFileID"]] = field["SourceFileName"]
+		case "module":
 			err := files.flush(c)
 			files = newNumbered()
 			return err

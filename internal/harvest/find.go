@@ -120,7 +120,7 @@ func likely(base string) bool {
 		"package.json", "package-lock.json", "tsconfig.json":
 		return false
 	}
-	for _, p := range reportNames() {
+	for _, p := range reportNames()[path.Ext(base)] {
 		if ok, _ := path.Match(p, base); ok {
 			return true
 		}
@@ -128,13 +128,17 @@ func likely(base string) bool {
 	return false
 }
 
-// reportNames is the names of the reports of all formats.
-var reportNames = sync.OnceValue(func() (names []string) {
+// reportNames is the names of the reports of all formats, by their ends.
+var reportNames = sync.OnceValue(func() map[string][]string {
+	names := map[string][]string{}
 	for n := range formats {
-		names = append(names, formats[n].files...)
+		for _, p := range formats[n].files {
+			if end := path.Ext(p); !slices.Contains(names[end], p) {
+				names[end] = append(names[end], p)
+			}
+		}
 	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	return names
 })
 
 // known says whether a file begins like a report.
@@ -144,7 +148,8 @@ func known(tree fs.FS, name string) bool {
 		return false
 	}
 	defer f.Close()
-	return newInput(f, name).format() != nil
+	is := newInput(f, name).format()
+	return is != nil && !is.named
 }
 
 // Among returns those of the files that are reports: slash paths, in the

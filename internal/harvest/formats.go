@@ -6,10 +6,12 @@ type format struct {
 	// title, of and note are for people: what the format is called, what
 	// writes it, what is peculiar about how it is read.
 	title, of, note string
-	// files is how reports in it are called, in lower case: "*.trx". It is how
-	// they are looked for; what a file is, its content says. XML is always
-	// looked at.
+	// files is how reports in it are called, in lower case, each with the end
+	// of its name: "*.trx". It is how they are looked for; what a file is, its
+	// content says. XML is always looked at.
 	files []string
+	// named formats are read where somebody names the file, and not looked for.
+	named bool
 	is    func(*sniff) bool
 	read  func(*input, *tally) error
 }
@@ -49,7 +51,11 @@ var formats = []format{
 		is: isMbUnit, read: readMbUnit,
 	},
 	{
-		name: "cppunit", title: "CppUnit and AUnit", of: "CppUnit, for C++; AUnit, for Ada",
+		name: "gallio", title: "Gallio", of: "Gallio, MbUnit 3",
+		is: isGallio, read: readGallio,
+	},
+	{
+		name: "cppunit", title: "CppUnit, AUnit and Embunit", of: "CppUnit, for C++; AUnit, for Ada; Embunit, for C",
 		is: isCppUnit, read: readCppUnit,
 	},
 	{
@@ -118,8 +124,9 @@ var formats = []format{
 	},
 	{
 		name: "go-test", title: "go test", of: "go test -json, go test -v, gotestsum --jsonfile",
-		note: "Read from a step's output while it is printed; as a file where it is named, and not looked for, since it mostly is a copy of the output. Subtests are in the group of their parent. A test that began and did not end is an error. Failed tests that gotestsum runs again are attempts.",
-		is:   isGoTest, read: readGoTest,
+		note:  "Read from a step's output while it is printed; as a file where it is named, and not looked for, since it mostly is a copy of the output. Subtests are in the group of their parent. A test that began and did not end is an error. Failed tests that gotestsum runs again are attempts.",
+		named: true,
+		is:    isGoTest, read: readGoTest,
 	},
 	{
 		name: "tap", title: "TAP 12, 13 and 14", of: "Perl's prove, node --test, tape, node-tap, Bats, pgTAP",
@@ -158,6 +165,11 @@ var formats = []format{
 		is:    isMocha, read: readMocha,
 	},
 	{
+		name: "karma", title: "Karma", of: "karma-json-reporter",
+		files: []string{"*karma*.json", "*test*.json", "*result*.json", "*report*.json"},
+		is:    isKarma, read: readKarma,
+	},
+	{
 		name: "cucumber", title: "Cucumber JSON", of: "Cucumber for Java, JavaScript and Ruby; Behave, Karate",
 		note:  "A scenario ends as the worst of its steps; a step that is not defined is an error. The rows of an outline are cases of its parameters.",
 		files: []string{"*cucumber*.json", "*behave*.json", "*report*.json", "*result*.json"},
@@ -166,13 +178,13 @@ var formats = []format{
 	{
 		name: "cucumber-messages", title: "Cucumber messages", of: "Cucumber's message formatter",
 		note:  "As Cucumber JSON; retries are attempts.",
-		files: []string{"*.ndjson", "*cucumber*.json*"},
+		files: []string{"*.ndjson", "*cucumber*.json"},
 		is:    isCucumberMessages, read: readCucumberMessages,
 	},
 	{
 		name: "pytest-reportlog", title: "pytest-reportlog", of: "pytest --report-log",
 		note:  "Set-up, test and what comes after are one test; when what is around it fails, it is an error. Reruns are attempts.",
-		files: []string{"*report*log*", "*pytest*.json*", "*.jsonl", "*report*.json", "*test*.json"},
+		files: []string{"*.jsonl", "*pytest*.json", "*report*.json", "*log*.json", "*test*.json"},
 		is:    isReportLog, read: readReportLog,
 	},
 	{
@@ -200,18 +212,18 @@ var formats = []format{
 	{
 		name: "dart", title: "Dart and Flutter", of: "dart test --reporter json, flutter test --machine",
 		note:  "A test that began and did not end is an error.",
-		files: []string{"*test*.json*", "*report*.json*", "*dart*.json*", "*flutter*.json*"},
+		files: []string{"*.jsonl", "*test*.json", "*report*.json", "*dart*.json", "*flutter*.json"},
 		is:    isDart, read: readDart,
 	},
 	{
 		name: "libtest", title: "Rust's libtest", of: "cargo test -- --format json, cargo nextest --message-format libtest-json",
-		files: []string{"*test*.json*", "*.jsonl"},
+		files: []string{"*.jsonl", "*test*.json"},
 		is:    isLibtest, read: readLibtest,
 	},
 	{
 		name: "bazel", title: "Bazel build events", of: "bazel --build_event_json_file",
 		note:  "A target is a test, with its attempts, runs and shards; its cases are in Bazel's test.xml.",
-		files: []string{"*bep*.json*", "*build*event*.json*"},
+		files: []string{"*.jsonl", "*.ndjson", "*bep*.json", "*build*event*.json"},
 		is:    isBEP, read: readBEP,
 	},
 }

@@ -100,6 +100,18 @@ passed N.T: T.B
 error M: sum (m.cpp:5) "no"
 passed M: one
 = 1 passed, 1 failed, 0 skipped, 0 flaky`},
+	{"Embunit", "cppunit", `<TestRun><CounterTest><Test id="1"><Name>a</Name></Test><FailedTest id="2"><Name>b</Name><Location><File>c.c</File><Line>7</Line></Location><Message>no</Message></FailedTest></CounterTest><Statistics><Tests>2</Tests></Statistics></TestRun>`, `
+passed CounterTest: a
+failed CounterTest: b (c.c:7) "no"
+= 1 passed, 1 failed, 0 skipped, 0 flaky`},
+	{"Gallio", "gallio", `<report xmlns="http://www.gallio.org/"><testPackageRun><testStepRun><testStep name="T" isTestCase="false"/><children>
+<testStepRun><testStep name="A" isTestCase="true"><codeReference type="N.T" member="A"/></testStep><children/><result duration="0.5"><outcome status="passed"/></result></testStepRun>
+<testStepRun><testStep name="Rows" isTestCase="true"><codeReference type="N.T" member="Rows"/></testStep><children><testStepRun><testStep name="Rows(1)" isTestCase="true"><codeReference type="N.T"/></testStep><testLog><streams><stream name="Failures"><body>no</body></stream></streams></testLog><result><outcome status="failed"/></result></testStepRun></children><result><outcome status="failed"/></result></testStepRun>
+<testStepRun><testStep name="C" isTestCase="true"><codeReference type="N.T"/></testStep><result><outcome status="skipped" category="ignored"/></result></testStepRun></children></testStepRun></testPackageRun></report>`, `
+passed N.T: A 0.5s
+failed N.T: Rows {1} "no"
+skipped N.T: C
+= 1 passed, 1 failed, 1 skipped, 0 flaky`},
 	{"Boost.Test", "boost", `<TestLog><TestSuite name="M"><TestCase name="a"><Error file="a.cpp" line="3">check failed</Error><TestingTime>1500000</TestingTime></TestCase><TestCase name="b"><Exception file="x" line="0">boom<LastCheckpoint file="b.cpp" line="4"/></Exception></TestCase><TestCase name="c" skipped="yes" reason="disabled"/><TestCase name="outer"><TestSuite name="in"><TestCase name="d"/></TestSuite></TestCase></TestSuite></TestLog>`, `
 failed M: a (a.cpp:3) 1.5s "check failed"
 error M: b (b.cpp:4) "boom"
@@ -250,6 +262,10 @@ xfail math: some day "write it"
 passed a # sign
 error plan "3 tests were planned, and 2 ran"
 = 3 passed, 2 failed, 1 skipped, 0 flaky`},
+	{"TAP with subtests by two spaces", "tap", "TAP version 14\n# Subtest: a\n  ok 1 - b\n  not ok 2 - c\n  1..2\nnot ok 1 - a\n1..1\n", `
+passed a: b
+failed a: c
+= 1 passed, 1 failed, 0 skipped, 0 flaky`},
 	{"TAP that bails out", "tap", "1..3\nok 1 - a\nBail out! no database\nok 2 - b\n", `
 passed a
 error Bail out! "no database"
@@ -290,6 +306,10 @@ skipped b.js: b (b.js)
 ! line 5: the report begins here, after other text
 ! line 6: AssertionResults.Status is a number
 ! line 7: something follows the report's end`},
+	{"Karma", "karma", `{"browsers":{"1":{"name":"Chrome"}},"result":{"1":[{"description":"adds","suite":["A","in"],"success":true,"time":250},{"description":"b","suite":["A"],"success":false,"log":["no\n at a.js:7"]}]},"summary":{}}`, `
+passed A › in: adds 0.25s
+failed A: b (a.js:7) "no"
+= 1 passed, 1 failed, 0 skipped, 0 flaky`},
 	{"Mocha", "mocha", `{"stats":{"tests":3},"tests":[{"title":"a"}],"pending":[{"title":"later","fullTitle":"S later","file":"/w/a.js"}],"failures":[{"title":"b","fullTitle":"S b","file":"/w/a.js","duration":5,"err":{"message":"no","name":"AssertionError","stack":"AssertionError: no\n at /w/a.js:7:1"}},{"title":"c","fullTitle":"c","err":{"name":"TypeError","message":"x"}}],"passes":[{"title":"a","fullTitle":"S a","file":"/w/a.js","currentRetry":1}]}`, `
 skipped /w/a.js › S: later (/w/a.js)
 failed /w/a.js › S: b (/w/a.js:7) 0.005s "no"
@@ -599,7 +619,7 @@ it ran on do not make it another test.
 		for _, p := range f.files {
 			files = append(files, "`"+p+"`")
 		}
-		if len(files) == 0 && f.name != "go-test" {
+		if len(files) == 0 && !f.named {
 			files = []string{"`*.xml`"}
 		}
 		fmt.Fprintf(&b, "| %s (`%s`) | %s | %s | %s |\n", f.title, f.name, f.of, strings.Join(files, " "), f.note)

@@ -290,10 +290,15 @@ func TestFind(t *testing.T) {
 		"junit.txt":                         report(-time.Second),
 		"other.xml":                         {Data: []byte("<project/>"), ModTime: start.Add(time.Second)},
 		"empty.xml":                         {ModTime: start.Add(time.Second)},
+		"out/results.trx":                   {Data: []byte(`<TestRun><Results/></TestRun>`), ModTime: start},
+		"test-results/results.json":         {Data: []byte(`{"config":{},"suites":[]}`), ModTime: start},
+		"allure-results/1-result.json":      {Data: []byte(`{"uuid":"1","status":"passed","labels":[]}`), ModTime: start},
+		"test.json":                         {Data: []byte(`{"Action":"pass","Package":"p","Test":"TestA"}`), ModTime: start},
+		"results.json":                      {Data: []byte(`{"other":1}`), ModTime: start},
 		strings.Repeat("d/", 20) + "r.xml":  report(-time.Second),
 	}
 	got := Find(tree, start)
-	if want := []string{"app/target/surefire-reports/T.xml", "build/results.XML", "junit.xml"}; !slices.Equal(got, want) {
+	if want := []string{"allure-results/1-result.json", "app/target/surefire-reports/T.xml", "build/results.XML", "junit.xml", "out/results.trx", "test-results/results.json"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

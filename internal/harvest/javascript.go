@@ -366,7 +366,6 @@ func isCTRF(s *sniff) bool {
 
 type ctrfTest struct {
 	Name, Status, Message, Trace, FilePath, Browser, Device string
-	RawStatus                                               string
 	Duration                                                anyNumber
 	Suite                                                   anyTexts
 	Line                                                    int
@@ -377,7 +376,6 @@ type ctrfTest struct {
 		Duration               anyNumber
 	}
 	Tags           []string
-	Parameters     map[string]anyText
 	Stdout, Stderr anyTexts
 	Attachments    []struct{ Path string }
 	Extra          struct{ Owner anyText }
@@ -445,4 +443,37 @@ func ctrfStatus(status string) string {
 		return skipped
 	}
 	return broken // other: what is no verdict is no pass
+}
+
+func isKarma(s *sniff) bool { return s.has("browsers", "result") }
+
+type karmaTest struct {
+	Description string
+	Suite       []string
+	Success     bool
+	Skipped     bool
+	Pending     bool
+	Time        anyNumber
+	Log         []string
+}
+
+// readKarma reads the report of karma-json-reporter: a list of tests for each
+// browser.
+func readKarma(in *input, t *tally) error {
+	return walkJSON(in, t, map[string]func(*json.Decoder) error{
+		"result.*[]": each(func(k *karmaTest) error {
+			r := record.TestResult{Name: k.Description, Seconds: k.Time.millis(), Status: passed}
+			if len(k.Suite) > 0 {
+				r.Suite, r.Groups = k.Suite[0], k.Suite[1:]
+			}
+			switch {
+			case k.Skipped || k.Pending:
+				r.Status = skipped
+			case !k.Success:
+				r.Status, r.Stack = failed, plain(strings.Join(k.Log, "\n"))
+				locate(&r, r.Stack)
+			}
+			return t.add(r)
+		}),
+	})
 }

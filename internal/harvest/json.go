@@ -22,14 +22,20 @@ type jsonReader struct {
 	t    *tally
 	src  *jsonSource
 	want map[string]func(d *json.Decoder) error
+	any  map[string]bool // ways to objects of which every key is wanted
 }
 
 // walkJSON reads a report in which the ways that are wanted lead to values:
-// "results.tests[]" is each element of a list. What is called decodes the
+// "results.tests[]" is each element of a list, "result.*" the value of each key. What is called decodes the
 // value. Where the report is spoilt it ends, and says so.
 func walkJSON(in *input, t *tally, want map[string]func(d *json.Decoder) error) error {
 	src := &jsonSource{r: in, before: in.before}
-	j := &jsonReader{d: json.NewDecoder(src), t: t, src: src, want: want}
+	j := &jsonReader{d: json.NewDecoder(src), t: t, src: src, want: want, any: map[string]bool{}}
+	for way := range want {
+		if before, _, ok := strings.Cut(way, ".*"); ok {
+			j.any[before] = true
+		}
+	}
 	err := j.value("", 0)
 	switch {
 	case t.err != nil:
@@ -77,6 +83,9 @@ func (j *jsonReader) value(way string, depth int) error {
 			name, _ := key.(string)
 			if way != "" {
 				name = way + "." + name
+			}
+			if j.any[way] {
+				name = way + ".*"
 			}
 			if err := j.value(name, depth+1); err != nil {
 				return err

@@ -34,19 +34,19 @@ type loadFormat struct {
 // loadFormats are the formats of load tests that are read, in the order in
 // which a report is held against them.
 var loadFormats = []loadFormat{
-	{"k6", "k6 summary", "k6 run --summary-export, handleSummary", []string{"summary.json", "k6-summary.json"}, isK6, readK6},
-	{"k6-points", "k6 metric points", "k6 run --out json", []string{"k6.json"}, isK6Points, readK6Points},
-	{"k6-csv", "k6 metric points as CSV", "k6 run --out csv", []string{"k6.csv"}, isK6CSV, readK6CSV},
-	{"jtl", "JMeter results", "JMeter, Taurus", []string{"*.jtl"}, isJTL, readJTL},
+	{"k6", "k6 summary", "k6 run --summary-export, handleSummary", []string{"*k6*.json", "*summary*.json"}, isK6, readK6},
+	{"k6-points", "k6 metric points", "k6 run --out json", []string{"*k6*.json"}, isK6Points, readK6Points},
+	{"k6-csv", "k6 metric points as CSV", "k6 run --out csv", []string{"*k6*.csv"}, isK6CSV, readK6CSV},
+	{"jtl", "JMeter results", "JMeter, Taurus", []string{"*.jtl", "*jmeter*.csv"}, isJTL, readJTL},
 	{"jtl-xml", "JMeter results as XML", "JMeter", []string{"*.jtl"}, isJTLXML, readJTLXML},
 	{"locust", "Locust statistics", "locust --csv", []string{"*_stats.csv"}, isLocust, readLocust},
-	{"vegeta", "vegeta report", "vegeta report, vegeta report -type=json", nil, isVegeta, readVegeta},
-	{"vegeta-results", "vegeta results", "vegeta encode", nil, isVegetaResults, readVegetaResults},
-	{"wrk", "wrk", "wrk, wrk2", nil, isWrk, readWrk},
-	{"hey", "hey", "hey", nil, isHey, readHey},
-	{"hey-csv", "hey's CSV", "hey -o csv", nil, isHeyCSV, readHeyCSV},
+	{"vegeta", "vegeta report", "vegeta report, vegeta report -type=json", []string{"*vegeta*"}, isVegeta, readVegeta},
+	{"vegeta-results", "vegeta results", "vegeta encode", []string{"*vegeta*"}, isVegetaResults, readVegetaResults},
+	{"wrk", "wrk", "wrk, wrk2", []string{"wrk*.txt", "*wrk.txt"}, isWrk, readWrk},
+	{"hey", "hey", "hey", []string{"hey*.txt"}, isHey, readHey},
+	{"hey-csv", "hey's CSV", "hey -o csv", []string{"hey*.csv"}, isHeyCSV, readHeyCSV},
 	{"iago", "Iago statistics", "Iago", []string{"parrot-server-stats.log"}, isIago, readIago},
-	{"go-bench", "Go benchmarks", "go test -bench, benchstat's input", []string{"*.bench"}, isGoBench, readGoBench},
+	{"go-bench", "Go benchmarks", "go test -bench, benchstat's input", []string{"*.bench", "*bench*.txt"}, isGoBench, readGoBench},
 }
 
 // IsLoad names the format of a load test's report that begins like this, "" if
@@ -79,7 +79,7 @@ func (in *input) loadFormat() *loadFormat {
 // A report that is damaged is read as far as it goes, and Salvaged says what
 // was wrong, where. The error is of one of which nothing could be read.
 func Load(r io.Reader, name string) (record.LoadReported, error) {
-	l := &loading{measured: measured{input: newInput(r, name)}, out: record.LoadReported{Source: name}}
+	l := &loading{measured: newMeasured(r, name), out: record.LoadReported{Source: name}}
 	fail := func(err error) (record.LoadReported, error) {
 		err = fmt.Errorf("read load test %s: %w", name, err)
 		return record.LoadReported{Source: name, Format: l.out.Format, Unread: err.Error()}, err

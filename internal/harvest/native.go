@@ -13,7 +13,7 @@ import (
 // The formats of frameworks for C, C++, Ada and Pascal, each of which has its
 // own.
 
-// isCppUnit: CppUnit and AUnit write the same.
+// isCppUnit: CppUnit, AUnit and Embunit write nearly the same.
 func isCppUnit(s *sniff) bool { return s.root == "TestRun" && !isTRX(s) }
 
 func readCppUnit(in *input, t *tally) error {
@@ -25,6 +25,11 @@ func readCppUnit(in *input, t *tally) error {
 			in := ""
 			if len(above) > 0 {
 				in = above[len(above)-1].name
+			}
+			switch in {
+			case "TestRun", "SuccessfulTests", "FailedTests", "IgnoredTests", "SkippedTests", "":
+			default: // Embunit: the suite is an element of its name
+				r.Suite, r.Name = in, n.kid("Name").words()
 			}
 			if n.name == "FailedTest" || in == "FailedTests" {
 				r.Status, r.Type = failed, n.kid("FailureType").words()

@@ -204,3 +204,90 @@ func readMbUnit(in *input, t *tally) error {
 		},
 	})
 }
+
+func isGallio(s *sniff) bool {
+	return s.root == "report" && (strings.Contains(s.attr("xmlns"), "gallio") || s.elems["testPackageRun"] || s.elems["testModel"])
+}
+
+// readGallio reads the report of Gallio, which ran MbUnit 3 and others. A step
+// of a test is told by the parts of it, and holds the steps that it is made of.
+func readGallio(in *input, t *tally) error { return walkXML(in, t, &gallio{t: t}) }
+
+type gallio struct{ t *tally }
+
+// gallioStep is noted of a step that is open.
+type gallioStep struct {
+	result record.TestResult
+	test   bool
+	inner  bool // it holds tests itself, and only sums them up
+}
+
+func (g *gallio) open(path []*xmlNode) bool {
+	switch n := path[len(path)-1]; n.name {
+	case "testStepRun":
+		n.note = &gallioStep{}
+	case "testStep", "testLog", "result":
+		return true
+	}
+	return false
+}
+
+func (g *gallio) close(path []*xmlNode) error {
+	n := path[len(path)-1]
+	if n.name == "testStepRun" {
+		step, _ := n.note.(*gallioStep)
+		if step == nil || !step.test {
+			return nil
+		}
+		for _, up := range path[:len(path)-1] {
+			if s, _ := up.note.(*gallioStep); s != nil {
+				s.inner = true
+			}
+		}
+		if step.inner {
+			return nil
+		}
+		if step.result.Status == "" || n.cut {
+			step.result.Status, step.result.Message = broken, cutMessage
+		}
+		return g.t.add(step.result)
+	}
+	if len(path) < 2 {
+		return nil
+	}
+	step, _ := path[len(path)-2].note.(*gallioStep)
+	if step == nil {
+		return nil
+	}
+	r := &step.result
+	switch n.name {
+	case "testStep":
+		step.test = n.attr("isTestCase") == "true"
+		r.Suite = n.kid("codeReference").attr("type")
+		r.Name, r.Params = called(n.attr("name"))
+		place := n.kid("codeLocation")
+		r.File, r.Line = place.attr("path"), int(seconds(place.attr("line")))
+	case "testLog":
+		for _, s := range n.kid("streams").all("stream") {
+			if s.attr("name") == "Failures" || s.attr("name") == "Warnings" {
+				r.Stack = join(r.Stack, s.words())
+			} else {
+				r.Output = join(r.Output, s.words())
+			}
+		}
+	case "result":
+		r.Seconds = seconds(n.attr("duration"))
+		outcome := n.kid("outcome")
+		switch {
+		case outcome.attr("status") == "passed":
+			r.Status, r.Stack = passed, ""
+		case outcome.attr("status") != "failed": // skipped, inconclusive
+			r.Status = skipped
+		case outcome.attr("category") == "error" || outcome.attr("category") == "timeout":
+			r.Status = broken
+		default:
+			r.Status = failed
+		}
+	}
+	return nil
+}

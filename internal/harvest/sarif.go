@@ -25,6 +25,9 @@ const (
 	maxRules, maxArtifacts = 50_000, 200_000
 )
 
+// sarifFiles is how such reports are called.
+var sarifFiles = []string{"*.sarif", "*.sarif.json"}
+
 // The levels that are counted besides those of [record.Finding].
 const (
 	levelError, levelWarning, levelNote = "error", "warning", "note"
@@ -58,7 +61,7 @@ func (in *input) isSARIF() bool {
 // A report that is damaged is read as far as it goes, and Salvaged says what
 // was wrong, where. The error is of one of which nothing could be read.
 func Findings(r io.Reader, name string) (record.FindingsReported, error) {
-	s := &sarif{measured: measured{input: newInput(r, name)}}
+	s := &sarif{measured: newMeasured(r, name)}
 	s.out = record.FindingsReported{Source: name, Format: "sarif", Levels: map[string]int{}}
 	fail := func(err error) (record.FindingsReported, error) {
 		err = fmt.Errorf("read findings %s: %w", name, err)

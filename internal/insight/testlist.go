@@ -45,10 +45,7 @@ type TestRecord interface {
 type Histories struct {
 	Ledger suite.Ledger
 	Record TestRecord
-	Blobs  blob.Store // of results and observations; nil: there are none
-	// Policy is what a project says of its tests, given the directory of its tree,
-	// which may be gone; nil: the defaults.
-	Policy func(root string) suite.Policy
+	Blobs  blob.Store       // of results and observations; nil: there are none
 	Now    func() time.Time // nil: time.Now
 }
 

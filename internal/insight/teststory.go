@@ -244,11 +244,11 @@ func (h *Histories) decide(ctx context.Context, s *TestStory, test *suite.Test, 
 		return err
 	}
 	policy := suite.Policy{}
-	if h.Policy != nil && len(results) > 0 {
+	if len(results) > 0 {
 		if root, err := h.root(ctx, results[0].Run); err != nil {
 			return err
 		} else if root != "" {
-			policy = h.Policy(root)
+			policy = policyOf(root)
 		}
 	}
 	policy = policy.Complete()
@@ -274,12 +274,9 @@ func (h *Histories) decide(ctx context.Context, s *TestStory, test *suite.Test, 
 	return nil
 }
 
-// priorOf is the kind of the registers that hold the prior of a repository's tests.
-const priorOf = "prior"
-
 // prior is what is believed of a repository's tests before anything is seen of one.
 func (h *Histories) prior(ctx context.Context, repository string) (suite.Prior, error) {
-	reg, err := h.Record.Register(ctx, priorOf, repository)
+	reg, err := h.Record.Register(ctx, priorKind, repository)
 	if err != nil {
 		return suite.Prior{}, fmt.Errorf("read the prior of %s: %w", repository, err)
 	}
@@ -718,7 +715,7 @@ func Sentence(r *TestRow, now time.Time) string {
 	case r.Failures == 0:
 		return fmt.Sprintf("Healthy: it passed in all of its %s", counted(r.Runs, "run"))
 	case r.Flakes == 0:
-		return fmt.Sprintf("Healthy: it failed in %d of its %s, and no failure was chance", r.Failures, counted(r.Runs, "run"))
+		return fmt.Sprintf("Healthy: it failed in %d of its %s, and none is known to be chance", r.Failures, counted(r.Runs, "run"))
 	}
 	return "Healthy again: " + cmp.Or(r.Why, "f"+chance[1:])
 }

@@ -43,19 +43,6 @@ const (
 	maxShards    = 64
 )
 
-// Tests is the section tests: how tests are run.
-type Tests struct {
-	// Seed gives every step a number in FAIRLEAD_SEED, which a rerun gives again.
-	Seed bool
-}
-
-func tests() kind[Tests] {
-	return mapping("keys of tests",
-		at("seed", func(t *Tests) *bool { return &t.Seed }, boolean(),
-			"Give every step the variable `FAIRLEAD_SEED`: a number that is the run's own, is recorded, and that `fairlead rerun` gives again. It costs reuse: a step whose script or files name the variable runs again under every new seed.").or("false"),
-	)
-}
-
 func databases() kind[[]Database] {
 	return list("databases", maxDatabases, placed(func(d *Database) *plan.Source { return &d.Source }, mapping("keys of a database",
 		at("name", func(d *Database) *string { return &d.Name }, plain("a name", "app"), "Its name, for messages.").required(),

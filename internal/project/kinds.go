@@ -282,6 +282,8 @@ type schema struct {
 	Enum        []string           `json:"enum,omitempty"`
 	Pattern     string             `json:"pattern,omitempty"`
 	MinLength   int                `json:"minLength,omitempty"`
+	Minimum     *int               `json:"minimum,omitempty"`
+	Maximum     *int               `json:"maximum,omitempty"`
 	Not         *schema            `json:"not,omitempty"`
 	Examples    []any              `json:"examples,omitempty"`
 	Items       *schema            `json:"items,omitempty"`

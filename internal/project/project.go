@@ -51,11 +51,11 @@ const rule = "fairlead-yaml"
 type File struct {
 	Pipelines Pipelines
 	Reuse     Reuse
+	Tests     Tests
 	GitLab    GitLab
 	Azure     Azure
 	Jenkins   Jenkins
 	Known     []KnownIssue
-	Tests     Tests
 	Databases []Database
 }
 
@@ -65,6 +65,8 @@ func file() kind[File] {
 			"Which of the pipeline files count."),
 		at("reuse", func(f *File) *Reuse { return &f.Reuse }, reuse(),
 			"What may be reused: Fairlead skips steps whose inputs did not change."),
+		at("tests", func(f *File) *Tests { return &f.Tests }, tests(),
+			"What becomes of tests that fail, and of those that fail by chance."),
 		at("gitlab", func(f *File) *GitLab { return &f.GitLab }, gitlab(),
 			"What the settings of a GitLab project say and its pipeline files cannot."),
 		at("azure", func(f *File) *Azure { return &f.Azure }, azure(),
@@ -73,8 +75,6 @@ func file() kind[File] {
 			"What a Jenkinsfile takes from the installation that it is written for."),
 		at("known-issues", func(f *File) *[]KnownIssue { return &f.Known }, knownIssues(),
 			"Troubles that the team knows: failures that look like one are shown with its name, its note and its verdict."),
-		at("tests", func(f *File) *Tests { return &f.Tests }, tests(),
-			"How tests are run."),
 		at("databases", func(f *File) *[]Database { return &f.Databases }, databases(),
 			"Databases that jobs are given fresh, and `fairlead env` brings up for work."),
 	)

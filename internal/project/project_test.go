@@ -78,6 +78,8 @@ reuse:
 		{"known issues", "known-issues:\n- name: slow registry\n  pattern: 'ETIMEDOUT .*registry'\n  job: e2e*\n  branch: release/*\n  note: run again\n  link: https://example.com/12\n  verdict: infrastructure\n  until: '2026-12-24'\n", File{Known: []KnownIssue{
 			{Name: "slow registry", Pattern: "ETIMEDOUT .*registry", Job: "e2e*", Branch: "release/*", Note: "run again", Link: "https://example.com/12", Verdict: "infrastructure",
 				Until: time.Date(2026, 12, 24, 0, 0, 0, 0, time.UTC), Source: spot(2, 3)}}}},
+		{"tests", "tests:\n  retry: 2\n  quarantine: {manual: true, days: 7, most: 3, who: [ann, bob]}\n", File{Tests: Tests{
+			Retry: 2, Quarantine: Quarantine{Manual: true, Days: 7, Most: 3, Who: []string{"ann", "bob"}}}}},
 		{"alias", "reuse:\n  zones: &z [/a/a, /b/b]\n  steps:\n  - match: a/*\n    zones: *z\n", File{Reuse: Reuse{
 			Zones: []string{"/a/a", "/b/b"},
 			Steps: []StepReuse{{Match: "a/*", Zones: []string{"/a/a", "/b/b"}, Source: spot(4, 5)}}}}},
@@ -111,7 +113,7 @@ func TestProblems(t *testing.T) {
 		unseen     bool     // the schema cannot tell
 	}{
 		{name: "unknown section", text: "reuze:\n  size: 1GB\n", want: []string{`fairlead.yaml:1:1: unknown key "reuze" [fairlead-yaml]: did you mean reuse?`}},
-		{name: "unlike any section", text: "environments:\n", want: []string{`1:1: unknown key "environments" [fairlead-yaml]: the sections are pipelines, reuse, gitlab, azure, jenkins, known-issues`}},
+		{name: "unlike any section", text: "environments:\n", want: []string{`1:1: unknown key "environments" [fairlead-yaml]: the sections are pipelines, reuse, tests, gitlab, azure, jenkins, known-issues, databases`}},
 		{name: "unknown key", text: "reuse:\n  zone: [/x]\n", want: []string{`2:3: unknown key "zone" [fairlead-yaml]: did you mean zones?`}},
 		{name: "underscore", text: step("max_age: 24h"), want: []string{`4:5: unknown key "max_age" [fairlead-yaml]: did you mean max-age?`}},
 		{name: "several", text: "reuse:\n  size: big\n  zones: [/]\n  steps:\n  - match: build\n    never: yes\n", want: []string{
@@ -123,7 +125,7 @@ func TestProblems(t *testing.T) {
 			`3:68: until must be a day, not the text "soon" [fairlead-yaml]: write year, month and day`, `4:3: name is missing`}},
 		{name: "twice", text: "reuse:\n  size: 1GB\n  size: 2GB\n", want: []string{`3:3: size is given twice, first at line 2`}, unseen: true},
 		{name: "list for mapping", text: "reuse: [a]\n", want: []string{`1:8: reuse must be a mapping, not a list [fairlead-yaml]: the keys of reuse are size, zones, steps`}},
-		{name: "text for file", text: "hello\n", want: []string{`1:1: the file must be a mapping, not the text "hello" [fairlead-yaml]: the sections are pipelines, reuse, gitlab, azure, jenkins, known-issues`}},
+		{name: "text for file", text: "hello\n", want: []string{`1:1: the file must be a mapping, not the text "hello" [fairlead-yaml]: the sections are pipelines, reuse, tests, gitlab, azure, jenkins, known-issues, databases`}},
 		{name: "number for size", text: "reuse: {size: 20}\n", want: []string{`1:15: size must be a number and a unit, not the number 20 [fairlead-yaml]: write a number and a unit, such as 500MB`}},
 		{name: "nothing for size", text: "reuse:\n  size:\n", want: []string{`2:8: size must be a number and a unit, not nothing`}},
 		{name: "no room", text: "reuse: {size: 0.1B}\n", want: []string{`"0.1B" is no room at all`}, unseen: true},
@@ -136,6 +138,9 @@ func TestProblems(t *testing.T) {
 		{name: "tag", text: "reuse: {size: !big 2GB}\n", want: []string{`not a value with the tag !big`}, unseen: true},
 		{name: "mapping for text", text: "reuse: {size: {a: b}}\n", want: []string{`1:15: size must be a number and a unit, not a mapping`}},
 
+		{name: "too many retries", text: "tests: {retry: 99}\n", want: []string{`1:16: retry must be a whole number from 0 to 5`}},
+		{name: "text for a number", text: "tests:\n  quarantine:\n    days: two\n    most: 1.5\n", want: []string{`3:11: days must be a whole number from 1 to 90, not the text "two"`, `4:11: most must be a whole number from 1 to 10000, not the number 1.5`}},
+		{name: "far too large a number", text: "tests: {retry: 99999999999999999999}\n", want: []string{`1:16: retry must be`}, unseen: true},
 		{name: "no match", text: "reuse: {steps: [{never: true}]}\n", want: []string{`1:17: match is missing [fairlead-yaml]: write job/step`}},
 		{name: "entry without keys", text: "reuse: {steps: [null]}\n", want: []string{`1:17: an entry of steps must be a mapping, not nothing [fairlead-yaml]: the keys of a step are match, network`}},
 		{name: "nothing declared", text: "reuse: {steps: [{match: a/b}]}\n", want: []string{`1:17: nothing is declared for the steps that match`}},

@@ -116,7 +116,9 @@ func TestExamplesOfTheDocs(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, m := range block.FindAllStringSubmatch(string(text), -1) {
-				if !strings.Contains("\n"+m[1], "\nreuse:") {
+				if !slices.ContainsFunc([]string{"reuse", "databases", "tests"}, func(section string) bool {
+					return strings.Contains("\n"+m[1], "\n"+section+":\n")
+				}) {
 					continue // of a pipeline
 				}
 				seen++
@@ -186,7 +188,8 @@ func violates(t *testing.T, schema, v any, path string) string {
 				names = []any{want}
 			}
 			_, isBool := v.(bool)
-			is := map[string]bool{"object": isObject, "array": isArray, "string": isText, "boolean": isBool, "null": v == nil}
+			_, isWhole := v.(int)
+			is := map[string]bool{"integer": isWhole, "object": isObject, "array": isArray, "string": isText, "boolean": isBool, "null": v == nil}
 			if !slices.ContainsFunc(names, func(n any) bool { return is[n.(string)] }) {
 				bad = fmt.Sprintf("%s is not %v", path, want)
 			}
@@ -205,6 +208,10 @@ func violates(t *testing.T, schema, v any, path string) string {
 		case "minLength":
 			if isText && float64(len(text)) < want.(float64) {
 				bad = path + " is too short"
+			}
+		case "minimum", "maximum":
+			if number, ok := v.(int); ok && (keyword == "minimum" && float64(number) < want.(float64) || keyword == "maximum" && float64(number) > want.(float64)) {
+				bad = path + " is out of bounds"
 			}
 		case "maxItems":
 			if isArray && float64(len(array)) > want.(float64) {

@@ -47,9 +47,9 @@ type TestResult struct {
 	Suite   string   `json:"suite,omitempty"`  // the outermost: package, file or class, as the report has it
 	Groups  []string `json:"groups,omitempty"` // what it is in below Suite, outermost first: describe blocks, classes, parent tests
 	Name    string   `json:"name"`
-	Params  string   `json:"params,omitempty"` // what tells the cases of one parametrised test apart
-	Status  string   `json:"status"`           // one of the words below
-	Attempt int      `json:"attempt,omitempty"`
+	Params  string   `json:"params,omitempty"`  // what tells the cases of one parametrised test apart
+	Status  string   `json:"status"`            // one of the words below
+	Attempt int      `json:"attempt,omitempty"` // from 1; 0 for one that was the first when it was told, and mostly the only one
 	Seconds float64  `json:"seconds,omitempty"`
 	Message string   `json:"message,omitempty"`
 	Type    string   `json:"type,omitempty"` // of what was thrown

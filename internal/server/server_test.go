@@ -122,7 +122,7 @@ func newSceneB(t testing.TB) *scene {
 		Forges: map[string]forge.Forge{"played": playedForge{}}, Channels: []string{"slack", "webhook"},
 		Workers: sc.hands, Crew: sc.hands,
 		Tests: &insight.Histories{Ledger: sc.store, Record: sc.store, Blobs: sc.blobs},
-		Wards: &insight.Wards{Tests: &launch.Tests{Store: sc.store, Runs: sc.store, Ledger: sc.store, Blobs: sc.blobs}, Log: sc.store},
+		Wards: &insight.Wards{Tests: &insight.Tests{Store: sc.store, Runs: sc.store, Ledger: sc.store, Blobs: sc.blobs}, Log: sc.store},
 		Log:   slog.New(slog.NewJSONHandler(sc.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Version: "test",
 	})
 	if err != nil {

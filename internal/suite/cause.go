@@ -92,6 +92,9 @@ func Causes(passed, failed *record.Observation, others ...Process) []Cause {
 	case failed.Random:
 		d.add(CauseRandom, .1, "it draws random numbers", "/dev/urandom")
 	}
+	if len(d.found) == 0 {
+		d.order(before, after)
+	}
 	causes := make([]Cause, 0, len(d.found))
 	for _, c := range d.found {
 		causes = append(causes, *c)
@@ -204,6 +207,21 @@ func (d *difference) files(before, after map[string]*view) {
 		case p.names != nil && f.names != nil && p.names.Digest != f.names.Digest:
 			d.add(CauseDirectory, .6, "a directory held other names when it failed", name)
 		}
+	}
+}
+
+// order is what is left when nothing differs: a directory gives its names in
+// an order of its own, and which one is not seen.
+func (d *difference) order(before, after map[string]*view) {
+	names := make([]string, 0, len(after))
+	for name, v := range after {
+		if p := before[name]; p != nil && v.names != nil && p.names != nil && !v.own {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		d.add(CauseDirectory, .05, "nothing that was seen differs; it lists directories, and their order is not fixed", name)
 	}
 }
 

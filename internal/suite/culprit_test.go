@@ -166,6 +166,7 @@ func (r *riddle) facf(rate float64) bool {
 // by what bisection gets, they lie between the two sets here. Beside the hunt
 // stands the published search on the same riddles.
 func TestBenchCulprit(t *testing.T) {
+	t.Parallel()
 	for _, set := range []struct{ lowest, runs, readRuns float64 }{{.01, 11.6, 9.6}, {.02, 13.6, 11}} {
 		rates := chances(t, set.lowest)
 		type solver func(r *riddle) (rounds int, right, sure bool)

@@ -216,7 +216,7 @@ func (p Prior) Of(t *Test) Estimate {
 
 // Expect is how many failures there will be in the next m runs, with 90 %:
 // the rate is not known, and chance comes in bursts.
-func (e *Estimate) Expect(m int) (low, high int) {
+func (e Estimate) Expect(m int) (low, high int) {
 	sum, low := 0.0, -1
 	for k, p := range e.ahead(m) {
 		sum += p
@@ -231,7 +231,7 @@ func (e *Estimate) Expect(m int) (low, high int) {
 }
 
 // ahead is how likely each number of failures is in the next m runs.
-func (e *Estimate) ahead(m int) []float64 {
+func (e Estimate) ahead(m int) []float64 {
 	m = min(m, maxExpect)
 	count := make([]float64, m+1)
 	for i, s := range e.shares {
@@ -257,7 +257,7 @@ const maxExpect = 200
 
 // chain adds, with a weight, how many failures there are in a row of results
 // of which each fails at a rate p, and rather more when the one before did.
-func (e *Estimate) chain(count []float64, weight, p float64) {
+func (e Estimate) chain(count []float64, weight, p float64) {
 	m := len(count) - 1
 	if m == 0 {
 		count[0] += weight
@@ -306,12 +306,12 @@ func (t *Test) burst(from int) float64 {
 func fewer(burst float64) float64 { return (1 - burst) / (1 + burst) }
 
 // beta is the distribution of part i of the slab, given what was seen.
-func (e *Estimate) beta(i int) (a, b float64) {
+func (e Estimate) beta(i int) (a, b float64) {
 	a, b = rung(i)
 	return a + e.Flakes, b + e.Results - e.Flakes
 }
 
-func (e *Estimate) mean(i int) float64 {
+func (e Estimate) mean(i int) float64 {
 	switch i {
 	case never:
 		return 0
@@ -323,7 +323,7 @@ func (e *Estimate) mean(i int) float64 {
 }
 
 // Above is the probability that the rate is above x.
-func (e *Estimate) Above(x float64) float64 {
+func (e Estimate) Above(x float64) float64 {
 	if x < 0 {
 		return 1
 	}
@@ -344,7 +344,7 @@ func (e *Estimate) Above(x float64) float64 {
 }
 
 // quantile is the smallest rate that is not exceeded with probability q.
-func (e *Estimate) quantile(q float64) float64 {
+func (e Estimate) quantile(q float64) float64 {
 	if e.shares[never] >= q {
 		return 0
 	}
@@ -352,4 +352,4 @@ func (e *Estimate) quantile(q float64) float64 {
 }
 
 // Again is how likely the test is to fail by chance right after it did.
-func (e *Estimate) Again() float64 { return e.Rate + e.Burst*(1-e.Rate) }
+func (e Estimate) Again() float64 { return e.Rate + e.Burst*(1-e.Rate) }

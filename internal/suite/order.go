@@ -50,6 +50,28 @@ type Ran struct {
 	Seconds float64
 }
 
+// Runs are the runs that the results of tests are of, oldest first, to be
+// learned one by one. The results of each test are those that a [Ledger] gives
+// for its grid. What says nothing of the tests is left out.
+func Runs(tests []string, results [][]Result) [][]Ran {
+	runs := map[string][]Ran{}
+	for i, all := range results[:min(len(results), len(tests))] {
+		for _, r := range all {
+			if r.Outcome > Skipped && !r.Storm {
+				runs[r.Run] = append(runs[r.Run], Ran{tests[i], r.Outcome, r.Seconds})
+			}
+		}
+	}
+	order := slices.SortedFunc(maps.Keys(runs), func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) // decimal numbers
+	})
+	sorted := make([][]Ran, len(order))
+	for i, run := range order {
+		sorted[i] = runs[run]
+	}
+	return sorted
+}
+
 // Order says which of a project's tests to run first: those with the highest
 // chance to fail for each second that they take. If tests are run one after
 // another, no other order finds failures sooner, as far as the chances are right
@@ -204,6 +226,14 @@ func (o *Order) Seconds(test string) (seconds float64, known bool) {
 		return 0, false
 	}
 	return max(h.Seconds, slowShare*h.Slowest), true
+}
+
+// Item is a test as it is shared out: with its time, and first if it failed
+// lately.
+func (o *Order) Item(test string) Item {
+	seconds, _ := o.Seconds(test)
+	h := o.Tests[test]
+	return Item{Name: test, Seconds: seconds, First: h != nil && h.Bad >= fresh}
 }
 
 // usual is how often a kind of tests fails; where little is known of the kind,

@@ -83,7 +83,7 @@ ERROR tests/test_broken.py - ModuleNotFoundError: No module named 'nope'
 {"id":"./spec/cart_spec.rb[1:2:1]","description":"is shared","full_description":"Cart is shared","status":"passed","file_path":"./spec/support/shared.rb","line_number":2}],
 "summary":{"duration":0.001,"example_count":2,"errors_outside_of_examples_count":1}}
 `,
-	"cargo-nextest": `{"rust-build-meta":{"target-directory":"/repo/target"},"test-count":3,"rust-suites":{"shop":{"package-name":"shop","binary-id":"shop","testcases":{"cart::tests::adds":{"ignored":false,"filter-match":{"status":"matches"}},"cart::tests::slow":{"ignored":true}}},"shop::api":{"binary-id":"shop::api","testcases":{"login":{"ignored":false}}},"shop::bin/shop":{"testcases":{}}}}
+	"cargo-nextest": `{"rust-build-meta":{"target-directory":"/repo/target"},"test-count":3,"rust-suites":{"shop":{"package-name":"shop","binary-id":"shop","testcases":{"cart::tests::adds":{"ignored":false,"filter-match":{"status":"matches"}},"cart::tests::slow":{"ignored":true}}},"shop::api":{"binary-id":"shop::api","testcases":{"login":{"ignored":false},"left_out":{"ignored":false,"filter-match":{"status":"mismatch","reason":"default-filter"}}}},"shop::bin/shop":{"testcases":{}}}}
 `,
 	"dotnet": "  Shop.Tests -> C:\\repo\\bin\\Shop.Tests.dll\r\nThe following Tests are available:\r\n    Shop.Tests.CartTests.Adds\r\n    Shop.Tests.CartTests.Removes(count: 1)\r\n    Shop.Tests.CartTests.Removes(count: 2.5)\r\n    Adds two numbers\r\n",
 	"maven":  "src/test/java/com/shop/CartTest.java\nsrc/test/java/com/shop/TestLogin.java\nsrc/test/java/com/shop/Fixtures.java\nmodule/src/integrationTest/kotlin/com/shop/ApiTest.kt\nodd/LostTest.java\n",
@@ -155,7 +155,7 @@ func TestRunnersCommands(t *testing.T) {
 		{"mocha", whole, "t a/x.t b.t"},
 		{"files", whole, "t a/x.t b.t"},
 		{"playwright", []Item{{Name: "a+b/x.ts"}, {Name: "y.ts", Tests: []string{"y.ts:12"}}}, `t /a\+b/x\.ts$ /y\.ts$:12`},
-		{"cargo-nextest", []Item{{Name: "shop"}, {Name: "shop::api", Tests: []string{"a(b)", "c"}}}, `t -E binary_id(=shop) -E binary_id(=shop::api) and (test(=a\(b\)) or test(=c))`},
+		{"cargo-nextest", []Item{{Name: "shop"}, {Name: "shop::api", Tests: []string{"a(b)", "c"}}}, `t -E binary_id(=shop) -E binary_id(=shop::api) and (test(=a(b\)) or test(=c))`},
 		{"maven", []Item{{Name: "p.A"}, {Name: "p.B", Tests: []string{"x", "y"}}}, "t -Dtest=p.A,p.B#x+y -Dsurefire.failIfNoSpecifiedTests=false"},
 		{"gradle", []Item{{Name: "p.A"}, {Name: "p.B", Tests: []string{"x", "y"}}}, "t --tests p.A --tests p.B.x --tests p.B.y"},
 		{"dotnet", []Item{{Name: "N.A"}, {Name: "N.B<X,Y>", Tests: []string{"M"}}}, "t --filter FullyQualifiedName~N.A.|FullyQualifiedName=N.B<X%2CY>.M"},
@@ -235,24 +235,45 @@ func TestGuess(t *testing.T) {
 
 func TestPlace(t *testing.T) {
 	t.Parallel()
+	found := func(names ...string) (l Listing) {
+		for _, name := range names {
+			l.Found = append(l.Found, Found{Name: name})
+		}
+		return l
+	}
+	python := found("tests/api/test_login.py", "tests/test_cart.py", "other/test_cart.py")
 	for _, c := range []struct {
-		runner string
-		result record.TestResult
-		want   string
+		runner  string
+		listing Listing
+		result  record.TestResult
+		want    string
 	}{
-		{"go", record.TestResult{Suite: "m/a", Groups: []string{"TestX"}, Name: "case"}, "m/a TestX"},
-		{"go", record.TestResult{Suite: "m/a", Name: "TestX/case"}, "m/a TestX"},
-		{"pytest", record.TestResult{File: "t/a.py", Groups: []string{"TestC"}, Name: "test_x", Params: "1-2"}, "t/a.py t/a.py::TestC::test_x[1-2]"},
-		{"jest", record.TestResult{File: "./a.test.js", Name: "x"}, "a.test.js x"},
-		{"playwright", record.TestResult{File: "a.spec.ts", Line: 4, Name: "x"}, "a.spec.ts a.spec.ts:4"},
-		{"maven", record.TestResult{Suite: "p.CartTest", Name: "adds"}, "p.CartTest adds"},
-		{"cargo-nextest", record.TestResult{Suite: "shop", Groups: []string{"cart", "tests"}, Name: "adds"}, "shop cart::tests::adds"},
+		{"go", found("m/a"), record.TestResult{Suite: "m/a", Groups: []string{"TestX"}, Name: "case"}, "m/a TestX true"},
+		{"go", found("m/a"), record.TestResult{Suite: "m/a", Name: "TestX/case"}, "m/a TestX true"},
+		{"go", found("m/a"), record.TestResult{Suite: "m/gone", Name: "TestX"}, "m/gone TestX false"},
+		{"pytest", python, record.TestResult{File: "tests/test_cart.py", Groups: []string{"TestC"}, Name: "test_x", Params: "1-2"}, "tests/test_cart.py tests/test_cart.py::TestC::test_x[1-2] true"},
+		{"pytest", python, record.TestResult{Suite: "tests.api.test_login.TestForm", Name: "test_y"}, "tests/api/test_login.py tests/api/test_login.py::TestForm::test_y true"},
+		{"pytest", python, record.TestResult{Suite: "tests.test_cart", Name: "test_z"}, "tests/test_cart.py tests/test_cart.py::test_z true"},
+		{"pytest", python, record.TestResult{File: "test_cart.py", Name: "test_z"}, "test_cart.py test_cart.py::test_z false"}, // there are two
+		{"pytest", python, record.TestResult{File: "/build/7/tests/test_cart.py", Name: "test_z"}, "tests/test_cart.py tests/test_cart.py::test_z true"},
+		{"jest", found("a.test.js"), record.TestResult{File: "./a.test.js", Name: "x"}, "a.test.js x true"},
+		{"jest", found("a.test.js"), record.TestResult{Suite: "a describe block", Name: "x"}, "a describe block x false"},
+		{"vitest", found("t/a.spec.mjs"), record.TestResult{Suite: "t/a.spec.mjs", Name: "x"}, "t/a.spec.mjs x true"},
+		{"playwright", found("pw/a.spec.ts"), record.TestResult{Suite: "a.spec.ts", Line: 4, Name: "x"}, "pw/a.spec.ts pw/a.spec.ts:4 true"},
+		{"rspec", found("spec/cart_spec.rb"), record.TestResult{Suite: "spec.cart_spec", Name: "x"}, "spec/cart_spec.rb x true"},
+		{"maven", found("p.CartTest"), record.TestResult{Suite: "p.CartTest", Name: "adds"}, "p.CartTest adds true"},
+		{"cargo-nextest", found("shop"), record.TestResult{Suite: "shop", Groups: []string{"cart", "tests"}, Name: "adds"}, "shop cart::tests::adds true"},
 	} {
 		r, _ := RunnerNamed(c.runner)
-		if unit, test := r.Place(&c.result); unit+" "+test != c.want {
-			t.Errorf("%s: %s %s, want %s", c.runner, unit, test, c.want)
+		unit, test, ok := r.Place(c.listing)(&c.result)
+		if got := fmt.Sprint(unit, " ", test, " ", ok); got != c.want {
+			t.Errorf("%s: %s, want %s", c.runner, got, c.want)
 		}
 	}
+}
+
+func TestListingItems(t *testing.T) {
+	t.Parallel()
 	l := Listing{Found: []Found{{"a", nil}, {"b", []string{"x", "y"}}}}
 	items := l.Items(func(unit, test string) float64 {
 		return map[string]float64{"a ": 3, "b x": 1, "b y": 2}[unit+" "+test]

@@ -99,6 +99,7 @@ func TestCurve(t *testing.T) {
 // real histories; a run in which tests come at random finds them in about as
 // much time as it says.
 func TestBenchCurve(t *testing.T) {
+	t.Parallel()
 	for _, set := range []struct {
 		name, file string
 		floor      float64 // caught in a fifth of the time

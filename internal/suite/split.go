@@ -254,7 +254,7 @@ func (q *Queue) Next(shard string, now time.Time) (Batch, bool) {
 	}
 	q.Count++
 	b := Batch{ID: q.Count, Shard: shard, Items: slices.Clone(q.Waiting[:n]), Seconds: sum, Since: now}
-	q.Waiting = slices.Delete(q.Waiting, 0, n)
+	q.Waiting = q.Waiting[n:]
 	q.Left = max(q.Left-sum, 0)
 	q.Out = append(q.Out, b)
 	return b, true

@@ -12,15 +12,14 @@ import (
 
 // Four states, and what leads from one to the other:
 //
-//	            a flake                 sure that it flakes,
-//	                                    an owner, a free place
-//	  healthy ───────────► suspected ───────────────────────► quarantined
-//	     ▲ ▲                 │  ▲ ▲            lapsed              │ │
-//	     │ └──── fixed ──────┘  │ └────────────────────────────────┘ │
-//	     │                      └─────────── mended, had flaked ──┐  │ it only
-//	     │                                                        │  │ fails
-//	     └────────────── fixed: other inputs, enough passes ──────┼──┘
-//	     └────────────── mended, never flaked ────────── broken ◄─┴── any
+//	healthy      suspected    it flaked
+//	suspected    quarantined  it is sure that it flakes, it has an owner, there is a place
+//	suspected    healthy      other inputs and enough passes since; or it is sure to be rare
+//	quarantined  healthy      other inputs and enough passes since
+//	quarantined  suspected    the quarantine lapsed
+//	any          broken       it fails in a row on the base branch, and that is no chance
+//	broken       healthy      it passes there again, and never flaked
+//	broken       suspected    it passes there again, and had flaked
 //
 // The ways in and out are apart (hysteresis): one flake makes a suspect, many
 // passes on changed inputs acquit it. A quarantined test still runs, its

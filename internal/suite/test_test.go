@@ -227,3 +227,28 @@ func BenchmarkAdd(b *testing.B) {
 		test.Add(r)
 	}
 }
+
+func BenchmarkEstimate(b *testing.B) {
+	for name, letters := range map[string]string{"never failed": strings.Repeat(".", 100), "flaky": strings.Repeat("....F...", 20)} {
+		b.Run(name, func(b *testing.B) {
+			var test Test
+			course(&test, letters)
+			prior := Usual()
+			for b.Loop() {
+				prior.Of(&test)
+			}
+		})
+	}
+}
+
+func BenchmarkMarshal(b *testing.B) {
+	var test, again Test
+	course(&test, strings.Repeat("....F...", 20))
+	b.ReportAllocs()
+	for b.Loop() {
+		data, _ := test.MarshalBinary()
+		if err := again.UnmarshalBinary(data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package suite
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -78,6 +79,7 @@ func (b build) failures() (n int) {
 // tests have nothing to order. The best is that of somebody who knows the
 // outcome.
 func TestBenchOrder(t *testing.T) {
+	t.Parallel()
 	t.Logf("%-10s %8s %8s %8s %8s %8s %8s %8s", "", "builds", "random", "shortest", "lately", "baseline", "order", "best")
 	for _, set := range []struct {
 		name, file      string
@@ -135,6 +137,7 @@ func TestBenchOrder(t *testing.T) {
 // TestBenchOrderNames measures how much of the order of a project without a
 // past is the names of its tests: they decide where nothing else does.
 func TestBenchOrderNames(t *testing.T) {
+	t.Parallel()
 	history := loadHistory(t, druid)
 	for _, names := range []struct {
 		what string
@@ -251,6 +254,25 @@ func TestOrderSaw(t *testing.T) {
 	}
 	if got := first(Passed); got != "c" {
 		t.Errorf("after a passed comes %q, want c", got)
+	}
+}
+
+func TestRuns(t *testing.T) {
+	t.Parallel()
+	runs := Runs([]string{"a", "b"}, [][]Result{
+		{{Run: "10", Outcome: Failed, Seconds: 2}, {Run: "9", Outcome: Passed, Seconds: 1}, {Run: "8", Outcome: Skipped}},
+		{{Run: "10", Outcome: Failed, Storm: true}, {Run: "9", Outcome: Flaked}, {Run: "7", Outcome: Errored}},
+	})
+	const want = "[[{b 5 0}] [{a 2 1} {b 3 0}] [{a 4 2}]]"
+	if got := fmt.Sprint(runs); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	var o Order
+	for _, run := range runs {
+		o.Learn(run)
+	}
+	if a, b := o.Item("a"), o.Item("b"); !a.First || !b.First || o.Item("c").First || math.Abs(a.Seconds-1.2) > 1e-9 {
+		t.Errorf("%+v %+v", a, b)
 	}
 }
 

@@ -1,0 +1,81 @@
+package project
+
+import (
+	"fmt"
+	"strconv"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// Tests is the section tests: how tests are run, and what becomes of those that
+// fail.
+type Tests struct {
+	// Seed gives every step a number in FAIRLEAD_SEED, which a rerun gives again.
+	Seed bool
+	// Retry is how often the failed tests of a step are run again.
+	Retry      int
+	Quarantine Quarantine
+}
+
+// Quarantine is what a project says of tests that fail by chance. Zero fields leave
+// it to Fairlead.
+type Quarantine struct {
+	Manual bool     // only people put tests there
+	Days   int      // how long it lasts
+	Most   int      // tests at a time
+	Who    []string // may decide by hand; none: all who may change the project
+}
+
+// Limits of the section.
+const (
+	maxRetry = 5
+	maxDays  = 90
+	maxMost  = 10_000
+	maxWho   = 200
+)
+
+func tests() kind[Tests] {
+	return mapping("keys of tests",
+		at("retry", func(t *Tests) *int { return &t.Retry }, between(0, maxRetry),
+			"How often the failed tests of a step are run again: those alone, where it is known how to. A step that passes so is shown as flaky. Known are go test, pytest, jest, playwright and ctest.").
+			or("0"),
+		at("quarantine", func(t *Tests) *Quarantine { return &t.Quarantine }, quarantine(),
+			"Tests that fail by chance: they still run, and their failures do not count."),
+		at("seed", func(t *Tests) *bool { return &t.Seed }, boolean(),
+			"Give every step the variable `FAIRLEAD_SEED`: a number that is the run's own, is recorded, and that `fairlead rerun` gives again. It costs reuse: a step whose script or files name the variable runs again under every new seed.").
+			or("false"),
+	)
+}
+
+func quarantine() kind[Quarantine] {
+	return mapping("keys of quarantine",
+		at("manual", func(q *Quarantine) *bool { return &q.Manual }, boolean(),
+			"Only people put tests into quarantine, and not Fairlead by itself.").
+			or("false"),
+		at("days", func(q *Quarantine) *int { return &q.Days }, between(1, maxDays),
+			"How long a quarantine lasts. Then the test counts again.").
+			or("14"),
+		at("most", func(q *Quarantine) *int { return &q.Most }, between(1, maxMost),
+			"How many tests may be in quarantine at a time. Of large projects it is half a percent of the tests, if that is more.").
+			or("8"),
+		at("who", func(q *Quarantine) *[]string { return &q.Who }, list("names", maxWho, plain("a name", "ann")),
+			"Who may put tests into quarantine and take them out of it. Not given, all who may change the project."),
+	)
+}
+
+// between is a whole number within limits.
+func between(least, most int) kind[int] {
+	words := fmt.Sprintf("a whole number from %d to %d", least, most)
+	s := &schema{words: words, way: "write " + words, Type: one("integer"), Minimum: &least, Maximum: &most}
+	return kind[int]{s, func(r *reader, n *yaml.Node, v *int) {
+		number, err := strconv.Atoi(n.Value)
+		switch {
+		case n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int":
+			r.report(n, fmt.Sprintf("%s must be %s, not %s", r.subject(), words, shape(n)), s.way)
+		case err != nil || number < least || number > most:
+			r.report(n, fmt.Sprintf("%s must be %s", r.subject(), words), s.way)
+		default:
+			*v = number
+		}
+	}}
+}
