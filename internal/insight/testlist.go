@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
@@ -47,6 +48,49 @@ type Histories struct {
 	Record TestRecord
 	Blobs  blob.Store       // of results and observations; nil: there are none
 	Now    func() time.Time // nil: time.Now
+
+	counts   remembered[TestCount]
+	pyramids remembered[TestPyramid]
+}
+
+const (
+	// countFor and pyramidFor say how long it is shown without being read anew how many
+	// tests there are, and what they are together.
+	countFor, pyramidFor = 5 * time.Second, time.Minute
+	maxKept              = 200 // repositories of which that is remembered
+)
+
+// remembered holds answers about repositories for a moment, since they are made of all
+// tests. The zero value holds none.
+type remembered[V any] struct {
+	mu  sync.Mutex
+	all map[string]moment[V]
+}
+
+type moment[V any] struct {
+	value V
+	until time.Time
+}
+
+// get is the answer for a key that was made a moment ago, or is made now.
+func (k *remembered[V]) get(key string, now time.Time, last time.Duration, make func() (V, error)) (V, error) {
+	k.mu.Lock()
+	m, ok := k.all[key]
+	k.mu.Unlock()
+	if ok && now.Before(m.until) {
+		return m.value, nil
+	}
+	v, err := make()
+	if err != nil {
+		return v, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.all == nil || len(k.all) >= maxKept {
+		k.all = map[string]moment[V]{}
+	}
+	k.all[key] = moment[V]{v, now.Add(last)}
+	return v, nil
 }
 
 func (h *Histories) now() time.Time {
@@ -254,7 +298,11 @@ func (c *TestCount) add(o TestCount) {
 }
 
 // count counts the tests of a repository.
-func (h *Histories) count(ctx context.Context, repository string) (c TestCount, err error) {
+func (h *Histories) count(ctx context.Context, repository string) (TestCount, error) {
+	return h.counts.get(repository, time.Now(), countFor, func() (TestCount, error) { return h.counted(ctx, repository) })
+}
+
+func (h *Histories) counted(ctx context.Context, repository string) (c TestCount, err error) {
 	c.Repository = repository
 	for n, states := range map[*int][]record.TestState{
 		&c.All: nil, &c.Suspected: {record.TestSuspected}, &c.Quarantined: {record.TestQuarantined}, &c.Broken: {record.TestBroken},
@@ -479,6 +527,14 @@ type TestLayer struct {
 
 // Pyramid folds all tests of a repository.
 func (h *Histories) Pyramid(ctx context.Context, repository string, budgets suite.Budgets) (TestPyramid, error) {
+	p, err := h.pyramids.get(fmt.Sprintf("%v %s", budgets, repository), time.Now(), pyramidFor, func() (TestPyramid, error) { return h.stack(ctx, repository, budgets) })
+	for _, list := range []*[]TestRow{&p.Leaders, &p.Slowest, &p.Over, &p.Idle, &p.NeverRan} {
+		*list = slices.Clone(*list) // what is remembered is nobody's to change
+	}
+	return p, err
+}
+
+func (h *Histories) stack(ctx context.Context, repository string, budgets suite.Budgets) (TestPyramid, error) {
 	p := TestPyramid{Repository: repository}
 	var failed error
 	read := 0

@@ -59,7 +59,6 @@ type TestStory struct {
 	Cause    *TestCauses    `json:"cause,omitempty"` // nil when it never failed by chance
 	Changes  []TestChange   `json:"changes"`         // of its state, newest first
 	Faults   []TestFault    `json:"faults"`          // ways in which it failed, newest first
-	Variants []TestRow      `json:"variants,omitempty"`
 	// The most days that a person may order for a quarantine, and those that it lasts
 	// when none are said.
 	MaxDays   int `json:"max_days"`
@@ -199,25 +198,8 @@ func (h *Histories) Test(ctx context.Context, id suite.ID) (*TestStory, error) {
 	if s.Cause, err = h.cause(ctx, id, &test, results); err != nil {
 		return nil, err
 	}
-	if s.Variants, err = h.variants(ctx, s); err != nil {
-		return nil, err
-	}
 	s.Sentence = Sentence(&s.TestRow, h.now())
 	return s, nil
-}
-
-// variants are the other variants of a test.
-func (h *Histories) variants(ctx context.Context, s *TestStory) (list []TestRow, err error) {
-	rows, _, err := h.Ledger.Tests(ctx, suite.Query{Repository: s.Repository, Text: s.Title, Order: "rate", Limit: usualTests})
-	if err != nil {
-		return nil, fmt.Errorf("look for variants of test %s: %w", s.Key, err)
-	}
-	for i := range rows {
-		if rows[i].Key == s.Key && rows[i].Variant != s.Variant {
-			list = append(list, testRow(&rows[i]))
-		}
-	}
-	return list, nil
 }
 
 func evidenceOf(e suite.Evidence) TestEvidence {

@@ -261,7 +261,6 @@ func (s *Server) test(r *request) (*insight.TestStory, error) {
 		return nil, err
 	}
 	v.Repository = r.Object.Repository
-	renamed(v.Variants, v.Repository)
 	return v, nil
 }
 
