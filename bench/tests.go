@@ -17,7 +17,7 @@ import (
 
 const (
 	manyTests  = 20_000
-	runsOfEach = 20  // ten million results in all
+	runsOfEach = 500 // ten million results in all
 	flakyEvery = 100 // every hundredth test fails by chance now and then
 )
 

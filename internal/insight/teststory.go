@@ -729,5 +729,9 @@ func RateText(x float64) string {
 		return fmt.Sprintf("%.0f %%", p)
 	}
 	digits := max(0, 1-int(math.Floor(math.Log10(p))))
-	return strings.TrimSuffix(strconv.FormatFloat(p, 'f', digits, 64), ".0") + " %"
+	text := strconv.FormatFloat(p, 'f', digits, 64)
+	if digits > 0 {
+		text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
+	}
+	return text + " %"
 }
