@@ -249,11 +249,19 @@ func (h *Histories) decide(ctx context.Context, s *TestStory, test *suite.Test, 
 	case d.Needs > 0:
 		d.Text = fmt.Sprintf("It needs about %d more runs to decide whether its rate is above %s", d.Needs, limit)
 	case d.Above > .5:
-		d.Text = fmt.Sprintf("With a probability of %s its rate is above %s", RateText(d.Above), limit)
+		d.Text = fmt.Sprintf("With a probability of %s its rate is above %s", sureText(d.Above), limit)
 	default:
-		d.Text = fmt.Sprintf("With a probability of %s its rate is below %s", RateText(1-d.Above), limit)
+		d.Text = fmt.Sprintf("With a probability of %s its rate is below %s", sureText(1-d.Above), limit)
 	}
 	return nil
+}
+
+// sureText is a probability, which is never 1.
+func sureText(p float64) string {
+	if p > .99 {
+		return "more than 99 %"
+	}
+	return RateText(p)
 }
 
 // prior is what is believed of a repository's tests before anything is seen of one.
