@@ -21,6 +21,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/server"
 	"github.com/fairlead-dev/fairlead/internal/server/client"
 	"github.com/fairlead-dev/fairlead/internal/store"
+	"github.com/fairlead-dev/fairlead/internal/suite"
 )
 
 // dial makes ready to ask a server.
@@ -257,4 +258,34 @@ func (r *remote) SetIssue(ctx context.Context, _ insight.By, repository string, 
 // RemoveIssue implements cli.Faults.
 func (r *remote) RemoveIssue(ctx context.Context, _ insight.By, repository, name string) error {
 	return r.told(r.client.RemoveKnownIssue(ctx, repository, name))
+}
+
+// ListTests implements cli.TestRoom.
+func (r *remote) ListTests(ctx context.Context, repository string, ask insight.TestsAsk) (insight.TestList, error) {
+	list, err := r.client.Tests(ctx, repository, ask)
+	return list, r.told(err)
+}
+
+// FindTests implements cli.TestRoom.
+func (r *remote) FindTests(ctx context.Context, repository, name, variant string) ([]insight.TestRow, error) {
+	rows, err := r.client.FindTests(ctx, repository, name, variant)
+	return rows, r.told(err)
+}
+
+// Test implements cli.TestRoom.
+func (r *remote) Test(ctx context.Context, id suite.ID) (*insight.TestStory, error) {
+	story, err := r.client.Test(ctx, id)
+	return story, r.told(err)
+}
+
+// QuarantineTest implements cli.TestRoom.
+func (r *remote) QuarantineTest(ctx context.Context, id suite.ID, q insight.Quarantining) (*record.TestJudged, error) {
+	j, err := r.client.Quarantine(ctx, id, q)
+	return j, r.told(err)
+}
+
+// ReleaseTest implements cli.TestRoom.
+func (r *remote) ReleaseTest(ctx context.Context, id suite.ID, why string) (*record.TestJudged, error) {
+	j, err := r.client.Release(ctx, id, why)
+	return j, r.told(err)
 }

@@ -138,7 +138,7 @@ func open(ctx context.Context, w cli.Wiring) (*cli.Tools, error) {
 		}
 		return o.office(forge.Guard{Private: r.Private, Loopback: r.Loopback}, oidc, cli.Serving{}, slog.New(slog.DiscardHandler))
 	}
-	return &cli.Tools{Launcher: o.launcher, Runs: o.record, Blob: o.blobs.Open, Office: office, Close: o.close}, nil
+	return &cli.Tools{Launcher: o.launcher, Runs: o.record, Blob: o.blobs.Open, Office: office, Close: o.close, Histories: o.histories(), Wards: o.wards()}, nil
 }
 
 // wire makes the pieces and puts them together. sync says what of the record
@@ -213,6 +213,16 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 	o.launcher.Faults.Logs = o.launcher
 	o.shut = slices.Concat([]func() error{lent.Pool.Close, here.Close, boxes.Close, actions.Close, trees.Close, steps.Close}, o.shut)
 	return o, nil
+}
+
+// histories answers about tests.
+func (o *opened) histories() *insight.Histories {
+	return &insight.Histories{Ledger: o.record, Record: o.record, Blobs: o.lent}
+}
+
+// wards takes what people decide about tests.
+func (o *opened) wards() *insight.Wards {
+	return &insight.Wards{Tests: o.launcher.Tests, Log: o.record}
 }
 
 // directory is where something is kept: as given, or below the user's own. It is

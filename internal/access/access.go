@@ -64,6 +64,7 @@ const (
 	SetRoutes     Verb = "routes.set"
 	DistrustCache Verb = "cache.distrust"
 	SetIssues     Verb = "known-issue.set"
+	MuteTests     Verb = "tests.quarantine" // and release
 )
 
 // The verbs of acts that need no right: they are not in [Verbs], only in the

@@ -70,6 +70,7 @@ var rules = [...]Rule{
 	{SetRoutes, Admin, OnServer, true, false, "set whom the server tells of what"},
 	{DistrustCache, Maintainer, InRepository, true, false, "distrust what was kept for reuse"},
 	{SetIssues, Developer, InRepository, true, false, "set and remove known issues of failures"},
+	{MuteTests, Maintainer, InRepository, true, false, "put tests into quarantine, and release them"},
 }
 
 // ruleOf finds a verb's row.

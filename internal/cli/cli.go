@@ -33,6 +33,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/engine"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
@@ -97,6 +98,9 @@ type Wiring struct {
 type Tools struct {
 	*launch.Launcher
 	Runs Runs
+	// Histories answers about tests, Wards takes decisions about them.
+	Histories *insight.Histories
+	Wards     *insight.Wards
 	// Blob opens the bytes of an artifact.
 	Blob func(ctx context.Context, d blob.Digest) (io.ReadCloser, error)
 	// Office makes what verbs about a team's server need, on its own machine.
@@ -277,7 +281,7 @@ func (g *global) root() *cobra.Command {
 		}
 	}
 	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand(), g.envCommand(), g.dataCommand(), g.mockCommand())
-	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.artifactsCommand(), g.whyCommand(), g.failuresCommand(), g.knownIssueCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand(), g.convertCommand(), g.includeCommand())
+	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.artifactsCommand(), g.whyCommand(), g.failuresCommand(), g.knownIssueCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand(), g.convertCommand(), g.includeCommand(), g.testsCommand())
 	add(groupTeam, g.serveCommand(), g.workerCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.pushCommand(), g.hookCommand(), g.notifyCommand(), g.auditCommand())
 	add(groupHelp, g.completionCommand(), g.versionCommand())
 	root.AddCommand(exitCodesTopic(), environmentTopic(), g.manCommand(), g.docsCommand())

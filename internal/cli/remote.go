@@ -28,6 +28,7 @@ type Remote interface {
 	RemoteRuns
 	RemoteActs
 	RemoteFiles
+	TestRoom
 	RemoteRoutes
 	Faults
 }

@@ -164,7 +164,7 @@ func TestShots(t *testing.T) {
 		for mode, media := range map[string]string{"light": "light", "dark": "dark"} {
 			b.media(media)
 			height := int64(1300)
-			if name == "run" {
+			if name == "run" || name == "test" {
 				height = 2600
 			}
 			b.do(chromedp.EmulateViewport(1360, height))

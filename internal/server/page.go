@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"io"
 	"io/fs"
+	"maps"
 	"net/url"
 	"reflect"
 	"regexp"
@@ -84,7 +85,7 @@ func (p *pages) Render(w io.Writer, name string, page *Page) error {
 // functions are what templates may call. They put things into words; what is asked of
 // whom the views have settled.
 func (p *pages) functions() template.FuncMap {
-	return template.FuncMap{
+	all := template.FuncMap{
 		"asset": p.assets.url, "menu": menu, "current": current, "refresh": refresh, "jobsOf": jobsOf, "staged": staged, "stageOf": stageOf, "stepTree": stepTree, "logOf": logOf,
 		"glyph": func(s any) string { return glyph(State(fmt.Sprint(s))) }, "word": func(s any) string { return words(State(fmt.Sprint(s))) }, "dur": duration, "short": short, "thousands": thousands, "upper": upper,
 		"plural":  func(n any, noun string) string { return plural(toInt(n), noun) },
@@ -129,6 +130,8 @@ func (p *pages) functions() template.FuncMap {
 		},
 		"more": func(list any, shown int) int64 { return int64(reflect.ValueOf(list).Len() - shown) },
 	}
+	maps.Copy(all, testFunctions(func() time.Time { return p.now() }))
+	return all
 }
 
 // actions are the buttons of a run, for the template "acts".
@@ -180,6 +183,7 @@ func menu(p *Page) (list []menuEntry) {
 		verb access.Verb
 	}{
 		{menuEntry{"/runs", "Runs"}, access.SeeRuns},
+		{menuEntry{"/tests", "Tests"}, access.SeeRuns},
 		{menuEntry{"/queue", "Queue"}, access.SeeQueue},
 		{menuEntry{"/failures", "Failures"}, access.SeeRuns},
 		{menuEntry{"/repositories", "Repositories"}, access.SeeRepos},
@@ -199,6 +203,9 @@ func menu(p *Page) (list []menuEntry) {
 
 // current reports whether a page belongs to an entry of the menu.
 func current(p *Page, path string) bool {
+	if path == "/tests" && (strings.HasPrefix(p.Path, "/test/") || strings.HasPrefix(p.Path, "/heatmap/") || strings.HasPrefix(p.Path, "/pyramid/")) {
+		return true
+	}
 	return p.Path == path || strings.HasPrefix(p.Path, path+"/") || path == "/runs" && p.Path == "/" ||
 		path == "/failures" && (strings.HasPrefix(p.Path, "/failure/") || strings.HasPrefix(p.Path, "/known-issues/"))
 }

@@ -222,6 +222,7 @@ func (sc *scene) tellRunning(at time.Time) (*telling, *logs.Writer) {
 // the run that failed.
 func (sc *scene) story() (failing string) {
 	sc.t.Helper()
+	sc.tellTests()
 	p := failingPipeline()
 	verdicts := strings.Fields("s s s s f s s s s s e s s s s f f s s s s s c s s s t s s s s s s s")
 	for i, v := range verdicts {
@@ -285,6 +286,8 @@ func pagePaths(failing string) map[string]string {
 		"accounts": "/accounts", "audit": "/audit", "settings": "/settings", "deliveries": "/deliveries", "nowhere": "/nowhere", "join": "/join?first=1",
 		"sign-in": "/sign-in", "none": "/runs?branch=none",
 		"failing": "/failures", "failures": "/failures/team/app", "failure": "/failure/" + fullDisk() + "/team/app", "known-issues": "/known-issues/team/app?name=full&pattern=disk&verdict=infrastructure",
+		"alltests": "/tests?state=ill", "tests": "/tests/team/app", "notests": "/tests/team/app?text=none", "heatmap": "/heatmap/team/app", "pyramid": "/pyramid/team/app", "test": "/test/" + flakyTest + "?repository=team/app",
+		"healthytest": "/test/" + (&record.TestResult{Suite: "pay", Name: "TestRefund"}).Key() + "?repository=team/app", "untested": "/heatmap/team/other",
 	}
 }
 
@@ -298,6 +301,9 @@ func (sc *scene) still() {
 	sc.s.Now = func() time.Time { return noon }
 	if p, ok := sc.s.html.(*pages); ok {
 		p.now = sc.s.Now
+	}
+	if h, ok := sc.s.Tests.(*insight.Histories); ok {
+		h.Now = sc.s.Now
 	}
 }
 

@@ -134,6 +134,8 @@ type Config struct {
 	Faults  Faults
 	Blobs   blob.Store
 	Forges  map[string]forge.Forge
+	Tests   Tests // what is known of tests
+	Wards   Wards // takes what people decide about them
 	// Channels are the names of the kinds of places that messages go to.
 	Channels []string
 	Log      *slog.Logger

@@ -48,6 +48,9 @@ var (
 	_ Feed   = (*sqlite.Store)(nil)
 	_ Pushes = (*sqlite.Store)(nil)
 
+	_ Tests = (*insight.Histories)(nil)
+	_ Wards = (*insight.Wards)(nil)
+
 	_ Workers = (*crew.Hands)(nil)
 	_ Crew    = (*crew.Hands)(nil)
 )
@@ -119,7 +122,9 @@ func newSceneB(t testing.TB) *scene {
 		Faults: &insight.Faults{Store: sc.store, Runs: sc.store, Ledger: sc.store, Blobs: sc.blobs, Logs: launcher},
 		Forges: map[string]forge.Forge{"played": playedForge{}}, Channels: []string{"slack", "webhook"},
 		Workers: sc.hands, Crew: sc.hands,
-		Log: slog.New(slog.NewJSONHandler(sc.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Version: "test",
+		Tests: &insight.Histories{Ledger: sc.store, Record: sc.store, Blobs: sc.blobs},
+		Wards: &insight.Wards{Tests: &insight.Tests{Store: sc.store, Runs: sc.store, Ledger: sc.store, Blobs: sc.blobs}, Log: sc.store},
+		Log:   slog.New(slog.NewJSONHandler(sc.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Version: "test",
 	})
 	if err != nil {
 		t.Fatal(err)
