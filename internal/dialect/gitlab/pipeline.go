@@ -602,6 +602,7 @@ func place(job *plan.Job, spec *jobSpec, vars *variables) bool {
 		}
 		s := &spec.Services[i]
 		c := container(s, text)
+		inherit(&c, spec.Variables, vars)
 		names := serviceNames(c.Image, s.Alias, text)
 		if job.Place.Services == nil {
 			job.Place.Services = map[string]plan.Container{}
@@ -623,6 +624,35 @@ func place(job *plan.Job, spec *jobSpec, vars *variables) bool {
 		job.Concurrency = &plan.Concurrency{Group: plan.Expr{Text: exprLiteral + text(spec.ResourceName), Source: spec.Source}, Queue: true, Source: spec.Source}
 	}
 	return known
+}
+
+// inherit gives a service the job's variables, as GitLab does: that is where the password
+// of a database is mostly written. Its own go before them. A value that hangs on what is
+// not known yet, such as a secret, is asked for when the service is started.
+func inherit(c *plan.Container, list []variable, vars *variables) {
+	for _, v := range slices.Backward(list) { // the last of a name counts
+		_, known := c.Env[v.Name]
+		if known || v.File || slices.ContainsFunc(c.Private, func(b plan.Binding) bool { return b.Name == v.Name }) {
+			continue
+		}
+		switch {
+		case v.Raw || !strings.Contains(v.Value, "$"):
+			c.Env = with(c.Env, v.Name, v.Value)
+		case vars.complete(v.Value):
+			c.Env = with(c.Env, v.Name, vars.text(v.Value))
+		default:
+			c.Private = append(c.Private, plan.Binding{Name: v.Name, Value: plan.Expr{Text: exprText + v.Value, Source: c.Source}})
+		}
+	}
+}
+
+// with is the map with one more value.
+func with(env map[string]string, name, value string) map[string]string {
+	if env == nil {
+		env = map[string]string{}
+	}
+	env[name] = value
+	return env
 }
 
 func container(i *imageSpec, text func(string) string) plan.Container {
