@@ -56,7 +56,7 @@ func run() int {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, Version: version(),
 		Files: pipelineFiles(),
-		Open:  open, Dial: dial, Serve: serve, Work: work, Lint: lint, Preview: preview(), Stages: stages, Shell: shell, Convert: convert, Lock: lockIncludes,
+		Open:  open, Dial: dial, Serve: serve, Work: work, Lint: lint, Preview: preview(), Stages: stages, Shell: shell, Convert: convert, Lock: lockIncludes, Exec: execute,
 	}
 	return app.Main(context.Background(), os.Args[1:])
 }

@@ -33,6 +33,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/engine"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
@@ -74,6 +75,8 @@ type App struct {
 	// Shell runs a command with a step's environment, in its directory, on this
 	// process's own terminal, and returns its exit code.
 	Shell func(ctx context.Context, dirs plan.Dirs, c *plan.Command) (int, error)
+	// Exec runs a command to its end with this process's environment.
+	Exec insight.Exec
 }
 
 // Wiring are the flags that decide what a launcher is made of.
@@ -271,7 +274,7 @@ func (g *global) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand())
+	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand(), g.splitCommand())
 	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.artifactsCommand(), g.whyCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand(), g.convertCommand(), g.includeCommand())
 	add(groupTeam, g.serveCommand(), g.workerCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.pushCommand(), g.hookCommand(), g.notifyCommand(), g.auditCommand())
 	add(groupHelp, g.completionCommand(), g.versionCommand())

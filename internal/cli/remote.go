@@ -27,6 +27,7 @@ type Remote interface {
 	RemoteRuns
 	RemoteActs
 	RemoteFiles
+	RemoteSplits
 }
 
 // RemoteRuns looks at the runs of a server.

@@ -121,6 +121,7 @@ func (p *pages) functions() template.FuncMap {
 		"actsOf":    func(p *Page, v RunView) actions { return actions{p, v.Acts, v.Repository} },
 		"anywhere":  func(p *Page, verb string) bool { return access.Anywhere(p.Who, access.Verb(verb)).Allowed },
 		"jobAnchor": func(id string) string { return "job-" + id },
+		"lanesOf":   lanesOf,
 	}
 }
 

@@ -132,6 +132,7 @@ type Config struct {
 	Crew    Crew // what those machines ask for
 	Logs    Logs
 	Blobs   blob.Store
+	Sharing *Sharing // of tests
 	Forges  map[string]forge.Forge
 	// Channels are the names of the kinds of places that messages go to.
 	Channels []string

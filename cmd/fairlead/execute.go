@@ -1,0 +1,33 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/fairlead-dev/fairlead/internal/executor"
+	"github.com/fairlead-dev/fairlead/internal/executor/host"
+	"github.com/fairlead-dev/fairlead/internal/insight"
+	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/trace"
+)
+
+// execute runs a person's own command as they would: with the whole environment of this
+// process. It and its descendants end when ctx does.
+func execute(ctx context.Context, c insight.Command, out io.Writer) (res executor.Result, err error) {
+	here := host.New(host.Options{Inherit: []string{"*"}})
+	defer func() { err = errors.Join(err, here.Close()) }()
+	temp := os.TempDir()
+	room, err := here.Open(ctx, executor.Spec{Run: "-", Job: "-", Dirs: plan.Dirs{Workspace: c.Dir, Temp: temp}})
+	if err != nil {
+		return res, fmt.Errorf("run %s: %w", c.Argv[0], err)
+	}
+	defer func() { err = errors.Join(err, room.Close()) }()
+	var watch *trace.Spec
+	if c.Watch {
+		watch = &trace.Spec{Inside: []string{c.Dir, temp}}
+	}
+	return room.Run(ctx, &plan.Command{Argv: c.Argv, Dir: c.Dir, Env: c.Env}, watch, out)
+}
