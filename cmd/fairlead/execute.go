@@ -9,14 +9,14 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/executor"
 	"github.com/fairlead-dev/fairlead/internal/executor/host"
-	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/testrun"
 	"github.com/fairlead-dev/fairlead/internal/trace"
 )
 
 // execute runs a person's own command as they would: with the whole environment of this
 // process. It and its descendants end when ctx does.
-func execute(ctx context.Context, c insight.Command, out io.Writer) (res executor.Result, err error) {
+func execute(ctx context.Context, c testrun.Command, out io.Writer) (res executor.Result, err error) {
 	here := host.New(host.Options{Inherit: []string{"*"}})
 	defer func() { err = errors.Join(err, here.Close()) }()
 	temp := os.TempDir()

@@ -4,8 +4,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/suite"
+	"github.com/fairlead-dev/fairlead/internal/testrun"
 )
 
 // Times implements cli.RemoteSplits.
@@ -26,13 +26,13 @@ func (r *remote) Times(ctx context.Context, repository string) ([]suite.Row, err
 }
 
 // OpenSplit implements cli.RemoteSplits.
-func (r *remote) OpenSplit(ctx context.Context, o insight.Opening) (bool, error) {
+func (r *remote) OpenSplit(ctx context.Context, o testrun.Opening) (bool, error) {
 	made, err := r.client.OpenSplit(ctx, o)
 	return made, r.told(err)
 }
 
 // Split implements cli.RemoteSplits.
-func (r *remote) Split(repository, name string, patience time.Duration) insight.Source {
+func (r *remote) Split(repository, name string, patience time.Duration) testrun.Source {
 	return farSplit{r, repository, name, patience}
 }
 
@@ -43,19 +43,19 @@ type farSplit struct {
 	patience         time.Duration
 }
 
-// Next implements insight.Source.
-func (f farSplit) Next(ctx context.Context, shard string) (insight.Turn, error) {
+// Next implements testrun.Source.
+func (f farSplit) Next(ctx context.Context, shard string) (testrun.Turn, error) {
 	t, err := f.client.NextSplit(ctx, f.repository, f.name, shard, f.patience)
 	return t, f.told(err)
 }
 
-// Alive implements insight.Source.
+// Alive implements testrun.Source.
 func (f farSplit) Alive(ctx context.Context, shard string) error {
 	return f.client.AliveSplit(ctx, f.repository, f.name, shard)
 }
 
-// Done implements insight.Source.
-func (f farSplit) Done(ctx context.Context, r insight.Report) (bool, error) {
+// Done implements testrun.Source.
+func (f farSplit) Done(ctx context.Context, r testrun.Report) (bool, error) {
 	counted, err := f.client.DoneSplit(ctx, f.repository, f.name, r)
 	return counted, f.told(err)
 }

@@ -33,11 +33,11 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/engine"
-	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
+	"github.com/fairlead-dev/fairlead/internal/testrun"
 )
 
 // App is what the verbs work with. Main fills it.
@@ -76,7 +76,7 @@ type App struct {
 	// process's own terminal, and returns its exit code.
 	Shell func(ctx context.Context, dirs plan.Dirs, c *plan.Command) (int, error)
 	// Exec runs a command to its end with this process's environment.
-	Exec insight.Exec
+	Exec testrun.Exec
 }
 
 // Wiring are the flags that decide what a launcher is made of.

@@ -17,9 +17,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead-dev/fairlead/internal/harvest"
-	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/suite"
+	"github.com/fairlead-dev/fairlead/internal/testrun"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
 
@@ -28,9 +28,9 @@ type RemoteSplits interface {
 	// Times is what a repository's tests take, by what the server knows of them.
 	Times(ctx context.Context, repository string) ([]suite.Row, error)
 	// OpenSplit makes a queue, unless there is one of that name.
-	OpenSplit(ctx context.Context, o insight.Opening) (made bool, err error)
+	OpenSplit(ctx context.Context, o testrun.Opening) (made bool, err error)
 	// Split is a queue.
-	Split(repository, name string, patience time.Duration) insight.Source
+	Split(repository, name string, patience time.Duration) testrun.Source
 }
 
 // splitting are the flags of `fairlead split`.
@@ -108,7 +108,7 @@ from standard input.`,
 	f.IntVarP(&o.parallel, "parallel", "j", 0, "with --run: how many `workers` (default a core each)")
 	f.BoolVar(&o.cut, "cut", false, "divide what takes too long for one machine into its tests")
 	f.Float64Var(&o.start, "start", 1, "`seconds` that the runner needs before its first test")
-	f.DurationVar(&o.patience, "patience", insight.Patience, "how long a machine may say nothing before it is taken for lost")
+	f.DurationVar(&o.patience, "patience", testrun.Patience, "how long a machine may say nothing before it is taken for lost")
 	f.BoolVar(&o.leave, "leave", false, "with --queue: end when the queue is empty, and do not wait for what others may be lost with")
 	f.StringVar(&o.junit, "junit", "", "write the results of all batches to this `FILE`")
 	f.StringVarP(&o.dir, "dir", "C", ".", "`directory` to list and run in")
@@ -158,7 +158,7 @@ func (o *splitting) split(ctx context.Context, g *global, patterns, command []st
 }
 
 // check makes sure that the flags belong together, and says which share is meant.
-func (o *splitting) check(g *global, command []string) (shard insight.Shard, err error) {
+func (o *splitting) check(g *global, command []string) (shard testrun.Shard, err error) {
 	queued := o.queue != "" || o.run
 	switch {
 	case o.queue != "" && o.run:
@@ -185,12 +185,12 @@ func (o *splitting) check(g *global, command []string) (shard insight.Shard, err
 	said := false
 	switch {
 	case o.index != 0 && o.total != 0:
-		shard, err = insight.NewShard(o.index, o.total)
+		shard, err = testrun.NewShard(o.index, o.total)
 		said = true
 	case o.index != 0:
 		return shard, usage("say of how many with --total", "--index %d: of how many shares?", o.index)
 	default:
-		shard, said, err = insight.ShardOf(g.Getenv)
+		shard, said, err = testrun.ShardOf(g.Getenv)
 	}
 	if err != nil {
 		return shard, usage("shares are counted from 1 with --index", "%v", err)
@@ -214,7 +214,7 @@ func (o *splitting) check(g *global, command []string) (shard insight.Shard, err
 }
 
 // work lists the tests.
-func (o *splitting) work(ctx context.Context, g *global, patterns, command []string) (*insight.Work, error) {
+func (o *splitting) work(ctx context.Context, g *global, patterns, command []string) (*testrun.Work, error) {
 	runner, known := suite.Guess(command)
 	if o.runner != "" {
 		if runner, known = suite.RunnerNamed(o.runner); !known {
@@ -237,7 +237,7 @@ func (o *splitting) work(ctx context.Context, g *global, patterns, command []str
 		return nil, usage("", "--dir: %v", err)
 	}
 	defer tree.Close()
-	w := &insight.Work{Runner: runner, Root: at, Words: command}
+	w := &testrun.Work{Runner: runner, Root: at, Words: command}
 	if slices.Contains(patterns, "-") {
 		if len(patterns) > 1 {
 			return nil, usage("leave the patterns out", "\"-\" reads all tests from standard input")
@@ -249,7 +249,7 @@ func (o *splitting) work(ctx context.Context, g *global, patterns, command []str
 		w.Listed = runner.Read(listed, at)
 		return w, nil
 	}
-	w.Listed, err = insight.Listing(ctx, runner, g.Exec, at, tree.FS(), patterns)
+	w.Listed, err = testrun.Listing(ctx, runner, g.Exec, at, tree.FS(), patterns)
 	if err != nil {
 		return nil, usage("`fairlead split -` takes a listing from standard input", "%v", err)
 	}
@@ -257,8 +257,8 @@ func (o *splitting) work(ctx context.Context, g *global, patterns, command []str
 }
 
 // times are those that the flags name, or what is known here.
-func (o *splitting) times(ctx context.Context, g *global, w *insight.Work) (*insight.Times, error) {
-	t := insight.NewTimes(w.Runner, w.Listed)
+func (o *splitting) times(ctx context.Context, g *global, w *testrun.Work) (*testrun.Times, error) {
+	t := testrun.NewTimes(w.Runner, w.Listed)
 	if len(o.timings) > 0 {
 		return t, o.readTimings(g, t)
 	}
@@ -292,13 +292,13 @@ func (o *splitting) times(ctx context.Context, g *global, w *insight.Work) (*ins
 		return nil, err
 	}
 	defer tools.Close()
-	rows, err := insight.Rows(ctx, tools.Tests.Ledger, facts.Repository)
+	rows, err := testrun.Rows(ctx, tools.Tests.Ledger, facts.Repository)
 	t.Rows(rows)
 	return t, err
 }
 
 // readTimings reads reports, and those in directories.
-func (o *splitting) readTimings(g *global, t *insight.Times) error {
+func (o *splitting) readTimings(g *global, t *testrun.Times) error {
 	var files []string
 	for _, name := range o.timings {
 		info, err := os.Stat(name)
@@ -338,7 +338,7 @@ func (o *splitting) readTimings(g *global, t *insight.Times) error {
 }
 
 // share prints one share of a plan, or runs it.
-func (o *splitting) share(ctx context.Context, g *global, w *insight.Work, shard insight.Shard, run bool) error {
+func (o *splitting) share(ctx context.Context, g *global, w *testrun.Work, shard testrun.Shard, run bool) error {
 	plan := suite.NewPlan(w.Items, shard.Total)
 	share := plan.Shares[shard.Index]
 	fmt.Fprintf(g.Stderr, "fairlead: share %s: %s, about %.0f s; %s\n", shard, plural(len(share.Items), w.Runner.Unit), share.Seconds, plan)
@@ -360,7 +360,7 @@ func (o *splitting) share(ctx context.Context, g *global, w *insight.Work, shard
 		}
 		return nil
 	}
-	runs := o.runs(g, w, &insight.Results{}, g.Stdout)
+	runs := o.runs(g, w, &testrun.Results{}, g.Stdout)
 	did, err := runs.Run(ctx, share.Items, 1)
 	if err != nil {
 		return err
@@ -378,7 +378,7 @@ func (o *splitting) share(ctx context.Context, g *global, w *insight.Work, shard
 }
 
 // pull takes from a queue until it is empty.
-func (o *splitting) pull(ctx context.Context, g *global, w *insight.Work, shard insight.Shard) error {
+func (o *splitting) pull(ctx context.Context, g *global, w *testrun.Work, shard testrun.Shard) error {
 	repository := o.at.repo
 	if repository == "" {
 		var err error
@@ -386,16 +386,16 @@ func (o *splitting) pull(ctx context.Context, g *global, w *insight.Work, shard 
 			return err
 		}
 	}
-	opening := insight.Opening{Repository: repository, Name: o.queue, Runner: w.Runner.Name, Shards: shard.Total, Start: o.start, Items: w.Items}
-	results := &insight.Results{}
-	var did insight.Pulled
+	opening := testrun.Opening{Repository: repository, Name: o.queue, Runner: w.Runner.Name, Shards: shard.Total, Start: o.start, Items: w.Items}
+	results := &testrun.Results{}
+	var did testrun.Pulled
 	var err error
 	begun := time.Now()
 	switch {
 	case o.run:
 		did, err = o.here(ctx, g, w, opening, results)
 	default:
-		var from insight.Source
+		var from testrun.Source
 		if from, err = o.source(ctx, g, opening); err == nil {
 			did, err = o.runs(g, w, results, g.Stdout).Pull(ctx, from, o.shard, !o.leave)
 		}
@@ -409,7 +409,7 @@ func (o *splitting) pull(ctx context.Context, g *global, w *insight.Work, shard 
 	for _, name := range did.Deadly {
 		fmt.Fprintf(g.Stderr, "fairlead: %s was not run to its end: every machine that began it was lost\n", shown(name))
 	}
-	fmt.Fprintf(g.Stderr, "fairlead: %s in %s, %s of work in %s\n", plural(did.Items, w.Runner.Unit), plural(did.Batches, "batch"), span(time.Duration(did.Seconds*float64(time.Second))), span(time.Since(begun)))
+	fmt.Fprintf(g.Stderr, "fairlead: %s in %s, %s of work in %s\n", plural(did.Items, w.Runner.Unit), batches(did.Batches), span(time.Duration(did.Seconds*float64(time.Second))), span(time.Since(begun)))
 	switch {
 	case did.Failed:
 		return exit(ExitFailed)
@@ -420,7 +420,7 @@ func (o *splitting) pull(ctx context.Context, g *global, w *insight.Work, shard 
 }
 
 // source is the queue of a server or of a directory.
-func (o *splitting) source(ctx context.Context, g *global, opening insight.Opening) (insight.Source, error) {
+func (o *splitting) source(ctx context.Context, g *global, opening testrun.Opening) (testrun.Source, error) {
 	if o.at.url != "" {
 		remote, err := o.at.dial(g)
 		if err != nil {
@@ -431,9 +431,9 @@ func (o *splitting) source(ctx context.Context, g *global, opening insight.Openi
 		}
 		return remote.Split(opening.Repository, opening.Name, o.patience), nil
 	}
-	splits := &insight.Splits{Shelf: insight.InDirectory(o.shared), Now: time.Now}
+	splits := &testrun.Splits{Shelf: testrun.InDirectory(o.shared), Now: time.Now}
 	if _, err := splits.Open(ctx, opening); err != nil {
-		if errors.Is(err, insight.ErrOtherTests) {
+		if errors.Is(err, testrun.ErrOtherTests) {
 			return nil, usage("give each build a queue of its own: --queue with the number of the build", "%v", err)
 		}
 		return nil, err
@@ -443,29 +443,29 @@ func (o *splitting) source(ctx context.Context, g *global, opening insight.Openi
 
 // here runs everything on this machine. What comes of it is kept in the record, for the
 // page that shows it.
-func (o *splitting) here(ctx context.Context, g *global, w *insight.Work, opening insight.Opening, results *insight.Results) (did insight.Pulled, err error) {
+func (o *splitting) here(ctx context.Context, g *global, w *testrun.Work, opening testrun.Opening, results *testrun.Results) (did testrun.Pulled, err error) {
 	tools, err := g.open(ctx)
 	if err != nil {
 		return did, err
 	}
 	defer func() { err = errors.Join(err, tools.Close()) }()
 	opening.Shards, opening.Name = o.parallel, "run "+time.Now().UTC().Format("2006-01-02 15:04:05.000")
-	splits := &insight.Splits{Shelf: insight.InRecord(tools.Store, time.Now), Now: time.Now}
+	splits := &testrun.Splits{Shelf: testrun.InRecord(tools.Store, time.Now), Now: time.Now}
 	if _, err := splits.Open(ctx, opening); err != nil {
 		return did, err
 	}
-	workers := make([]*insight.Runs, min(o.parallel, len(w.Items)))
+	workers := make([]*testrun.Runs, min(o.parallel, len(w.Items)))
 	out := &sharedOut{to: g.Stdout}
 	for i := range workers {
 		lines := out.writer()
 		defer func() { err = errors.Join(err, lines.Close()) }()
 		workers[i] = o.runs(g, w, results, lines)
 	}
-	return insight.Together(ctx, splits.Queue(opening.Repository, opening.Name, o.patience), workers)
+	return testrun.Together(ctx, splits.Queue(opening.Repository, opening.Name, o.patience), workers)
 }
 
-func (o *splitting) runs(g *global, w *insight.Work, results *insight.Results, out io.Writer) *insight.Runs {
-	return &insight.Runs{
+func (o *splitting) runs(g *global, w *testrun.Work, results *testrun.Results, out io.Writer) *testrun.Runs {
+	return &testrun.Runs{
 		Work: w, Exec: g.Exec, Out: out, Results: results,
 		Say: func(format string, args ...any) {
 			fmt.Fprintf(g.Stderr, "fairlead: %s\n", shown(fmt.Sprintf(format, args...)))
@@ -474,7 +474,7 @@ func (o *splitting) runs(g *global, w *insight.Work, results *insight.Results, o
 }
 
 // merged writes what all reports say as one.
-func (o *splitting) merged(g *global, results *insight.Results) (err error) {
+func (o *splitting) merged(g *global, results *testrun.Results) (err error) {
 	all, lost, unread := results.All()
 	for _, why := range unread {
 		fmt.Fprintf(g.Stderr, "fairlead: a report could not be read: %s\n", shown(why))
@@ -497,7 +497,7 @@ func (o *splitting) merged(g *global, results *insight.Results) (err error) {
 			_ = os.Remove(next.Name())
 		}
 	}()
-	err = insight.WriteJUnit(next, all)
+	err = testrun.WriteJUnit(next, all)
 	if err = errors.Join(err, next.Chmod(0o644), next.Close()); err == nil {
 		err = os.Rename(next.Name(), o.junit)
 	}
@@ -505,4 +505,11 @@ func (o *splitting) merged(g *global, results *insight.Results) (err error) {
 		return fmt.Errorf("write %s: %w", o.junit, err)
 	}
 	return nil
+}
+
+func batches(n int) string {
+	if n == 1 {
+		return "1 batch"
+	}
+	return thousands(int64(n)) + " batches"
 }

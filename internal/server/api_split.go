@@ -7,13 +7,13 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/access"
-	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/suite"
+	"github.com/fairlead-dev/fairlead/internal/testrun"
 )
 
 // Sharing is what sharing tests out takes.
 type Sharing struct {
-	Registers insight.Registers
+	Registers testrun.Registers
 	Ledger    suite.Ledger
 }
 
@@ -51,7 +51,7 @@ type SplitAsk struct {
 // SplitDone says that a batch is over.
 type SplitDone struct {
 	Name string `json:"name"`
-	insight.Report
+	testrun.Report
 }
 
 // SplitCounted says whether it counted: a batch of a shard that was believed lost does not.
@@ -77,11 +77,11 @@ func namedRepository(r *request) (access.Object, error) {
 	return access.Object{Repository: r.PathValue("repository")}, nil
 }
 
-func (s *Server) splits() (*insight.Splits, error) {
+func (s *Server) splits() (*testrun.Splits, error) {
 	if s.Sharing == nil {
 		return nil, lacking("place for queues of tests")
 	}
-	return &insight.Splits{Shelf: insight.InRecord(s.Sharing.Registers, s.Now), Now: s.Now}, nil
+	return &testrun.Splits{Shelf: testrun.InRecord(s.Sharing.Registers, s.Now), Now: s.Now}, nil
 }
 
 // splitError is what an error of a queue is to a client.
@@ -89,9 +89,9 @@ func splitError(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return missing("queue")
-	case errors.Is(err, insight.ErrOtherTests):
+	case errors.Is(err, testrun.ErrOtherTests):
 		return problem(http.StatusConflict, "other_tests", "give each build a queue of its own: --queue with the number of the build", "%v", err)
-	case errors.Is(err, insight.ErrBadSplit):
+	case errors.Is(err, testrun.ErrBadSplit):
 		return problem(http.StatusUnprocessableEntity, "unusable", "", "%v", err)
 	}
 	return err
@@ -102,15 +102,15 @@ func (s *Server) times(r *request) (TimesView, error) {
 	if s.Sharing == nil {
 		return v, lacking("record of tests")
 	}
-	rows, err := insight.Rows(r.Context(), s.Sharing.Ledger, r.PathValue("repository"))
+	rows, err := testrun.Rows(r.Context(), s.Sharing.Ledger, r.PathValue("repository"))
 	for i := range rows {
 		t := &rows[i]
-		v.Tests = append(v.Tests, TestTime{t.Key, t.Title, t.File, t.Line, t.Seconds, insight.FailedLast(t)})
+		v.Tests = append(v.Tests, TestTime{t.Key, t.Title, t.File, t.Line, t.Seconds, testrun.FailedLast(t)})
 	}
 	return v, err
 }
 
-func (s *Server) openSplit(r *request, in *insight.Opening) (o SplitOpened, err error) {
+func (s *Server) openSplit(r *request, in *testrun.Opening) (o SplitOpened, err error) {
 	splits, err := s.splits()
 	if err != nil {
 		return o, err
@@ -120,10 +120,10 @@ func (s *Server) openSplit(r *request, in *insight.Opening) (o SplitOpened, err 
 	return o, splitError(err)
 }
 
-func (s *Server) nextSplit(r *request, in *SplitAsk) (insight.Turn, error) {
+func (s *Server) nextSplit(r *request, in *SplitAsk) (testrun.Turn, error) {
 	splits, err := s.splits()
 	if err != nil {
-		return insight.Turn{}, err
+		return testrun.Turn{}, err
 	}
 	patience := time.Duration(clamp(in.Patience, 0, 24*3600) * float64(time.Second))
 	turn, err := splits.Next(r.Context(), r.PathValue("repository"), in.Name, in.Shard, patience)

@@ -7,7 +7,7 @@ import (
 	"math"
 	"time"
 
-	"github.com/fairlead-dev/fairlead/internal/insight"
+	"github.com/fairlead-dev/fairlead/internal/testrun"
 )
 
 // SplitView is how tests of a repository were shared out.
@@ -18,7 +18,7 @@ type SplitView struct {
 	Lost       []string         `json:"lost,omitempty"`   // shards
 	Deadly     []string         `json:"deadly,omitempty"` // items that shards were lost with too often
 	Waiting    int              `json:"waiting"`          // items
-	Picture    *insight.Picture `json:"picture"`
+	Picture    *testrun.Picture `json:"picture"`
 	Queues     []SplitRow       `json:"queues"` // the newest first
 
 	planned, happened []lane
@@ -64,16 +64,16 @@ func (s *Server) pageSplit(r *request) (SplitView, error) {
 	if s.Sharing == nil {
 		return v, lacking("place for queues of tests")
 	}
-	all, err := insight.SplitsOf(r.Context(), s.Sharing.Registers, v.Repository, listedSplits)
+	all, err := testrun.SplitsOf(r.Context(), s.Sharing.Registers, v.Repository, listedSplits)
 	if err != nil {
 		return v, err
 	}
 	for i := range all {
 		v.Queues = append(v.Queues, splitRow(&all[i]))
 	}
-	var x *insight.Split
+	var x *testrun.Split
 	if name := r.URL.Query().Get("queue"); name != "" {
-		splits := insight.Splits{Shelf: insight.InRecord(s.Sharing.Registers, s.Now), Now: s.Now}
+		splits := testrun.Splits{Shelf: testrun.InRecord(s.Sharing.Registers, s.Now), Now: s.Now}
 		if x, err = splits.Look(r.Context(), v.Repository, name); errors.Is(err, fs.ErrNotExist) {
 			return v, missing("queue")
 		} else if err != nil {
@@ -88,7 +88,7 @@ func (s *Server) pageSplit(r *request) (SplitView, error) {
 	return v, nil
 }
 
-func splitRow(x *insight.Split) SplitRow {
+func splitRow(x *testrun.Split) SplitRow {
 	row := SplitRow{Name: x.Name, Begun: x.Begun, Ended: x.Ended, Shards: x.Queue.Shards, Items: len(x.Items), State: Running}
 	failed := false
 	for _, ran := range x.Ran {
@@ -107,7 +107,7 @@ func splitRow(x *insight.Split) SplitRow {
 }
 
 // show draws a queue as it was at a time.
-func (v *SplitView) show(x *insight.Split, now time.Time) {
+func (v *SplitView) show(x *testrun.Split, now time.Time) {
 	row, p := splitRow(x), x.Picture(now)
 	v.Queue, v.Picture, v.Runner, v.Lost, v.Waiting = &row, &p, x.Runner, x.Gone, len(x.Queue.Waiting)
 	for _, item := range x.Queue.Deadly {
@@ -131,7 +131,7 @@ func (v *SplitView) show(x *insight.Split, now time.Time) {
 }
 
 // lanes draws shards on a time of so many seconds.
-func lanes(all []insight.Lane, long float64, planned bool) (list []lane) {
+func lanes(all []testrun.Lane, long float64, planned bool) (list []lane) {
 	for _, l := range all[:min(len(all), maxLanes)] {
 		d := lane{Name: l.Shard, Lost: l.Lost, Took: l.Seconds}
 		d.Title = fmt.Sprintf("shard %s: %s, %s", l.Shard, plural(int64(len(l.Parts)), "batch"), duration(l.Seconds))
