@@ -15,9 +15,13 @@ import (
 )
 
 // execute runs a person's own command as they would: with the whole environment of this
-// process. It and its descendants end when ctx does.
+// process, unless it is a step's. It and its descendants end when ctx does.
 func execute(ctx context.Context, c testrun.Command, out io.Writer) (res executor.Result, err error) {
-	here := host.New(host.Options{Inherit: []string{"*"}})
+	var options host.Options
+	if !c.Step {
+		options.Inherit = []string{"*"}
+	}
+	here := host.New(options)
 	defer func() { err = errors.Join(err, here.Close()) }()
 	temp := os.TempDir()
 	room, err := here.Open(ctx, executor.Spec{Run: "-", Job: "-", Dirs: plan.Dirs{Workspace: c.Dir, Temp: temp}})
@@ -29,5 +33,5 @@ func execute(ctx context.Context, c testrun.Command, out io.Writer) (res executo
 	if c.Watch {
 		watch = &trace.Spec{Inside: []string{c.Dir, temp}}
 	}
-	return room.Run(ctx, &plan.Command{Argv: c.Argv, Dir: c.Dir, Env: c.Env}, watch, out)
+	return room.Run(ctx, &plan.Command{Argv: c.Argv, Dir: c.Dir, Env: c.Env, Path: c.Path}, watch, out)
 }

@@ -216,7 +216,7 @@ func (h *Hunt) first(ctx context.Context, s *State, p *place) error {
 		return one.err
 	}
 	if !one.attempt.Able {
-		return fmt.Errorf("%w: at %s the test %s", ErrNoTest, s.Names(bad), one.attempt.Why)
+		return fmt.Errorf("%w: at %s %s", ErrNoTest, s.Names(bad), one.attempt.Why)
 	}
 	s.suspect(p.dir, one.attempt.Run.Observation)
 	return h.learn(s, one)
@@ -385,7 +385,7 @@ func Find(ctx context.Context, l suite.Ledger, repository, name string) (*suite.
 	var found []*suite.Row
 	for i := range rows {
 		r := resultOf(&rows[i])
-		if rows[i].Key == name || names(&r, name) {
+		if rows[i].Key == name || Means(&r, name) {
 			found = append(found, &rows[i])
 		}
 	}

@@ -91,7 +91,7 @@ func Try(ctx context.Context, exec Exec, c Command, test string, out io.Writer) 
 	any := false
 	take := func(r record.TestResult) error {
 		any = true
-		if names(&r, test) && len(found) < maxListedAttempts {
+		if Means(&r, test) && len(found) < maxListedAttempts {
 			found = append(found, r)
 		}
 		return nil
@@ -172,9 +172,9 @@ func (a *Attempt) judge(test string, found []record.TestResult, any bool, end *t
 	}
 }
 
-// names reports whether a result is of the test that a person names: by its title, its
+// Means reports whether a result is of the test that a person names: by its title, its
 // name, or its suite and name.
-func names(r *record.TestResult, test string) bool {
+func Means(r *record.TestResult, test string) bool {
 	if test == "" {
 		return false
 	}

@@ -21,6 +21,8 @@ type Command struct {
 	Argv  []string
 	Dir   string            // absolute
 	Env   map[string]string // beside what this process has
+	Path  []string          // directories in front of PATH
+	Step  bool              // it is a step's: of this process's variables it has those that steps have
 	Watch bool              // what it reads is wanted
 }
 
