@@ -136,11 +136,12 @@ func (o *repeating) of(run *record.Run, g *global) (r repeated, err error) {
 
 // step is how the test is run where its job ran it.
 func (o *repeating) step(r *repeated, in *launch.Entered, j *record.JobRun, command []string) error {
-	var c, only *plan.Command
+	var c *plan.Command
+	only := ""
 	for _, s := range j.Steps {
 		if of := in.Commands[s.Key]; of != nil {
-			if narrow := engine.Only(of, []record.TestResult{r.id}); narrow != nil {
-				c, only = of, narrow
+			if script, ok := engine.Only(of.Script, []record.TestResult{r.id}); ok {
+				c, only = of, script
 			}
 		}
 	}
@@ -152,14 +153,14 @@ func (o *repeating) step(r *repeated, in *launch.Entered, j *record.JobRun, comm
 		return usage("put the command that runs it after --", "job %s ran no command", j.ID)
 	case len(command) > 0:
 		r.command.Argv = testrun.Named(command, o.test)
-	case only == nil:
+	case only == "":
 		return usage("put the command that runs it after --: it is run in the workspace of the job", "it is not known how to run test %q alone", o.test)
 	default:
 		shell := []string{"sh", "-e", "-c"}
 		if len(c.Argv) > 0 && strings.HasSuffix(c.Argv[0], "bash") {
 			shell = []string{"bash", "-e", "-o", "pipefail", "-c"}
 		}
-		r.command.Argv = append(shell, only.Script)
+		r.command.Argv = append(shell, only)
 	}
 	r.command.Dir, r.command.Path, r.command.Step = c.Dir, c.Path, true
 	if r.command.Dir == "" {
