@@ -237,6 +237,10 @@ func (o *splitting) work(ctx context.Context, g *global, patterns, command []str
 		return nil, usage("", "--dir: %v", err)
 	}
 	defer tree.Close()
+	if runner.Name == "go" {
+		words, packages := testrun.Packages(command)
+		command, patterns = words, append(patterns, packages...)
+	}
 	w := &testrun.Work{Runner: runner, Root: at, Words: command}
 	if slices.Contains(patterns, "-") {
 		if len(patterns) > 1 {

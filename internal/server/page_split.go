@@ -134,7 +134,7 @@ func (v *SplitView) show(x *testrun.Split, now time.Time) {
 func lanes(all []testrun.Lane, long float64, planned bool) (list []lane) {
 	for _, l := range all[:min(len(all), maxLanes)] {
 		d := lane{Name: l.Shard, Lost: l.Lost, Took: l.Seconds}
-		d.Title = fmt.Sprintf("shard %s: %s, %s", l.Shard, plural(int64(len(l.Parts)), "batch"), duration(l.Seconds))
+		d.Title = fmt.Sprintf("shard %s: %s in batches, %s", l.Shard, plural(items(l), "item"), duration(l.Seconds))
 		if planned {
 			d.Title = fmt.Sprintf("shard %s: %s, expected to take %s", l.Shard, plural(int64(len(l.Parts)), "item"), duration(l.Seconds))
 		}
@@ -166,6 +166,14 @@ func lanes(all []testrun.Lane, long float64, planned bool) (list []lane) {
 		list = append(list, d)
 	}
 	return list
+}
+
+// items of a shard.
+func items(l testrun.Lane) (n int64) {
+	for _, p := range l.Parts {
+		n += int64(len(p.Names))
+	}
+	return n
 }
 
 // Ticks are for the template: whether there is anything to draw.

@@ -242,6 +242,7 @@ func (sc *scene) story() (failing string) {
 	fork := sc.tell(noon.Add(-4*time.Minute), p, plan.Change{Event: "pull_request", Ref: "refs/pull/43/merge", HeadRef: "typo", BaseRef: "main", SHA: "c0ffee" + strings.Repeat("1", 34), Actor: "mallory"},
 		&record.Origin{Repository: "team/app", Trust: record.Untrusted, Change: "43", Title: "Fix a typo in the README", Approval: true}, "")
 	fork.write()
+	sc.shareTests()
 	return failing
 }
 
@@ -267,6 +268,7 @@ func pagePaths(failing string) map[string]string {
 		"repositories": "/repositories", "repository": "/repositories/team/app", "queue": "/queue", "workers": "/workers", "secrets": "/secrets?repository=team/app", "tokens": "/tokens",
 		"accounts": "/accounts", "audit": "/audit", "settings": "/settings", "deliveries": "/deliveries", "nowhere": "/nowhere", "join": "/join?first=1",
 		"sign-in": "/sign-in", "none": "/runs?branch=none",
+		"split": "/split/team/app", "unsplit": "/split/team/other",
 	}
 }
 

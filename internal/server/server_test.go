@@ -116,7 +116,7 @@ func newSceneB(t testing.TB) *scene {
 		Desk: sc.desk, Runs: sc.store, Feed: sc.store, Gate: sc.gate, Trail: access.NewTrail(sc.store, sc.store, key), Vault: sc.vault,
 		Pushes: sc.store, LogPath: launcher.LogPath, Logs: launcher, Blobs: sc.blobs,
 		Forges: map[string]forge.Forge{"played": playedForge{}}, Channels: []string{"slack", "webhook"},
-		Workers: sc.hands, Crew: sc.hands,
+		Workers: sc.hands, Crew: sc.hands, Sharing: &Sharing{Registers: sc.store, Ledger: sc.store},
 		Log: slog.New(slog.NewJSONHandler(sc.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Version: "test",
 	})
 	if err != nil {

@@ -39,13 +39,14 @@ type Repeat struct {
 // Run repeats the test, and returns what was counted and the results of the runs. The
 // error is ours, or an [ErrNoTest].
 func (r *Repeat) Run(ctx context.Context) (suite.Repeat, []record.TestResult, error) {
+	count := r.Count
 	copies := max(r.Copies, 1)
 	if r.Stress && r.Copies == 0 {
 		copies = 2 * runtime.NumCPU()
 	}
 	temp, err := os.MkdirTemp("", "fairlead-repeat-")
 	if err != nil {
-		return r.Count, nil, err
+		return count, nil, err
 	}
 	defer func() { _ = os.RemoveAll(temp) }() // what is left of it is in the way of nobody
 	ctx, stop := context.WithCancel(ctx)
@@ -60,7 +61,7 @@ func (r *Repeat) Run(ctx context.Context) (suite.Repeat, []record.TestResult, er
 	turn := func() (n int, ok bool) {
 		mu.Lock()
 		defer mu.Unlock()
-		if failed != nil || r.Count.Stop() || r.Count.Times > 0 && begun >= r.Count.Times || ctx.Err() != nil {
+		if failed != nil || count.Stop() || count.Times > 0 && begun >= count.Times || ctx.Err() != nil {
 			return 0, false
 		}
 		begun++
@@ -80,17 +81,17 @@ func (r *Repeat) Run(ctx context.Context) (suite.Repeat, []record.TestResult, er
 				}
 				mu.Lock()
 				switch {
-				case errors.Is(err, context.Canceled) && r.Count.Stop(): // it was decided meanwhile
+				case errors.Is(err, context.Canceled) && count.Stop(): // it was decided meanwhile
 				case err != nil:
-					failed = cmpErr(failed, err)
+					failed = firstError(failed, err)
 				case !a.Able:
-					failed = cmpErr(failed, fmt.Errorf("%w: %s", ErrNoTest, a.Why))
-				case !r.Count.Stop():
-					r.Count.Add(a.Outcome)
+					failed = firstError(failed, fmt.Errorf("%w: %s", ErrNoTest, a.Why))
+				case !count.Stop():
+					count.Add(a.Outcome)
 					results = append(results, resultFor(r.Test, &a))
-					r.Show(n, a, &r.Count)
+					r.Show(n, a, &count)
 				}
-				if failed != nil || r.Count.Stop() {
+				if failed != nil || count.Stop() {
 					stop()
 				}
 				mu.Unlock()
@@ -98,11 +99,11 @@ func (r *Repeat) Run(ctx context.Context) (suite.Repeat, []record.TestResult, er
 		})
 	}
 	working.Wait()
-	return r.Count, results, failed
+	return count, results, failed
 }
 
-// cmpErr is the first of two errors.
-func cmpErr(a, b error) error {
+// firstError is the first of two errors, if there is one.
+func firstError(a, b error) error {
 	if a != nil {
 		return a
 	}

@@ -470,8 +470,8 @@ type Picture struct {
 	Happened []Lane  `json:"happened"`
 	Plan     float64 `json:"plan"` // seconds until the plan's last shard ends
 	Took     float64 `json:"took"` // seconds until the last batch that is over ended
-	// Bound is a time in which nobody could have been done, by what the items really took,
-	// as far as that is known.
+	// Bound is a time in which nobody can be done, by what the items really took, and, as far as
+	// that is not known, are expected to take.
 	Bound   float64 `json:"bound"`
 	Done    int     `json:"done"` // items
 	Items   int     `json:"items"`
@@ -512,7 +512,12 @@ func (x *Split) Picture(now time.Time) Picture {
 	for shard := range x.Heard {
 		lane(shard)
 	}
-	took := map[string]float64{}
+	// Of a name that was cut into its tests, each part counts as it was planned.
+	type identity struct {
+		name  string
+		tests int
+	}
+	took := map[identity]float64{}
 	for _, r := range x.Ran {
 		l := lane(r.Shard)
 		part := Part{From: at(r.From), To: at(r.To), Planned: r.Planned, Failed: r.Failed}
@@ -520,10 +525,8 @@ func (x *Split) Picture(now time.Time) Picture {
 			part.Names = append(part.Names, item.Name)
 			p.Done++
 			if item.Seconds > 0 {
-				took[item.Name] += item.Seconds
+				took[identity{name: item.Name}] = item.Seconds
 				p.Surprises = append(p.Surprises, item)
-			} else {
-				took[item.Name] += item.Planned
 			}
 		}
 		l.Parts = append(l.Parts, part)
@@ -545,13 +548,15 @@ func (x *Split) Picture(now time.Time) Picture {
 	slices.SortFunc(p.Happened, func(a, b Lane) int {
 		return cmp.Or(cmp.Compare(len(a.Shard), len(b.Shard)), cmp.Compare(a.Shard, b.Shard))
 	})
-	seconds := make([]float64, 0, len(took))
-	for _, s := range took {
+	seconds := make([]float64, 0, len(x.Items))
+	for _, item := range x.Items {
+		s, known := took[identity{item.Name, len(item.Tests)}]
+		if !known {
+			s = item.Seconds
+		}
 		seconds = append(seconds, s)
 	}
-	if len(seconds) > 0 {
-		p.Bound = suite.Bound(seconds, x.Queue.Shards)
-	}
+	p.Bound = suite.Bound(seconds, x.Queue.Shards)
 	slices.SortFunc(p.Surprises, func(a, b Took) int {
 		off := func(t Took) float64 { return max(t.Seconds-t.Planned, t.Planned-t.Seconds) }
 		return cmp.Or(cmp.Compare(off(b), off(a)), cmp.Compare(a.Name, b.Name))

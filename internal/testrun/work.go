@@ -86,6 +86,27 @@ func Listing(ctx context.Context, r suite.Runner, exec Exec, root string, tree f
 	return l, nil
 }
 
+// Packages takes the packages out of a command of go test: what is to be listed. What is
+// no pattern of packages for certain (it begins with a dot, or holds ...) stays.
+func Packages(words []string) (rest, patterns []string) {
+	at := slices.Index(words, "test") + 1
+	if at == 0 || slices.Contains(words, insert) {
+		return words, nil
+	}
+	rest = slices.Clone(words[:at])
+	for i, w := range words[at:] {
+		if w == "-args" {
+			return append(rest, words[at+i:]...), patterns
+		}
+		if w == "." || strings.HasPrefix(w, "./") || strings.HasPrefix(w, "../") || !strings.HasPrefix(w, "-") && strings.Contains(w, "...") {
+			patterns = append(patterns, w)
+			continue
+		}
+		rest = append(rest, w)
+	}
+	return rest, patterns
+}
+
 // walk lists the files that are tests by their names or by globs.
 func walk(tree fs.FS, r suite.Runner, patterns []string) (names []string, err error) {
 	if len(patterns) == 0 && len(r.Files) == 0 {
