@@ -11,7 +11,6 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/executor/host"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/testrun"
-	"github.com/fairlead-dev/fairlead/internal/trace"
 )
 
 // execute runs a person's own command as they would: with the whole environment of this
@@ -29,9 +28,5 @@ func execute(ctx context.Context, c testrun.Command, out io.Writer) (res executo
 		return res, fmt.Errorf("run %s: %w", c.Argv[0], err)
 	}
 	defer func() { err = errors.Join(err, room.Close()) }()
-	var watch *trace.Spec
-	if c.Watch {
-		watch = &trace.Spec{Inside: []string{c.Dir, temp}}
-	}
-	return room.Run(ctx, &plan.Command{Argv: c.Argv, Dir: c.Dir, Env: c.Env, Path: c.Path}, watch, out)
+	return room.Run(ctx, &plan.Command{Argv: c.Argv, Dir: c.Dir, Env: c.Env, Path: c.Path}, c.Watch, out)
 }

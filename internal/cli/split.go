@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead-dev/fairlead/internal/harvest"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/suite"
 	"github.com/fairlead-dev/fairlead/internal/testrun"
@@ -48,8 +49,10 @@ type splitting struct {
 	patience     time.Duration
 	leave        bool
 	junit        string
+	affected     string
 	dir          string
 	at           site
+	chosen       *testrun.Affected
 }
 
 // maxTimings is how many files of times are read.
@@ -84,6 +87,11 @@ strategy.job-index and strategy.job-total), SYSTEM_JOBPOSITIONINPHASE (Azure
 Pipelines), CIRCLE_NODE_INDEX, BUILDKITE_PARALLEL_JOB, BITBUCKET_PARALLEL_STEP,
 SEMAPHORE_JOB_INDEX.
 
+With --affected each package or file is a process of its own, which is watched. It is not
+run when it has passed before and everything that it read then is as it was:
+files, names that it looked for, variables, programs. Nothing is guessed; what talks to the
+network runs each time. What is left out is in no report.
+
 Times come from the record of this machine, from --timings, or from --server.
 
 PATTERNS limit the tests, in the words of the runner: packages, paths, or for files
@@ -93,7 +101,8 @@ from standard input.`,
   fairlead split --index 2 --total 4 -- go test -json {}
   fairlead split --queue "$CI_PIPELINE_ID" --server https://ci.example.org -- pytest --junitxml=report-{n}.xml
   fairlead split --queue "$BUILD" --shared /mnt/builds --total 4 -- npx jest
-  fairlead split --run -j 4 --junit all.xml -- go test -json`,
+  fairlead split --run -j 4 --junit all.xml -- go test -json
+  fairlead split --run --affected -- go test ./...`,
 	}
 	f := c.Flags()
 	f.SortFlags = false
@@ -111,6 +120,8 @@ from standard input.`,
 	f.DurationVar(&o.patience, "patience", testrun.Patience, "how long a machine may say nothing before it is taken for lost")
 	f.BoolVar(&o.leave, "leave", false, "with --queue: end when the queue is empty, and do not wait for what others may be lost with")
 	f.StringVar(&o.junit, "junit", "", "write the results of all batches to this `FILE`")
+	f.StringVar(&o.affected, "affected", "", "leave out what passed before with the very same inputs (skip), or run all and say what that would have missed (`observe`)")
+	f.Lookup("affected").NoOptDefVal = "skip"
 	f.StringVarP(&o.dir, "dir", "C", ".", "`directory` to list and run in")
 	o.at.flags(c)
 	o.at.repoFlag(c)
@@ -148,6 +159,13 @@ func (o *splitting) split(ctx context.Context, g *global, patterns, command []st
 	for _, line := range w.Said() {
 		fmt.Fprintf(g.Stderr, "fairlead: %s\n", shown(line))
 	}
+	if o.affected != "" {
+		closeTools, err := o.choose(ctx, g, w)
+		if err != nil {
+			return err
+		}
+		defer closeTools()
+	}
 	if len(w.Items) == 0 {
 		return usage("name what to look at, or the directory with -C", "there are no tests of %s here", w.Runner.Name)
 	}
@@ -173,6 +191,10 @@ func (o *splitting) check(g *global, command []string) (shard testrun.Shard, err
 		return shard, usage("put the command that runs the tests after --", "nothing is said to run the tests with")
 	case o.start < 0 || o.patience <= 0 || o.parallel < 0:
 		return shard, usage("", "--start, --patience and -j count from 0")
+	case o.affected != "" && o.affected != "skip" && o.affected != "observe":
+		return shard, oneOf("affected", o.affected, "skip", "observe")
+	case o.affected != "" && len(command) == 0:
+		return shard, usage("put the command that runs the tests after --", "--affected is for tests that are run")
 	case o.junit != "" && len(command) == 0:
 		return shard, usage("put the command that runs the tests after --", "--junit is for tests that are run")
 	}
@@ -343,14 +365,14 @@ func (o *splitting) readTimings(g *global, t *testrun.Times) error {
 
 // share prints one share of a plan, or runs it.
 func (o *splitting) share(ctx context.Context, g *global, w *testrun.Work, shard testrun.Shard, run bool) error {
-	plan := suite.NewPlan(w.Items, shard.Total)
-	share := plan.Shares[shard.Index]
-	fmt.Fprintf(g.Stderr, "fairlead: share %s: %s, about %.0f s; %s\n", shard, plural(len(share.Items), w.Runner.Unit), share.Seconds, plan)
+	shares := suite.NewPlan(w.Items, shard.Total)
+	share := shares.Shares[shard.Index]
+	fmt.Fprintf(g.Stderr, "fairlead: share %s: %s, about %.0f s; %s\n", shard, plural(len(share.Items), w.Runner.Unit), share.Seconds, shares)
 	if g.json() {
 		return writeJSON(g.Stdout, struct {
 			Index int `json:"index"` // from 1
 			suite.Plan
-		}{shard.Index + 1, plan})
+		}{shard.Index + 1, shares})
 	}
 	if len(share.Items) == 0 {
 		fmt.Fprintln(g.Stderr, "fairlead: there is nothing to do for this share")
@@ -469,11 +491,68 @@ func (o *splitting) here(ctx context.Context, g *global, w *testrun.Work, openin
 }
 
 func (o *splitting) runs(g *global, w *testrun.Work, results *testrun.Results, out io.Writer) *testrun.Runs {
+	var env map[string]string
+	if o.chosen != nil {
+		env = testrun.Fresh(g.Getenv) // what a runner remembers by itself was not watched
+	}
 	return &testrun.Runs{
-		Work: w, Exec: g.Exec, Out: out, Results: results,
+		Work: w, Exec: g.Exec, Out: out, Results: results, Affected: o.chosen, Env: env,
 		Say: func(format string, args ...any) {
 			fmt.Fprintf(g.Stderr, "fairlead: %s\n", shown(fmt.Sprintf(format, args...)))
 		},
+	}
+}
+
+// choose makes ready to leave out what need not be run.
+func (o *splitting) choose(ctx context.Context, g *global, w *testrun.Work) (done func(), err error) {
+	tree, err := workspace.Open(ctx, o.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer tree.Close()
+	facts, err := tree.Facts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tools, err := g.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	temp := filepath.Join(filepath.Dir(tools.Slots.Dir), "affected")
+	if err := os.MkdirAll(temp, 0o700); err != nil {
+		return nil, errors.Join(err, tools.Close())
+	}
+	o.chosen = &testrun.Affected{
+		Cache: tools.Cache, Class: tools.Executor.Class(&plan.Place{}), Dirs: plan.Dirs{Workspace: tree.Root(), Temp: temp},
+		Repository: facts.Repository, Label: time.Now().UTC().Format("2006-01-02 15:04:05"), Version: g.Version,
+		Observe: o.affected == "observe", History: testrun.HistoryFile(tools.Data, facts.Repository, w.Root),
+	}
+	return func() {
+		o.told(g)
+		if err := tools.Close(); err != nil {
+			fmt.Fprintf(g.Stderr, "fairlead: %s\n", shown(err.Error()))
+		}
+	}, nil
+}
+
+// told says what was left out, or would have been.
+func (o *splitting) told(g *global) {
+	if !o.chosen.Observe {
+		s := o.chosen.Selection()
+		for _, c := range s.Run {
+			fmt.Fprintf(g.Stderr, "fairlead: %s ran: %s\n", shown(c.Name), shown(c.Because))
+		}
+		fmt.Fprintf(g.Stderr, "fairlead: %s\n", s)
+		return
+	}
+	m, err := o.chosen.Missed()
+	if err != nil {
+		fmt.Fprintf(g.Stderr, "fairlead: %s\n", shown(err.Error()))
+		return
+	}
+	fmt.Fprintf(g.Stderr, "fairlead: %s\n", m)
+	for _, x := range m.Overlooked {
+		fmt.Fprintf(g.Stderr, "fairlead: it would not have seen a failure of %s, which had passed with the same inputs\n", shown(x.Name))
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/suite"
+	"github.com/fairlead-dev/fairlead/internal/trace"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
 
@@ -345,7 +346,11 @@ func (h *Hunt) try(ctx context.Context, p *place, version string, watch bool) (t
 		t.attempt.Why = "there is no directory " + h.Below
 		return t
 	}
-	t.attempt, t.err = Try(ctx, h.Exec, Command{Argv: h.Command, Dir: dir, Env: h.Env, Watch: watch}, h.Test, h.Out)
+	c := Command{Argv: h.Command, Dir: dir, Env: h.Env}
+	if watch {
+		c.Watch = &trace.Spec{Inside: []string{p.dir, os.TempDir()}}
+	}
+	t.attempt, t.err = Try(ctx, h.Exec, c, h.Test, h.Out)
 	return t
 }
 

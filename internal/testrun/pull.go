@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/executor"
 	"github.com/fairlead-dev/fairlead/internal/harvest"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/suite"
@@ -58,6 +59,9 @@ type Runs struct {
 	Say     func(format string, args ...any) // of what goes on, for people
 	Results *Results
 	Env     map[string]string
+	// Affected has each unit be a process of its own, and leaves out those that passed
+	// before with the same inputs; nil: all run.
+	Affected *Affected
 }
 
 // Results are those of several batches together, of one tree. The zero Results is ready.
@@ -139,13 +143,23 @@ func (r *Runs) Run(ctx context.Context, items []suite.Item, batch int) (d Did, e
 	}
 	defer tree.Close()
 	r.read(tree.FS(), begun, nil) // what is there already is of another time
-	for _, argv := range r.Work.Commands(items, batch) {
+	for _, line := range r.lines(items, batch) {
 		since := time.Now()
 		listen := &listener{out: r.Out}
 		listen.tests.Each = func(t record.TestResult) { _ = take(t) }
-		res, err := r.Exec(ctx, Command{Argv: argv, Dir: r.Work.Root, Env: r.Env}, listen)
-		if err != nil {
+		c := Command{Argv: line.argv, Dir: r.Work.Root, Env: r.Env}
+		var res executor.Result
+		skipped := false
+		if r.Affected != nil {
+			res, skipped, err = r.Affected.run(ctx, r.Exec, line.unit, c, listen)
+		} else {
+			res, err = r.Exec(ctx, c, listen)
+		}
+		switch {
+		case err != nil:
 			return d, err
+		case skipped:
+			continue
 		}
 		listen.end()
 		r.read(tree.FS(), since, take)
@@ -166,6 +180,29 @@ func (r *Runs) Run(ctx context.Context, items []suite.Item, batch int) (d Did, e
 		}
 	}
 	return d, nil
+}
+
+// line is a command, and which unit it runs if it is of one alone.
+type line struct {
+	argv []string
+	unit string
+}
+
+// lines are the commands of items: those of each by themselves, if it matters what each
+// reads.
+func (r *Runs) lines(items []suite.Item, batch int) (list []line) {
+	if r.Affected == nil {
+		for _, argv := range r.Work.Commands(items, batch) {
+			list = append(list, line{argv, ""})
+		}
+		return list
+	}
+	for _, item := range items {
+		for _, argv := range r.Work.Commands([]suite.Item{item}, 0) { // the number would tell it from the same of another time
+			list = append(list, line{argv, item.Name})
+		}
+	}
+	return list
 }
 
 // read reads the reports that were written since a time; take may be nil: then they are

@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/executor"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/suite"
+	"github.com/fairlead-dev/fairlead/internal/trace"
 )
 
 // Command is a process that is to be run.
@@ -23,7 +24,7 @@ type Command struct {
 	Env   map[string]string // beside what this process has
 	Path  []string          // directories in front of PATH
 	Step  bool              // it is a step's: of this process's variables it has those that steps have
-	Watch bool              // what it reads is wanted
+	Watch *trace.Spec       // not nil: what it reads is wanted
 }
 
 // Exec runs a command to its end on this machine, standard output and error joined.
