@@ -116,6 +116,11 @@ func (s *Server) openSplit(r *request, in *testrun.Opening) (o SplitOpened, err 
 		return o, err
 	}
 	in.Repository = r.PathValue("repository")
+	if s.Desk != nil {
+		if _, err := s.Desk.Repository(r.Context(), in.Repository); err != nil {
+			return o, err
+		}
+	}
 	o.Made, err = splits.Open(r.Context(), *in)
 	return o, splitError(err)
 }

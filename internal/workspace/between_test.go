@@ -79,3 +79,16 @@ func TestBetween(t *testing.T) {
 		t.Error("a flag is a ref")
 	}
 }
+
+// FuzzBetween reads what a git may print.
+func FuzzBetween(f *testing.F) {
+	f.Add([]byte("//51ab first\x00\na\x00b c\x00//52 \x00//53 last\x00\n"))
+	f.Add([]byte("\x00\x00a\x00// \x00"))
+	f.Fuzz(func(t *testing.T, out []byte) {
+		for _, b := range parseBetween(out) {
+			if slices.Contains(b.Files, "") {
+				t.Errorf("a file without a name in %q", out)
+			}
+		}
+	})
+}
