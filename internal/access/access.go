@@ -61,7 +61,9 @@ const (
 	SeeAudit      Verb = "audit.see"
 	SeeSettings   Verb = "settings.see"
 	SetSettings   Verb = "settings.set"
+	SetRoutes     Verb = "routes.set"
 	DistrustCache Verb = "cache.distrust"
+	SetIssues     Verb = "known-issue.set"
 )
 
 // The verbs of acts that need no right: they are not in [Verbs], only in the

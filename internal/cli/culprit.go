@@ -113,7 +113,7 @@ func (o *hunting) hunt(ctx context.Context, g *global, command []string) error {
 	}
 	h := &testrun.Hunt{
 		Tree: tree, Test: o.test, Good: o.good, Bad: o.bad, Below: below, Machines: o.machines, Confidence: o.confidence,
-		Command: testrun.Named(command, o.test), Env: testrun.Fresh(g.Getenv), Anew: o.anew, Exec: g.Exec, Out: io.Discard,
+		Command: testrun.Named(command, o.test), Env: testrun.Fresh(g.Getenv), Anew: o.anew, Exec: g.Command, Out: io.Discard,
 		Say:  func(format string, args ...any) { fmt.Fprintf(g.Stderr, "%s\n", shown(fmt.Sprintf(format, args...))) },
 		Show: func(s testrun.State) { o.show(g, &s) },
 	}

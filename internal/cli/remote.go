@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/logs"
+	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
@@ -27,7 +28,19 @@ type Remote interface {
 	RemoteRuns
 	RemoteActs
 	RemoteFiles
+	RemoteRoutes
+	Faults
 	RemoteSplits
+}
+
+// RemoteRoutes sets whom a server tells of what.
+type RemoteRoutes interface {
+	Routes(ctx context.Context) ([]notify.Route, error)
+	// SetRoute makes a route or changes one; target is where messages go, "" leaves it.
+	SetRoute(ctx context.Context, r notify.Route, target string) error
+	RemoveRoute(ctx context.Context, name string) error
+	// TestRoute sends one message.
+	TestRoute(ctx context.Context, name string) error
 }
 
 // RemoteRuns looks at the runs of a server.
@@ -120,6 +133,7 @@ type archive interface {
 	Log(ctx context.Context, run string, j *record.JobRun) (jobLog, error)
 	// here has the filter choose the runs of the repository that dir lies in.
 	here(ctx context.Context, f *store.RunFilter, dir string) error
+	faults() Faults
 	Close() error
 }
 
@@ -165,6 +179,8 @@ func (n near) here(ctx context.Context, f *store.RunFilter, dir string) (err err
 	return err
 }
 
+func (n near) faults() Faults { return n.Faults }
+
 func (n near) Close() error { return n.Tools.Close() }
 
 // far is the archive of a server.
@@ -184,6 +200,8 @@ func (f far) here(ctx context.Context, filter *store.RunFilter, dir string) (err
 	filter.Repository, err = repositoryAt(ctx, f.repo, dir)
 	return err
 }
+
+func (f far) faults() Faults { return f.Remote }
 
 func (f far) Close() error { return nil }
 

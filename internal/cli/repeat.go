@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/fairlead-dev/fairlead/internal/engine"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
@@ -140,7 +140,7 @@ func (o *repeating) step(r *repeated, in *launch.Entered, j *record.JobRun, comm
 	only := ""
 	for _, s := range j.Steps {
 		if of := in.Commands[s.Key]; of != nil {
-			if script, ok := engine.Only(of.Script, []record.TestResult{r.id}); ok {
+			if script, ok := testrun.Only(of.Script, cmp.Or(of.Dir, in.Dirs.Workspace), []record.TestResult{r.id}); ok {
 				c, only = of, script
 			}
 		}
@@ -182,7 +182,7 @@ func (o *repeating) step(r *repeated, in *launch.Entered, j *record.JobRun, comm
 // count runs the test until it is clear what it is worth, and says so.
 func (o *repeating) count(ctx context.Context, g *global, r *repeated, run *opened) error {
 	rep := &testrun.Repeat{
-		Test: o.test, Command: r.command, Stress: o.stress, Exec: g.Exec, Out: io.Discard,
+		Test: o.test, Command: r.command, Stress: o.stress, Exec: g.Command, Out: io.Discard,
 		Count: suite.Repeat{Limit: o.limit, Times: o.times},
 	}
 	if o.verbose {

@@ -275,7 +275,7 @@ func (o *splitting) work(ctx context.Context, g *global, patterns, command []str
 		w.Listed = runner.Read(listed, at)
 		return w, nil
 	}
-	w.Listed, err = testrun.Listing(ctx, runner, g.Exec, at, tree.FS(), patterns)
+	w.Listed, err = testrun.Listing(ctx, runner, g.Command, at, tree.FS(), patterns)
 	if err != nil {
 		return nil, usage("`fairlead split -` takes a listing from standard input", "%v", err)
 	}
@@ -496,7 +496,7 @@ func (o *splitting) runs(g *global, w *testrun.Work, results *testrun.Results, o
 		env = testrun.Fresh(g.Getenv) // what a runner remembers by itself was not watched
 	}
 	return &testrun.Runs{
-		Work: w, Exec: g.Exec, Out: out, Results: results, Affected: o.chosen, Env: env,
+		Work: w, Exec: g.Command, Out: out, Results: results, Affected: o.chosen, Env: env,
 		Say: func(format string, args ...any) {
 			fmt.Fprintf(g.Stderr, "fairlead: %s\n", shown(fmt.Sprintf(format, args...)))
 		},

@@ -156,6 +156,9 @@ func (d *Desk) Serve(ctx context.Context) error {
 	if d.Tests != nil {
 		parts.Go(func() { d.Tests.Follow(ctx) })
 	}
+	if d.Faults != nil {
+		parts.Go(func() { d.Faults.Follow(ctx) })
+	}
 	<-ctx.Done()
 	ended := make(chan struct{})
 	go func() {
@@ -341,7 +344,7 @@ func (d *Desk) mirror(ctx context.Context, repo *Repository) (*workspace.Mirror,
 	if err != nil {
 		return nil, err
 	}
-	return &workspace.Mirror{Dir: d.mirrorDir(repo), URL: repo.URL, Token: token, Allowed: d.allowed}, nil
+	return &workspace.Mirror{Dir: d.mirrorDir(repo), URL: repo.URL, Token: token, Insecure: repo.InsecureToken, Allowed: d.allowed}, nil
 }
 
 // token is what the server shows to a repository's code host; "" for none.

@@ -14,6 +14,7 @@ package record
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/plan"
@@ -51,6 +52,7 @@ type RunPlanned struct {
 	Version  string         `json:"version"`          // Fairlead's own
 	Again    *Again         `json:"again,omitempty"`  // how it goes on from Of; nil: all is run
 	Origin   *Origin        `json:"origin,omitempty"` // of a server's run
+	Previous *plan.Previous `json:"previous,omitempty"`
 }
 
 // Settings are what the person who started the run chose, without secrets'
@@ -94,6 +96,9 @@ type RunFinished struct {
 type CancelRequested struct {
 	By  string `json:"by"`
 	Why string `json:"why,omitempty"`
+	// Newer is the run of a newer commit that asks: what is to stop, if anything,
+	// the run's own pipeline says (plan.AutoCancel).
+	Newer string `json:"newer,omitempty"`
 }
 
 // JobExpanded says what a deferred job became. The expansion itself is not
@@ -190,6 +195,13 @@ type Diagnosis struct {
 	At      plan.Source  `json:"at,omitzero"`     // the line of the user's file that is to blame
 	Lines   []string     `json:"lines,omitempty"` // the log lines that show it, masked
 	Line    int64        `json:"line,omitempty"`  // of the job's log, the first of them
+	// Cause is the line of the log from which the others follow, masked, as
+	// package fault found it; "" when no line says more than that it failed.
+	Cause     string `json:"cause,omitempty"`
+	CauseLine int64  `json:"cause_line,omitempty"` // of the job's log
+	// Print tells failures apart by what failed, see fault.Cause.Print: 16
+	// hexadecimal digits.
+	Print string `json:"print,omitempty"`
 }
 
 // Watched sums up the Observation of a step; the whole of it is with package
@@ -205,8 +217,32 @@ type Watched struct {
 	// inputs; "" when the Observation is not complete.
 	Digest string `json:"digest,omitempty"`
 	// Kept is the digest of the blob that holds the whole Observation: of steps
-	// that left test results.
+	// that left test results, and of those that failed.
 	Kept string `json:"kept,omitempty"`
+	// Earlier are the steps that ran before it in its workspace: of steps that
+	// failed.
+	Earlier []Earlier `json:"earlier,omitempty"`
+}
+
+// Earlier is a step that ran before another in the same workspace.
+type Earlier struct {
+	Step string `json:"step"`           // plan.Step.Key
+	Kept string `json:"kept,omitempty"` // the blob of its Observation; "" when not all is known of it
+}
+
+// ChangeCompared says which files a run's change touches and what became of
+// each: of runs that ended badly, for those who ask whether the change can be
+// to blame.
+type ChangeCompared struct {
+	Base  string        `json:"base,omitempty"` // what it was compared with; "" for the newest commit
+	Files []ChangedFile `json:"files"`
+}
+
+// ChangedFile is a file that a change touches.
+type ChangedFile struct {
+	Path string `json:"path"` // from the root, with slashes
+	// Made says that it was not there before, or is there no longer.
+	Made bool `json:"made,omitempty"`
 }
 
 // Reuse says whether a step was reused, and why or why not.
@@ -249,6 +285,46 @@ type Miss struct {
 // ArtifactSaved says that a file was kept.
 type ArtifactSaved struct {
 	plan.Artifact
+	Shown *Shown `json:"shown,omitempty"` // nil: people are given the bytes as they are
+}
+
+// Shown is what people are given of an artifact that holds values of secrets.
+// Jobs of the run that made it get its true bytes.
+type Shown struct {
+	Digest string `json:"digest,omitempty"` // of the bytes with values masked; "" for those as they are
+	Size   int64  `json:"size,omitempty"`
+	Masked int    `json:"masked,omitempty"` // texts with values, masked in Digest: the artifact itself, or entries of a zip
+	Holds  int    `json:"holds,omitempty"`  // files with values that are no texts, and were left as they are
+	// Unread says why the artifact could not be looked through; "" if it was.
+	Unread string `json:"unread,omitempty"`
+}
+
+// Given is what people are given: the digest and the size.
+func (a *ArtifactSaved) Given() (digest string, size int64) {
+	if a.Shown != nil && a.Shown.Digest != "" {
+		return a.Shown.Digest, a.Shown.Size
+	}
+	return a.Digest, a.Size
+}
+
+// Remark tells people what was done to the bytes that they are given; "" if
+// nothing was.
+func (a *ArtifactSaved) Remark() string {
+	s := a.Shown
+	if s == nil {
+		return ""
+	}
+	var said []string
+	if s.Masked > 0 {
+		said = append(said, fmt.Sprintf("texts with secrets masked: %d", s.Masked))
+	}
+	if s.Holds > 0 {
+		said = append(said, fmt.Sprintf("binary files that hold secrets: %d", s.Holds))
+	}
+	if s.Unread != "" {
+		said = append(said, "not searched for secrets: "+s.Unread)
+	}
+	return strings.Join(said, "; ")
 }
 
 func (*RunPlanned) kind() Kind      { return "run.planned" }
@@ -263,6 +339,7 @@ func (*Material) kind() Kind        { return "material" }
 func (*StepStarted) kind() Kind     { return "step.started" }
 func (*StepFinished) kind() Kind    { return "step.finished" }
 func (*ArtifactSaved) kind() Kind   { return "artifact.saved" }
+func (*ChangeCompared) kind() Kind  { return "change.compared" }
 
 // Decode is the inverse of json.Marshal(event.Body): it makes a body of the
 // given kind. Unknown fields are ignored, so that an older Fairlead can read
@@ -304,6 +381,8 @@ func Decode(kind Kind, data []byte) (Body, error) {
 		b = new(FindingsReported)
 	case "artifact.saved":
 		b = new(ArtifactSaved)
+	case "change.compared":
+		b = new(ChangeCompared)
 	case "hook.received":
 		b = new(HookReceived)
 	case "run.requested":

@@ -23,6 +23,7 @@ type Run struct {
 
 	CancelledBy string
 	ApprovedBy  string // who let it start, if it had to wait for somebody
+	Compared    *ChangeCompared
 }
 
 // JobRun is what is known of one job.
@@ -50,7 +51,7 @@ type JobRun struct {
 	Materials []Material
 	Steps     []*StepRun // in order of starting
 	Tests     []TestsReported
-	Artifacts []plan.Artifact
+	Artifacts []ArtifactSaved
 }
 
 // State is where a job is on its way.
@@ -72,6 +73,7 @@ type StepRun struct {
 	Ended    time.Time // zero while it runs
 	Finished *StepFinished
 	Summary  []byte
+	Tests    []*TestsReported // that the step left
 }
 
 // Duration is how long the step took; 0 while it runs.
@@ -128,8 +130,10 @@ func (r *Run) Apply(e Event) {
 		r.Verdict, r.Why, r.Ended = b.Verdict, b.Why, e.Time
 	case *RunApproved:
 		r.ApprovedBy = b.By
+	case *ChangeCompared:
+		r.Compared = b
 	case *CancelRequested:
-		if e.Job == "" {
+		if e.Job == "" && b.Newer == "" {
 			r.CancelledBy = b.By
 		}
 	default:
@@ -185,7 +189,10 @@ func (j *JobRun) apply(r *Run, e Event) {
 		s.Finished, s.Ended, s.Summary = b, e.Time, b.Effects.Summary
 	case *TestsReported:
 		j.Tests = append(j.Tests, *b)
+		if s := j.Step(e.Step); s != nil {
+			s.Tests = append(s.Tests, b)
+		}
 	case *ArtifactSaved:
-		j.Artifacts = append(j.Artifacts, b.Artifact)
+		j.Artifacts = append(j.Artifacts, *b)
 	}
 }

@@ -131,6 +131,7 @@ type Config struct {
 	Workers Workers
 	Crew    Crew // what those machines ask for
 	Logs    Logs
+	Faults  Faults
 	Blobs   blob.Store
 	Sharing *Sharing // of tests
 	Forges  map[string]forge.Forge

@@ -224,3 +224,33 @@ func Taught(ctx context.Context, blobs blob.Store, id record.TestResult, results
 	report.Results = string(digest)
 	return report, nil
 }
+
+// Only is the script that runs some of the tests that a step's script runs; ok is false when
+// it is not known how to. What the script starts the runner by (npm, make) is read in dir.
+func Only(script, dir string, tests []record.TestResult) (only string, ok bool) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", false
+	}
+	defer root.Close()
+	end, err := suite.EndOf(script, func(name string) ([]byte, error) {
+		f, err := root.Open(filepath.FromSlash(name))
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return io.ReadAll(io.LimitReader(f, maxWrapper))
+	})
+	if err != nil {
+		return "", false
+	}
+	more := end.Again(tests)
+	at := strings.LastIndex(script, end.Line()) // before it a script may show what it is about to run
+	if more == "" || at < 0 {
+		return "", false
+	}
+	return script[:at] + more + script[at+len(end.Line()):], true
+}
+
+// maxWrapper is how much of a file is read that starts a runner.
+const maxWrapper = 1 << 20

@@ -1,14 +1,16 @@
-package launch
+package insight
 
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
 	"strings"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
 	"github.com/fairlead-dev/fairlead/internal/suite"
@@ -30,7 +32,7 @@ func (t *Tests) Decide(ctx context.Context, id suite.ID, d suite.Decision) (*rec
 	}
 	var test suite.Test
 	if state, ok := known[id]; !ok {
-		return nil, &UsageError{Message: fmt.Sprintf("no test %s of %s is known", id.Key, id.Repository)}
+		return nil, &plan.UsageError{Message: fmt.Sprintf("no test %s of %s is known", id.Key, id.Repository)}
 	} else if err := test.UnmarshalBinary(state); err != nil {
 		return nil, fmt.Errorf("read what is known of test %s: %w", id.Key, err)
 	}
@@ -40,7 +42,7 @@ func (t *Tests) Decide(ctx context.Context, id suite.ID, d suite.Decision) (*rec
 	}
 	j, err := suite.Decide(&test, d, ward, policy, time.Now())
 	if err != nil {
-		return nil, &UsageError{Message: err.Error()}
+		return nil, &plan.UsageError{Message: err.Error()}
 	}
 	j.Repository, j.Key, j.Variant, j.Title = id.Repository, id.Key, id.Variant, row.Title
 	name := path.Join(id.Repository, cmp.Or(id.Variant, "-"), id.Key)
@@ -48,9 +50,13 @@ func (t *Tests) Decide(ctx context.Context, id suite.ID, d suite.Decision) (*rec
 	if err != nil {
 		return nil, err
 	}
-	if _, err := t.Store.Change(ctx, []record.Register{register(wardKind, name, was.Version, j)}, record.Event{Body: j}); err != nil {
+	text, err := json.Marshal(j)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := t.Store.Change(ctx, []record.Register{{Kind: wardKind, ID: name, Version: was.Version, Body: text}}, record.Event{Body: j}); err != nil {
 		if errors.Is(err, record.ErrConflict) {
-			return nil, &UsageError{Message: "somebody else has just decided about this test", Hint: "look at it again"}
+			return nil, &plan.UsageError{Message: "somebody else has just decided about this test", Hint: "look at it again"}
 		}
 		return nil, fmt.Errorf("decide about a test: %w", err)
 	}

@@ -13,9 +13,9 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/testrun"
 )
 
-// execute runs a person's own command as they would: with the whole environment of this
+// command runs a person's own command as they would: with the whole environment of this
 // process, unless it is a step's. It and its descendants end when ctx does.
-func execute(ctx context.Context, c testrun.Command, out io.Writer) (res executor.Result, err error) {
+func command(ctx context.Context, c testrun.Command, out io.Writer) (res executor.Result, err error) {
 	var options host.Options
 	if !c.Step {
 		options.Inherit = []string{"*"}
