@@ -58,7 +58,7 @@ func run() int {
 		Getenv: os.Getenv, Version: version(),
 		Files: pipelineFiles(),
 		Open:  open, Dial: dial, Serve: serve, Work: work, Lint: lint, Preview: preview(), Stages: stages, Shell: shell, Convert: convert, Lock: lockIncludes,
-		Lab: lab, Execute: execute,
+		Lab: lab, Execute: execute, Command: command,
 	}
 	return app.Main(context.Background(), os.Args[1:])
 }

@@ -67,6 +67,7 @@ func TestScripts(t *testing.T) {
 			"norm":  norm,
 			"await": await,
 			"join":  join, "serving": serving, "token": token, "health": health,
+			"gocache": goCache,
 		},
 	})
 }
@@ -79,6 +80,14 @@ func repo(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("git %s: %v", strings.Join(args, " "), err)
 		}
 	}
+}
+
+// goCache has the script share Go's build cache with whoever tests: to compile the standard
+// library anew takes minutes.
+func goCache(ts *testscript.TestScript, _ bool, _ []string) {
+	out, err := exec.Command("go", "env", "GOCACHE").Output()
+	ts.Check(err)
+	ts.Setenv("GOCACHE", strings.TrimSpace(string(out)))
 }
 
 // volatile is what differs from run to run, and what stands for it.

@@ -205,7 +205,7 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 	web, err := server.New(server.Config{
 		Desk: office.Desk, Runs: o.record, Feed: o.record, Gate: office.Gate, Trail: office.Trail, Vault: office.Vault,
 		Pushes: o.record, LogPath: o.launcher.LogPath, Logs: o.launcher, Faults: o.launcher.Faults, Blobs: o.blobs, Forges: office.Desk.Forges, Channels: slices.Sorted(maps.Keys(office.Desk.Channels)),
-		Tests: o.histories(), Wards: o.wards(),
+		Tests: o.histories(), Wards: o.wards(), Sharing: &server.Sharing{Registers: o.record, Ledger: o.record},
 		Workers: hands, Crew: hands, Log: log, OIDC: office.Gate.OIDCName(), Version: o.launcher.Version, URL: s.URL, Proxies: proxies,
 	})
 	if err != nil {

@@ -17,11 +17,12 @@ func (g *global) rerunCommand() *cobra.Command {
 	var s secrets
 	var again launch.Again
 	var at site
+	var repeated repeating
 	var dir string
 	var taken []string
 	c := &cobra.Command{
 		Use:   "rerun RUN",
-		Short: "Run again: all, only what failed, or on from a step",
+		Short: "Run again: all, only what failed, on from a step, or one test many times",
 		Long: `Begin a new run with the plan of an old one: all of it, only the jobs that did
 not succeed and those that need them, or on from a step.
 
@@ -29,13 +30,28 @@ With --from the job goes on in the very workspace that its failed step left:
 mend what was wrong there (fairlead shell), and do not wait for all that came
 before it again. Without a STEP it goes on from the one that failed.
 
+With --test one test that failed is run again and again, in the workspace that its
+job left: until it is clear whether it is stable, flaky or broken, or --times. What was seen is
+remembered. With a command after -- that is how the test is run; without a RUN it is run
+here.
+
 With --server the run is a server's, and runs there again.
 
 RUN is a number, or counted back: last or -1, -2 …`,
 		Example: `  fairlead rerun last --failed
   fairlead rerun 12 --from test        on from the step of test that failed
-  fairlead rerun 12 --from test/3`,
-		Args:              args("RUN"),
+  fairlead rerun 12 --from test/3
+  fairlead rerun last --test TestLogin --times 200
+  fairlead rerun --test TestLogin --stress -- go test ./internal/auth`,
+		Args: func(cmd *cobra.Command, a []string) error {
+			if n := cmd.ArgsLenAtDash(); repeated.test != "" {
+				if n >= 0 {
+					a = a[:n]
+				}
+				return args("[RUN]")(cmd, a)
+			}
+			return args("RUN")(cmd, a)
+		},
 		ValidArgsFunction: g.completeRuns,
 	}
 	f := c.Flags()
@@ -49,9 +65,16 @@ RUN is a number, or counted back: last or -1, -2 …`,
 	f.BoolVar(&g.wiring.Offline, "offline", false, "fetch nothing")
 	f.StringArrayVar(&taken, "label", nil, "this machine takes jobs that run on this label, or not (`NAME=yes|no`)")
 	o.flags(c)
+	repeated.flags(c)
 	f.StringVarP(&dir, "dir", "C", ".", "`directory` of the repository")
 	at.flags(c)
 	c.RunE = func(cmd *cobra.Command, a []string) (err error) {
+		if repeated.test != "" {
+			return g.repeat(cmd, &repeated, &at, a, dir)
+		}
+		if err := repeated.only(cmd); err != nil {
+			return err
+		}
 		if at.url != "" {
 			if err := unfit(cmd, "no-reuse", "secret", "secret-file", "mirror", "offline", "label", "shell-on-failure"); err != nil {
 				return err
@@ -82,6 +105,27 @@ RUN is a number, or counted back: last or -1, -2 …`,
 		}}})
 	}
 	return c
+}
+
+// repeat is rerun --test.
+func (g *global) repeat(cmd *cobra.Command, o *repeating, at *site, a []string, dir string) error {
+	if at.url != "" {
+		return usage("leave --server out: a test is run again on this machine", "--test and --server do not go together")
+	}
+	if err := unfit(cmd, "failed", "no-reuse", "play", "from", "secret", "secret-file", "mirror", "offline", "label", "shell-on-failure"); err != nil {
+		return usage("leave it out", "that is for the whole run, and not for one --test")
+	}
+	var command []string
+	if n := cmd.ArgsLenAtDash(); n >= 0 {
+		a, command = a[:n], a[n:]
+	}
+	name := ""
+	if len(a) > 0 {
+		name = a[0]
+	}
+	ctx, _, done := interruptible(cmd.Context())
+	defer done()
+	return o.repeat(ctx, g, name, dir, command)
 }
 
 // rerunThere has a server repeat one of its runs.

@@ -38,6 +38,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
+	"github.com/fairlead-dev/fairlead/internal/testrun"
 )
 
 // App is what the verbs work with. Main fills it.
@@ -80,6 +81,8 @@ type App struct {
 	// Execute runs a command with further variables, on this process's own
 	// terminal, and returns its exit code.
 	Execute func(ctx context.Context, argv []string, env map[string]string) (int, error)
+	// Command runs a command to its end with this process's environment.
+	Command testrun.Exec
 }
 
 // Wiring are the flags that decide what a launcher is made of.
@@ -280,7 +283,7 @@ func (g *global) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand(), g.envCommand(), g.dataCommand(), g.mockCommand())
+	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand(), g.splitCommand(), g.culpritCommand(), g.envCommand(), g.dataCommand(), g.mockCommand())
 	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.artifactsCommand(), g.whyCommand(), g.failuresCommand(), g.knownIssueCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand(), g.convertCommand(), g.includeCommand(), g.testsCommand())
 	add(groupTeam, g.serveCommand(), g.workerCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.pushCommand(), g.hookCommand(), g.notifyCommand(), g.auditCommand())
 	add(groupHelp, g.completionCommand(), g.versionCommand())

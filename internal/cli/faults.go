@@ -13,10 +13,8 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/fault"
 	"github.com/fairlead-dev/fairlead/internal/insight"
-	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
-	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
 
 // Faults knows why runs failed, and what fails in a repository, here or on a server;
@@ -43,32 +41,12 @@ func (g *global) faults(ctx context.Context, p *site, dir string, do func(f Faul
 	case p.url != "":
 		repository, err = repositoryAt(ctx, "", dir)
 	default:
-		repository, err = repositoryHere(ctx, dir)
+		repository, err = repositoryHere(ctx, "", dir)
 	}
 	if err == nil {
-		err = refused(do(from.faults(), repository))
+		err = do(from.faults(), repository)
 	}
 	return errors.Join(err, from.Close())
-}
-
-// repositoryHere is what runs of this machine call the repository that dir lies in.
-func repositoryHere(ctx context.Context, dir string) (string, error) {
-	tree, err := workspace.Open(ctx, dir)
-	if err != nil {
-		return "", err
-	}
-	defer tree.Close()
-	facts, err := tree.Facts(ctx)
-	return facts.Repository, err
-}
-
-// refused says what cannot be done as it was said.
-func refused(err error) error {
-	var no *insight.RefusedError
-	if errors.As(err, &no) {
-		return &launch.UsageError{Message: no.Message, Hint: no.Hint}
-	}
-	return err
 }
 
 // explained says why a run failed; nil when nobody knows.

@@ -31,6 +31,7 @@ type Remote interface {
 	TestRoom
 	RemoteRoutes
 	Faults
+	RemoteSplits
 }
 
 // RemoteRoutes sets whom a server tells of what.

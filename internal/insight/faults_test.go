@@ -358,7 +358,7 @@ func TestKnownIssues(t *testing.T) {
 		t.Errorf("%+v, %v", list, err)
 	}
 	for _, bad := range []Issue{{Name: "x", Pattern: ".*"}, {Name: "", Pattern: "x"}, {Name: "x", Pattern: "x", Link: "javascript:1"}, {Name: "x", Pattern: "x", Blame: "mine"}, {Name: "x", Pattern: "x", Note: strings.Repeat("n", 2000)}} {
-		var refused *RefusedError
+		var refused *plan.UsageError
 		if err := w.faults.SetIssue(ctx, ada, "o/r", bad); !errors.As(err, &refused) {
 			t.Errorf("%+v: %v", bad, err)
 		}
@@ -366,7 +366,7 @@ func TestKnownIssues(t *testing.T) {
 	if err := w.faults.RemoveIssue(ctx, ada, "o/r", issue.Name); err != nil {
 		t.Fatal(err)
 	}
-	var refused *RefusedError
+	var refused *plan.UsageError
 	if err := w.faults.RemoveIssue(ctx, ada, "o/r", issue.Name); !errors.As(err, &refused) {
 		t.Error(err)
 	}

@@ -29,16 +29,6 @@ const (
 	sparkDays = 30
 )
 
-// RefusedError is a wish that cannot be fulfilled as it was said.
-type RefusedError struct{ Message, Hint string }
-
-func (e *RefusedError) Error() string {
-	if e.Hint == "" {
-		return e.Message
-	}
-	return e.Message + "; " + e.Hint
-}
-
 // By is who does something, and how they came here.
 type By struct{ Name, Via, From string }
 
@@ -150,19 +140,19 @@ func (f *Faults) issues(ctx context.Context, repository string, g *gathering) ([
 }
 
 // SetIssue sets a known issue of a repository, or changes the one of that name. The error
-// is a [*RefusedError] when it makes no sense.
+// is a [*plan.UsageError] when it makes no sense.
 func (f *Faults) SetIssue(ctx context.Context, by By, repository string, i Issue) error {
 	i.Name = strings.TrimSpace(i.Name)
 	for _, text := range []string{i.Name, i.Job, i.Step, i.Test, i.Branch, i.Note, i.Link} {
 		if len(text) > maxIssueText || strings.ContainsAny(text, "\x00\r\n") {
-			return &RefusedError{Message: fmt.Sprintf("a text of a known issue is one line of at most %d bytes", maxIssueText)}
+			return &plan.UsageError{Message: fmt.Sprintf("a text of a known issue is one line of at most %d bytes", maxIssueText)}
 		}
 	}
 	if i.Link != "" && !strings.HasPrefix(i.Link, "https://") && !strings.HasPrefix(i.Link, "http://") {
-		return &RefusedError{Message: "the link of a known issue is no address of a page", Hint: "write it with https://"}
+		return &plan.UsageError{Message: "the link of a known issue is no address of a page", Hint: "write it with https://"}
 	}
 	if _, problems := fault.Compile([]fault.Issue{i.rule()}); len(problems) > 0 {
-		return &RefusedError{Message: problems[0].Message, Hint: problems[0].Hint}
+		return &plan.UsageError{Message: problems[0].Message, Hint: problems[0].Hint}
 	}
 	k, version, err := f.set(ctx, repository)
 	if err != nil {
@@ -172,7 +162,7 @@ func (f *Faults) SetIssue(ctx context.Context, by By, repository string, i Issue
 	if at := slices.IndexFunc(k.Issues, func(o Issue) bool { return o.Name == i.Name }); at >= 0 {
 		k.Issues[at] = i
 	} else if k.Issues = append(k.Issues, i); len(k.Issues) > maxIssues {
-		return &RefusedError{Message: fmt.Sprintf("there are more than %d known issues", maxIssues), Hint: "remove those that are mended"}
+		return &plan.UsageError{Message: fmt.Sprintf("there are more than %d known issues", maxIssues), Hint: "remove those that are mended"}
 	}
 	return f.change(ctx, by, repository, version, k, map[string]string{"known issue": i.Name, "pattern": i.Pattern})
 }
@@ -185,7 +175,7 @@ func (f *Faults) RemoveIssue(ctx context.Context, by By, repository, name string
 	}
 	at := slices.IndexFunc(k.Issues, func(o Issue) bool { return o.Name == name })
 	if at < 0 {
-		return &RefusedError{Message: fmt.Sprintf("no known issue %.80q was set for %s", name, repository), Hint: "one of fairlead.yaml is removed there"}
+		return &plan.UsageError{Message: fmt.Sprintf("no known issue %.80q was set for %s", name, repository), Hint: "one of fairlead.yaml is removed there"}
 	}
 	k.Issues = slices.Delete(k.Issues, at, at+1)
 	return f.change(ctx, by, repository, version, k, map[string]string{"known issue": name, "removed": "yes"})
@@ -199,7 +189,7 @@ func (f *Faults) change(ctx context.Context, by By, repository string, version i
 	acted := record.Event{Body: &record.Acted{By: by.Name, Via: by.Via, From: by.From, Verb: string(access.SetIssues), Object: repository, Detail: detail}}
 	_, err = f.Store.Change(ctx, []record.Register{{Kind: issuesKind, ID: repository, Version: version, Body: body}}, acted)
 	if errors.Is(err, record.ErrConflict) {
-		return &RefusedError{Message: "the known issues of " + repository + " were changed by somebody else meanwhile", Hint: "try again"}
+		return &plan.UsageError{Message: "the known issues of " + repository + " were changed by somebody else meanwhile", Hint: "try again"}
 	}
 	if err != nil {
 		return fmt.Errorf("change the known issues of %s: %w", repository, err)

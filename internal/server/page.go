@@ -128,7 +128,8 @@ func (p *pages) functions() template.FuncMap {
 		"blames": func() []fault.Blame {
 			return []fault.Blame{fault.Yours, fault.Flaky, fault.Infrastructure, fault.Broken}
 		},
-		"more": func(list any, shown int) int64 { return int64(reflect.ValueOf(list).Len() - shown) },
+		"more":    func(list any, shown int) int64 { return int64(reflect.ValueOf(list).Len() - shown) },
+		"lanesOf": lanesOf,
 	}
 	maps.Copy(all, testFunctions(func() time.Time { return p.now() }))
 	return all

@@ -13,6 +13,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/fault"
 	"github.com/fairlead-dev/fairlead/internal/insight"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
@@ -198,7 +199,7 @@ func (s *Server) removeIssue(r *request, in *RemovingIssue) (nothing, error) {
 
 // refused says what cannot be done as it was said.
 func refused(err error) error {
-	var no *insight.RefusedError
+	var no *plan.UsageError
 	if errors.As(err, &no) {
 		return problem(http.StatusUnprocessableEntity, "unusable", no.Hint, "%s", no.Message)
 	}

@@ -255,6 +255,7 @@ func (sc *scene) story() (failing string) {
 			sc.t.Fatal(err)
 		}
 	}
+	sc.shareTests()
 	return failing
 }
 
@@ -288,6 +289,7 @@ func pagePaths(failing string) map[string]string {
 		"failing": "/failures", "failures": "/failures/team/app", "failure": "/failure/" + fullDisk() + "/team/app", "known-issues": "/known-issues/team/app?name=full&pattern=disk&verdict=infrastructure",
 		"alltests": "/tests?state=ill", "tests": "/tests/team/app", "notests": "/tests/team/app?text=none", "heatmap": "/heatmap/team/app", "pyramid": "/pyramid/team/app", "test": "/test/" + flakyTest + "?repository=team/app",
 		"healthytest": "/test/" + (&record.TestResult{Suite: "pay", Name: "TestRefund"}).Key() + "?repository=team/app", "untested": "/heatmap/team/other",
+		"split": "/split/team/app", "unsplit": "/split/team/other",
 	}
 }
 

@@ -133,6 +133,7 @@ type Config struct {
 	Logs    Logs
 	Faults  Faults
 	Blobs   blob.Store
+	Sharing *Sharing // of tests
 	Forges  map[string]forge.Forge
 	Tests   Tests // what is known of tests
 	Wards   Wards // takes what people decide about them
