@@ -340,6 +340,9 @@ func (c *court) judge(ctx context.Context, s *Seen, j *record.JobRun, step *reco
 	}
 	verdict := fault.Judge(k)
 	t.Blame, t.Sure, t.Why = verdict.Blame, verdict.Sure, verdict.Why
+	if t.Innocent && strings.HasPrefix(t.Why, "it cannot come from the change") {
+		t.Why = "it cannot come from the change: " + t.Innocence
+	}
 	for _, e := range verdict.Evidence[:min(len(verdict.Evidence), maxEvidence)] {
 		t.Evidence = append(t.Evidence, Fact(e))
 	}
