@@ -309,6 +309,9 @@ func (c *court) judge(ctx context.Context, s *Seen, j *record.JobRun, step *reco
 		k.Changed = append(k.Changed, f.Path)
 	}
 	cluster := c.cluster(s)
+	if cluster.FirstRun == s.Run && len(cluster.Runs) == 1 {
+		cluster.Count = 1 // several tests of this run are one trouble, which was not there before
+	}
 	k.Cluster = &cluster
 	if t.Cluster = cluster.ID; cluster.Count > 1 {
 		t.Seen = cluster.Say(s.Time)
