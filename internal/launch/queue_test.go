@@ -18,6 +18,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/cache"
 	"github.com/fairlead-dev/fairlead/internal/engine"
 	"github.com/fairlead-dev/fairlead/internal/logs"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
@@ -501,7 +502,7 @@ func TestRunner(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.desk.Launcher.Secrets = s.desk.ofEnvironment
-	s.desk.Results, s.desk.Tests = blobs, new(Tests)
+	s.desk.Results, s.desk.Tests, s.desk.Faults, s.desk.Databases = blobs, new(Tests), new(insight.Faults), new(Databases)
 	s.desk.Cache, s.desk.Outputs, s.desk.Actions = new(cache.Cache), blobs, map[string]string{"a/b": "/c"}
 	s.desk.Inherit = func(context.Context, string, string) error { return nil }
 	s.desk.Places, s.desk.Hands = 2, struct{ engine.Hands }{}
