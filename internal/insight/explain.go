@@ -223,15 +223,7 @@ func (c *court) prepare(ctx context.Context) (err error) {
 		}
 	}
 	c.issues, _ = fault.Compile(list)
-	if b := c.run.Compared; b != nil {
-		for _, f := range b.Files {
-			c.changed = append(c.changed, suite.Changed{Path: f.Path, Made: f.Made})
-		}
-	} else if ch := c.run.Planned.Change; ch.FilesKnown {
-		for _, name := range ch.Files {
-			c.changed = append(c.changed, suite.Changed{Path: name, Made: true})
-		}
-	}
+	c.changed = changedBy(c.run)
 	ids := []suite.ID{}
 	for _, j := range c.run.Jobs {
 		if len(j.Children) > 0 {
@@ -564,6 +556,35 @@ func (c *court) read(ctx context.Context, run string, j *record.JobRun, s *recor
 		return true
 	})
 	return err == nil
+}
+
+// changedBy are the files that the change of a run touches; none when they are not known.
+// What became of one is only known of a run that was compared; else the worst is thought of.
+func changedBy(r *record.Run) (list []suite.Changed) {
+	if r.Compared != nil {
+		for _, f := range r.Compared.Files {
+			list = append(list, suite.Changed{Path: f.Path, Made: f.Made})
+		}
+		return list
+	}
+	if c := r.Planned.Change; c != nil && c.FilesKnown {
+		for _, name := range c.Files {
+			list = append(list, suite.Changed{Path: name, Made: true})
+		}
+	}
+	return list
+}
+
+// Unreachable reports whether nothing that a failed step read is of the change that its run
+// was of: [suite.Result].Unreachable of the tests that failed in it. In doubt it is not. A run
+// that has ended is known best.
+func Unreachable(ctx context.Context, blobs blob.Store, r *record.Run, job, step string) bool {
+	j := r.Jobs[job]
+	if r.Planned == nil || j == nil {
+		return false
+	}
+	s := j.Step(step)
+	return s != nil && Innocence(ctx, blobs, r, j, s, changedBy(r)).Proven
 }
 
 // Innocence decides whether what failed in a step of a run can come from the files that a

@@ -312,7 +312,11 @@ func TestInnocence(t *testing.T) {
 		if c.has {
 			c.tale.before, c.tale.watched.Earlier = earlier(c.before, c.fx)
 		}
-		v := w.explain(w.run(c.tale)).Troubles[0]
+		run := w.run(c.tale)
+		v := w.explain(run).Troubles[0]
+		if Unreachable(t.Context(), w.blobs, run, "test", "2") != v.Innocent || Unreachable(t.Context(), w.blobs, run, "test", "9") || Unreachable(t.Context(), w.blobs, run, "nobody", "2") {
+			t.Errorf("%s: unreachable is something else than innocent", name)
+		}
 		got := v.Innocence
 		if !v.Innocent {
 			got = "!" + got
