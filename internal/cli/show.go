@@ -244,7 +244,7 @@ func showTests(r *record.Run, title, put func(string), st style) {
 				title("Tests")
 				first = false
 			}
-			t := tally{Passed: x.Passed, Bad: x.Failed, Ignored: x.Skipped}
+			t := tally{Passed: x.Passed, Bad: x.Failed, Ignored: x.Skipped, Flaky: x.Flaky, Muted: x.Muted}
 			put("  " + shown(id) + "  " + t.testText(st) + st.dim("  "+shown(x.Source)))
 			for _, bad := range x.Bad {
 				name := strings.ReplaceAll(bad.Title(), "›", st.into())
@@ -276,9 +276,13 @@ func showArtifacts(r *record.Run, title, put func(string), st style) {
 			if x.Path != "" {
 				line += st.dim("  " + shown(x.Path))
 			} else if x.Digest != "" {
-				line += st.dim("  " + shown(x.Digest))
+				digest, _ := x.Given()
+				line += st.dim("  " + shown(digest))
 			}
 			put(line)
+			if remark := x.Remark(); remark != "" {
+				put("    " + st.dim(shown(remark)))
+			}
 		}
 	}
 }
@@ -370,6 +374,8 @@ type testCount struct {
 	Passed  int `json:"passed"`
 	Failed  int `json:"failed"`
 	Skipped int `json:"skipped"`
+	Flaky   int `json:"flaky,omitempty"` // of the passed: at a later attempt
+	Muted   int `json:"muted,omitempty"` // of the failed: in quarantine
 }
 
 type jobDocument struct {
@@ -388,7 +394,7 @@ type jobDocument struct {
 	Outputs   map[string]string      `json:"outputs,omitempty"`
 	Steps     []stepDocument         `json:"steps,omitempty"`
 	Tests     []record.TestsReported `json:"tests,omitempty"`
-	Artifacts []plan.Artifact        `json:"artifacts,omitempty"`
+	Artifacts []record.ArtifactSaved `json:"artifacts,omitempty"`
 	Materials []record.Material      `json:"materials,omitempty"`
 }
 
@@ -420,7 +426,7 @@ func runJSON(r *record.Run, tail func(run, job string, from, to int64, n int) []
 		d.Ended, d.Seconds = &r.Ended, seconds(r.Ended.Sub(r.Begun))
 	}
 	if d.Count.Tests > 0 {
-		d.Tests = &testCount{d.Count.Passed, d.Count.Bad, d.Count.Ignored}
+		d.Tests = &testCount{d.Count.Passed, d.Count.Bad, d.Count.Ignored, d.Count.Flaky, d.Count.Muted}
 	}
 	if p := r.Planned; p != nil {
 		d.Number, d.Attempt, d.Of, d.Root = p.Number, p.Attempt, p.Of, p.Root

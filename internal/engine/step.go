@@ -442,8 +442,11 @@ func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, a *asked
 	if report, ok := out.tests.End(); ok {
 		tests.keep(stdout).end(report)
 	}
-	if act.Command != nil {
+	switch {
+	case act.Command != nil:
 		w.said = append(w.said, t.reports(&w, begun)...)
+	case len(w.fx.Reports) > 0:
+		w.said = append(w.said, t.declared(&w)...)
 	}
 	return w
 }
@@ -490,6 +493,7 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 	if t.over() {
 		return stepEnd{}
 	}
+	muted := t.quarantined(s, act, &w)
 	fin := &record.StepFinished{Name: t.req.Masker.String(act.Name), Exit: w.result.Exit, Signal: w.result.Signal, Line: t.lines(), Reuse: w.told}
 	if !t.onPaper() {
 		if err := t.log.Flush(); err != nil && w.err == nil {
@@ -503,7 +507,7 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 		fin.Conclusion = plan.Success
 	}
 	e := stepEnd{outcome: fin.Outcome, outputs: settings(w.fx.Outputs), finished: fin}
-	if e.muted = quarantined(fin, act, &w); e.muted {
+	if e.muted = muted && fin.Outcome == plan.Failure; e.muted {
 		fin.Conclusion, fin.Muted, fin.Why = plan.Success, true, w.tests.count()+", and nothing that is not in quarantine"
 	}
 	e.conclusion = fin.Conclusion
@@ -517,12 +521,26 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 	if t.exit(w.beside, w.result.Observation) {
 		fin.Reuse.Barred = []record.Bar{{Kind: record.BarHazard}}
 	}
-	bodies := slices.Grow(w.said, 1+len(w.fx.Artifacts))
-	for _, a := range w.fx.Artifacts {
-		bodies = append(bodies, &record.ArtifactSaved{Artifact: a})
-	}
+	bodies := t.saved(slices.Grow(w.said, 1+len(w.fx.Artifacts)), w.fx.Artifacts)
 	t.note(s.Key, append(bodies, fin)...)
 	return e
+}
+
+// saved adds the events of artifacts, with what people are given of those that
+// hold secrets.
+func (t *thread) saved(bodies []record.Body, artifacts []plan.Artifact) []record.Body {
+	for _, a := range artifacts {
+		b := &record.ArtifactSaved{Artifact: a}
+		if t.Conceal != nil && a.Digest != "" {
+			shown, err := t.Conceal(t.hard, t.req.Masker, a.Digest)
+			if err != nil {
+				shown = &record.Shown{Unread: t.req.Masker.String(err.Error())}
+			}
+			b.Shown = shown
+		}
+		bodies = append(bodies, b)
+	}
+	return bodies
 }
 
 // judge says how a step ended and, if badly, whose fault it is.

@@ -217,9 +217,14 @@ func (f *Faults) Learn(ctx context.Context, until time.Time) error {
 	return f.learn(ctx, lease, until)
 }
 
+// Glance learns for a moment. A failure to do so is nobody's: whoever learns next
+// goes on.
+func (f *Faults) Glance(ctx context.Context) {
+	_ = f.Learn(context.WithoutCancel(ctx), time.Now().Add(learnWithin))
+}
+
 // Follow learns until ctx ends.
 func (f *Faults) Follow(ctx context.Context) {
-	const again = 5 * time.Second
 	for ctx.Err() == nil {
 		err := f.follow(ctx)
 		var held *store.HeldError
@@ -265,7 +270,7 @@ func (f *Faults) learn(ctx context.Context, lease store.Lease, until time.Time) 
 	if err != nil || from >= newest {
 		return err
 	}
-	p := &pupil{Faults: f, seq: from, known: map[string]*known{}, runs: map[string]*home{}}
+	p := &gatherer{Faults: f, seq: from, known: map[string]*known{}, runs: map[string]*home{}}
 	var reports []*record.TestsReported // of the step of last
 	var last record.Event
 	for e, err := range f.Runs.AfterKinds(ctx, from, "tests.reported", "step.finished", "run.finished") {
@@ -315,8 +320,8 @@ func (f *Faults) learn(ctx context.Context, lease store.Lease, until time.Time) 
 	return p.write(ctx)
 }
 
-// pupil is a reader while it reads.
-type pupil struct {
+// gatherer is a reader while it reads.
+type gatherer struct {
 	*Faults
 	seq   int64
 	fresh int
@@ -355,7 +360,7 @@ func homeOf(b *record.RunPlanned) *home {
 }
 
 // home finds where a run belongs; nil when it is not known.
-func (p *pupil) home(ctx context.Context, id string) (*home, error) {
+func (p *gatherer) home(ctx context.Context, id string) (*home, error) {
 	if h, found := p.runs[id]; found || id == "" {
 		return h, nil
 	}
@@ -376,7 +381,7 @@ func (p *pupil) home(ctx context.Context, id string) (*home, error) {
 }
 
 // of is what is known of a repository.
-func (p *pupil) of(ctx context.Context, repository string) (*known, error) {
+func (p *gatherer) of(ctx context.Context, repository string) (*known, error) {
 	if k := p.known[repository]; k != nil {
 		return k, nil
 	}
@@ -390,7 +395,7 @@ func (p *pupil) of(ctx context.Context, repository string) (*known, error) {
 }
 
 // step learns of a step that failed.
-func (p *pupil) step(ctx context.Context, e record.Event, b *record.StepFinished, reports []*record.TestsReported) error {
+func (p *gatherer) step(ctx context.Context, e record.Event, b *record.StepFinished, reports []*record.TestsReported) error {
 	h, err := p.home(ctx, e.Run)
 	if err != nil || h == nil {
 		return err
@@ -411,7 +416,7 @@ func (p *pupil) step(ctx context.Context, e record.Event, b *record.StepFinished
 }
 
 // run takes down the known issues of the base branch.
-func (p *pupil) run(ctx context.Context, e record.Event) error {
+func (p *gatherer) run(ctx context.Context, e record.Event) error {
 	h, err := p.home(ctx, e.Run)
 	if err != nil || h == nil || !h.base || !h.trusted {
 		return err
@@ -428,7 +433,7 @@ func (p *pupil) run(ctx context.Context, e record.Event) error {
 }
 
 // write writes down what was learned, and how far the log was read.
-func (p *pupil) write(ctx context.Context) error {
+func (p *gatherer) write(ctx context.Context) error {
 	var changes []record.Register
 	for repository, k := range p.known {
 		if !k.changed {

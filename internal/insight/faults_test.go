@@ -275,7 +275,7 @@ func TestTests(t *testing.T) {
 	}
 }
 
-func TestInnocence(t *testing.T) {
+func TestInnocenceOfFailures(t *testing.T) {
 	t.Parallel()
 	w := newWard(t)
 	blobs := func(o record.Observation) *record.Watched {
@@ -312,11 +312,7 @@ func TestInnocence(t *testing.T) {
 		if c.has {
 			c.tale.before, c.tale.watched.Earlier = earlier(c.before, c.fx)
 		}
-		run := w.run(c.tale)
-		v := w.explain(run).Troubles[0]
-		if Unreachable(t.Context(), w.blobs, run, "test", "2") != v.Innocent || Unreachable(t.Context(), w.blobs, run, "test", "9") || Unreachable(t.Context(), w.blobs, run, "nobody", "2") {
-			t.Errorf("%s: unreachable is something else than innocent", name)
-		}
+		v := w.explain(w.run(c.tale)).Troubles[0]
 		got := v.Innocence
 		if !v.Innocent {
 			got = "!" + got

@@ -2,20 +2,12 @@ package launch
 
 import (
 	"context"
-	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/engine"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
-
-// learnFaults learns from a run that has ended. A failure to do so is nobody's.
-func (l *Launcher) learnFaults(ctx context.Context) {
-	if l.Faults != nil {
-		_ = l.Faults.Learn(context.WithoutCancel(ctx), time.Now().Add(learnWithin))
-	}
-}
 
 // maxComparedFiles is how many files of a change are recorded with a run that failed. Of
 // a larger change nobody can say that a failure is not its fault.

@@ -51,7 +51,7 @@ type JobRun struct {
 	Materials []Material
 	Steps     []*StepRun // in order of starting
 	Tests     []TestsReported
-	Artifacts []plan.Artifact
+	Artifacts []ArtifactSaved
 }
 
 // State is where a job is on its way.
@@ -133,7 +133,7 @@ func (r *Run) Apply(e Event) {
 	case *ChangeCompared:
 		r.Compared = b
 	case *CancelRequested:
-		if e.Job == "" {
+		if e.Job == "" && b.Newer == "" {
 			r.CancelledBy = b.By
 		}
 	default:
@@ -193,6 +193,6 @@ func (j *JobRun) apply(r *Run, e Event) {
 			s.Tests = append(s.Tests, b)
 		}
 	case *ArtifactSaved:
-		j.Artifacts = append(j.Artifacts, b.Artifact)
+		j.Artifacts = append(j.Artifacts, *b)
 	}
 }

@@ -1,4 +1,4 @@
-package launch
+package insight
 
 import (
 	"cmp"
@@ -7,14 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
+	"iter"
 	"os"
-	"path"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
-	"github.com/fairlead-dev/fairlead/internal/fault"
 	"github.com/fairlead-dev/fairlead/internal/harvest"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/project"
@@ -27,7 +27,9 @@ const (
 	suiteReader = "suite" // of the log: who learns of tests, and its lease
 	wardKind    = "ward"  // by repository, variant and key: what a person decided of a test last
 	priorKind   = "prior" // by repository: the suite.Prior of its tests
+	classKind   = "class" // by repository: what else is known of all its tests
 
+	again = 5 * time.Second // until it is tried once more to learn
 	// learnAtOnce is from how many results on what was learned is written down.
 	learnAtOnce = 5_000
 	// maxLearned is how many tests of one step are learned of.
@@ -38,9 +40,29 @@ const (
 	// flakePrice is what a flake costs, in seconds: of the machine that does it all
 	// again, and of the person who looked.
 	flakePrice = 15 * 60
+	// maxReports is how many reports of a run are looked at for a storm.
+	maxReports = 1000
 	// maxMuted is how many tests in quarantine a run is told of.
 	maxMuted = 10_000
 )
+
+// Store is what insight asks of the record.
+type Store interface {
+	store.Marks
+	store.Registers
+	store.Leases
+}
+
+// Runs is the record of runs, as readers of it want it.
+type Runs interface {
+	Events(ctx context.Context, f store.EventFilter) ([]record.Event, error)
+	// Run is what is known of a run.
+	Run(ctx context.Context, id string) (*record.Run, error)
+	// Watch waits until the record goes beyond seq, and returns the newest Seq.
+	Watch(ctx context.Context, seq int64) (int64, error)
+	// AfterKinds yields the events after seq that are of these kinds, in order.
+	AfterKinds(ctx context.Context, seq int64, kinds ...record.Kind) iter.Seq2[record.Event, error]
+}
 
 // Tests learns what is known of tests from the record, and tells runs which of
 // them are in quarantine. It is a reader of the log: for each report its results are
@@ -79,24 +101,27 @@ func (t *Tests) Muted(ctx context.Context, repository string) ([]record.Mute, er
 	return muted, nil
 }
 
-// muted are the tests in quarantine that a run of the change is told of.
-func (l *Launcher) muted(ctx context.Context, c *plan.Change) ([]record.Mute, error) {
-	if l.Tests == nil {
-		return nil, nil
+// Budgets are how long tests of a repository may take, as its base branch says.
+func (t *Tests) Budgets(ctx context.Context, repository string) (suite.Budgets, error) {
+	var kept classKept
+	was, err := t.Store.Register(ctx, classKind, repository)
+	if err != nil {
+		return kept.Budgets, fmt.Errorf("read the budgets of %s: %w", repository, err)
 	}
-	return l.Tests.Muted(ctx, c.Repository)
+	if was.Version > 0 && json.Unmarshal(was.Body, &kept) != nil {
+		return suite.Budgets{}, nil // a newer Fairlead wrote it
+	}
+	return kept.Budgets, nil
 }
 
 // learnWithin is how long the end of a run may be held up by learning from it. Whoever
 // learns next goes on.
 const learnWithin = 3 * time.Second
 
-// learn learns from a run that has ended. A failure to do so is nobody's.
-func (l *Launcher) learn(ctx context.Context) {
-	if l.Tests == nil {
-		return
-	}
-	_ = l.Tests.catchUp(context.WithoutCancel(ctx), time.Now().Add(learnWithin))
+// Glance learns for a moment. A failure to do so is nobody's: whoever learns next
+// goes on.
+func (t *Tests) Glance(ctx context.Context) {
+	_ = t.catchUp(context.WithoutCancel(ctx), time.Now().Add(learnWithin))
 }
 
 // Learn learns what the record has to teach, to its newest event or until ctx ends.
@@ -122,7 +147,10 @@ func (t *Tests) Follow(ctx context.Context) {
 				t.complain("learn of tests", err)
 			}
 		}
-		pause(ctx, again)
+		select {
+		case <-ctx.Done():
+		case <-time.After(again):
+		}
 	}
 }
 
@@ -173,7 +201,7 @@ func (t *Tests) learn(ctx context.Context, lease store.Lease, until time.Time) e
 		}
 		select {
 		case <-lease.Lost():
-			return errLost
+			return errors.New("the lease of who learns was lost: the store could not be reached for too long")
 		default:
 		}
 		if err != nil {
@@ -181,7 +209,7 @@ func (t *Tests) learn(ctx context.Context, lease store.Lease, until time.Time) e
 			continue
 		}
 		if len(reports) > 0 && !sameStep(reports[0], e) {
-			if err := l.report(ctx, reports, ""); err != nil {
+			if err := l.report(ctx, reports, nil); err != nil {
 				return err
 			}
 			reports = nil
@@ -193,11 +221,7 @@ func (t *Tests) learn(ctx context.Context, lease store.Lease, until time.Time) e
 			}
 		case *record.StepFinished:
 			if len(reports) > 0 {
-				inputs := ""
-				if b.Watched != nil {
-					inputs = b.Watched.Digest
-				}
-				if err := l.report(ctx, reports, inputs); err != nil {
+				if err := l.report(ctx, reports, b.Watched); err != nil {
 					return err
 				}
 				reports = nil
@@ -220,7 +244,7 @@ func (t *Tests) learn(ctx context.Context, lease store.Lease, until time.Time) e
 		}
 	}
 	if len(reports) > 0 {
-		if err := l.report(ctx, reports, ""); err != nil {
+		if err := l.report(ctx, reports, nil); err != nil {
 			return err
 		}
 	}
@@ -249,9 +273,17 @@ type pupil struct {
 
 // class is what is known of all tests of a repository.
 type class struct {
-	prior  suite.Prior
-	ward   suite.Ward
-	storms suite.Storms
+	prior   suite.Prior
+	ward    suite.Ward
+	kept    classKept
+	changed bool  // what is kept
+	version int64 // of the register that it is kept in
+}
+
+// classKept is what is written down of a class.
+type classKept struct {
+	Storms  suite.Storms
+	Budgets suite.Budgets // as the base branch had them last
 }
 
 // taught is a run whose tests teach.
@@ -259,6 +291,7 @@ type taught struct {
 	repository, commit, branch string
 	base                       bool
 	policy                     suite.Policy
+	budgets                    suite.Budgets
 	owners                     *suite.Owners
 }
 
@@ -278,12 +311,12 @@ func (l *lessons) write(ctx context.Context) error {
 	}
 	l.marked, l.learned, l.events = l.seq, nil, nil
 	clear(l.pupils)
-	return nil
+	return l.keepClasses(ctx)
 }
 
-// report learns from what one step reported. Its inputs are a digest, "" when it is not
-// known.
-func (l *lessons) report(ctx context.Context, reports []record.Event, inputs string) error {
+// report learns from what one step reported. What was seen of the step is nil when
+// nobody watched.
+func (l *lessons) report(ctx context.Context, reports []record.Event, seen *record.Watched) error {
 	last := reports[len(reports)-1]
 	run, err := l.run(ctx, last.Run)
 	if err != nil {
@@ -296,7 +329,7 @@ func (l *lessons) report(ctx context.Context, reports []record.Event, inputs str
 	fold := &fold{tests: map[suite.ID]*folded{}}
 	for i, e := range reports {
 		b := e.Body.(*record.TestsReported)
-		fold.begin(i, suite.ID{Repository: run.repository, Variant: b.Variant})
+		fold.begin(i, suite.ID{Repository: run.repository, Variant: b.Variant}, b.Cached)
 		if err := l.read(ctx, b.Results, fold.add); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -311,7 +344,13 @@ func (l *lessons) report(ctx context.Context, reports []record.Event, inputs str
 	if b := last.Body.(*record.TestsReported); b.Commit != "" {
 		commit, branch = b.Commit, cmp.Or(b.Branch, branch)
 	}
-	common := suite.Result{Run: last.Run, Job: last.Job, Time: last.Time, Commit: commit, Branch: branch, Base: run.base, Inputs: number(inputs)}
+	common := suite.Result{Run: last.Run, Job: last.Job, Time: last.Time, Commit: commit, Branch: branch, Base: run.base}
+	if seen != nil {
+		common.Inputs, fold.size = number(seen.Digest), l.size(ctx, seen.Kept)
+		if common.Unreachable, err = l.unreachable(ctx, last, seen, fold); err != nil {
+			return err
+		}
+	}
 	if err := l.learnFold(ctx, run, fold, common); err != nil {
 		return err
 	}
@@ -319,17 +358,62 @@ func (l *lessons) report(ctx context.Context, reports []record.Event, inputs str
 	return nil
 }
 
-func (l *lessons) read(ctx context.Context, digest string, each func(record.TestResult) error) error {
-	d, err := blob.Parse(digest)
-	if err != nil {
-		return err
+// unreachable reports whether failures of a step are proven not to come from the change.
+func (l *lessons) unreachable(ctx context.Context, e record.Event, seen *record.Watched, fold *fold) (bool, error) {
+	if seen.Kept == "" || !fold.bad() {
+		return false, nil
 	}
-	r, err := l.Blobs.Open(ctx, d)
+	run, err := l.Runs.Run(ctx, e.Run)
+	if err != nil {
+		return false, fmt.Errorf("read run %s: %w", e.Run, err)
+	}
+	// A job that was tried again may have another step of that key now.
+	j := run.Jobs[e.Job]
+	if j == nil || run.Planned == nil {
+		return false, nil
+	}
+	s := j.Step(e.Step)
+	if s == nil || s.Finished == nil || s.Finished.Watched == nil || s.Finished.Watched.Kept != seen.Kept {
+		return false, nil
+	}
+	return Innocence(ctx, l.Blobs, run, j, s, ChangedBy(run)).Proven, nil
+}
+
+func (l *lessons) read(ctx context.Context, digest string, each func(record.TestResult) error) error {
+	r, err := l.open(ctx, digest)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	return harvest.ReadKept(io.Reader(r), each)
+	return harvest.ReadKept(r, each)
+}
+
+func (l *lessons) open(ctx context.Context, digest string) (io.ReadCloser, error) {
+	d, err := blob.Parse(digest)
+	if err != nil {
+		return nil, err
+	}
+	return l.Blobs.Open(ctx, d)
+}
+
+// size is how large the tests of a step are by what it was seen to do, as far as that
+// is known.
+func (l *lessons) size(ctx context.Context, digest string) suite.Size {
+	if digest == "" {
+		return suite.SizeUnknown
+	}
+	r, err := l.open(ctx, digest)
+	if err != nil {
+		return suite.SizeUnknown // it is gone
+	}
+	defer r.Close()
+	o, err := harvest.ReadObservation(r)
+	if err != nil {
+		l.complain("read what a step was seen to do", err)
+		return suite.SizeUnknown
+	}
+	size, _ := suite.SizeOf(o)
+	return size
 }
 
 // learnFold learns the results of a step.
@@ -338,12 +422,18 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 	if err := l.enrol(ctx, ids); err != nil {
 		return err
 	}
+	if learned, err := l.before(ctx, fold, common); learned || err != nil {
+		return err
+	}
 	peers, err := l.class(ctx, run)
 	if err != nil {
 		return err
 	}
+	if run.base && run.budgets != peers.kept.Budgets {
+		peers.kept.Budgets, peers.changed = run.budgets, true
+	}
 	fold.forgiveParents()
-	toll := suite.Toll{Base: run.base}
+	toll := suite.Toll{Run: common.Run, Base: run.base}
 	for _, id := range ids {
 		f, p := fold.tests[id], l.pupils[id]
 		if f.outcome == suite.Skipped || f.outcome == 0 {
@@ -357,7 +447,10 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 			}
 		}
 	}
-	storm := peers.storms.Add(toll) != ""
+	storm, err := l.storm(ctx, peers, toll)
+	if err != nil {
+		return err
+	}
 	for _, id := range ids {
 		f, p := fold.tests[id], l.pupils[id]
 		if f.outcome == 0 {
@@ -365,6 +458,7 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 		}
 		r := common
 		r.Outcome, r.Seconds, r.Storm = f.outcome, f.seconds, storm
+		r.Unreachable = r.Unreachable && f.outcome.Bad()
 		if f.outcome == suite.Flaked || f.outcome.Bad() {
 			r.Fault = f.fault
 		}
@@ -373,6 +467,7 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 		}
 		p.test.Add(r)
 		p.row.ID, p.row.Title = id, f.title
+		p.row.Size = cmp.Or(fold.size, p.row.Size)
 		p.row.File, p.row.Line = cmp.Or(f.file, p.row.File), cmp.Or(f.line, p.row.Line)
 		owner := cmp.Or(strings.Join(run.owners.Of(p.row.File), " "), f.owner)
 		e := peers.prior.Of(&p.test)
@@ -388,6 +483,74 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 		if err := l.add(p, e, owner, r); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// before reports whether a step was learned from before: the mark may have been set
+// back. All results of a step are written together, so that one stands for all.
+func (l *lessons) before(ctx context.Context, fold *fold, r suite.Result) (bool, error) {
+	at := slices.IndexFunc(fold.order, func(id suite.ID) bool { return fold.tests[id].outcome != 0 })
+	if at < 0 || l.pupils[fold.order[at]].test.Counts().First.IsZero() {
+		return false, nil
+	}
+	next := ""
+	if n, err := strconv.ParseInt(r.Run, 10, 64); err == nil {
+		next = strconv.FormatInt(n+1, 10)
+	}
+	const steps = 50 // of one run, with the same test
+	known, err := l.Ledger.Results(ctx, fold.order[at], next, steps)
+	if err != nil {
+		return false, fmt.Errorf("read what is known of tests: %w", err)
+	}
+	return slices.ContainsFunc(known, func(k suite.Result) bool {
+		return k.Run == r.Run && k.Job == r.Job && k.Time.Equal(r.Time)
+	}), nil
+}
+
+// storm reports whether the machine failed and not the tests, by what a step showed and
+// what is known so far of its whole run.
+func (l *lessons) storm(ctx context.Context, peers *class, toll suite.Toll) (bool, error) {
+	if toll.Fresh == 0 && toll.Run == peers.kept.Storms.Run {
+		return false, nil // what the steps before it showed stays
+	}
+	if toll.Fresh > 0 {
+		reports, err := l.Runs.Events(ctx, store.EventFilter{Run: toll.Run, Kinds: []record.Kind{"tests.reported"}, Limit: maxReports})
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return false, fmt.Errorf("read the reports of run %s: %w", toll.Run, err)
+		}
+		ran, bad := 0, 0
+		for _, e := range reports {
+			if b, ok := e.Body.(*record.TestsReported); ok && !b.Reused {
+				ran, bad = ran+b.Passed+b.Failed, bad+b.Failed
+			}
+		}
+		// Which failures are new is known of this step; elsewhere as many will be.
+		fresh := float64(toll.Fresh) / float64(toll.Bad)
+		toll.Ran, toll.Bad = max(toll.Ran, ran), max(toll.Bad, bad)
+		toll.Fresh = int(fresh * float64(toll.Bad))
+	}
+	was := peers.kept
+	storm := peers.kept.Storms.Add(toll) != ""
+	peers.changed = peers.changed || peers.kept != was
+	return storm, nil
+}
+
+// keepClasses writes down what is known of all tests of repositories.
+func (l *lessons) keepClasses(ctx context.Context) error {
+	for repository, c := range l.classes {
+		if !c.changed {
+			continue
+		}
+		text, err := json.Marshal(c.kept)
+		if err != nil {
+			return err
+		}
+		if _, err := l.Store.Change(ctx, []record.Register{{Kind: classKind, ID: repository, Version: c.version, Body: text}}); err != nil {
+			return fmt.Errorf("keep what is known of the tests of %s: %w", repository, err)
+		}
+		c.changed = false
+		c.version++
 	}
 	return nil
 }
@@ -481,20 +644,22 @@ func (l *lessons) run(ctx context.Context, id string) (*taught, error) {
 	if c.Dirty || strings.Trim(c.SHA, "0") == "" {
 		r.commit += "+" + id // what was in the tree then has no name of its own
 	}
-	r.policy, r.owners = policyOf(b.Root), owners(b.Root)
+	r.policy, r.budgets = policyOf(b.Root)
+	r.owners = owners(b.Root)
 	l.runs[id] = r
 	return r, nil
 }
 
 // policyOf is what a project says of its tests; the defaults when its tree is gone, or
 // cannot be understood.
-func policyOf(root string) suite.Policy {
+func policyOf(root string) (p suite.Policy, b suite.Budgets) {
 	f, problems, err := project.Read(os.DirFS(root))
 	if err != nil || plan.Errors(problems) {
-		return suite.Policy{}
+		return p, b
 	}
-	q := f.Tests.Quarantine
-	return suite.Policy{Off: q.Manual, Days: q.Days, Cap: q.Most, Who: q.Who}
+	q, in := f.Tests.Quarantine, f.Tests.Budgets
+	return suite.Policy{Off: q.Manual, Days: q.Days, Cap: q.Most, Who: q.Who},
+		suite.Budgets{Small: in.Small.Seconds(), Medium: in.Medium.Seconds(), Large: in.Large.Seconds()}
 }
 
 // owners are those that a tree names; nil when it is gone, or names none.
@@ -527,6 +692,13 @@ func (l *lessons) class(ctx context.Context, run *taught) (*class, error) {
 		return p, nil
 	}
 	p := &class{prior: suite.Usual()}
+	was, err := l.Store.Register(ctx, classKind, run.repository)
+	if err != nil {
+		return nil, fmt.Errorf("read what is known of the tests of %s: %w", run.repository, err)
+	}
+	if p.version = was.Version; was.Version > 0 && json.Unmarshal(was.Body, &p.kept) != nil {
+		p.kept = classKept{} // a newer Fairlead wrote it
+	}
 	_, total, err := l.Ledger.Tests(ctx, suite.Query{Repository: run.repository, Limit: 1})
 	if err != nil {
 		return nil, fmt.Errorf("count tests: %w", err)
@@ -576,132 +748,15 @@ func (l *lessons) prior(ctx context.Context, repository string) (suite.Prior, er
 			}
 		}
 	})
-	_, err = l.Store.Change(ctx, []record.Register{register(priorKind, repository, was.Version, kept)})
+	text, err := json.Marshal(kept)
+	if err != nil {
+		return kept, err
+	}
+	_, err = l.Store.Change(ctx, []record.Register{{Kind: priorKind, ID: repository, Version: was.Version, Body: text}})
 	if err != nil && !errors.Is(err, record.ErrConflict) {
 		return kept, fmt.Errorf("keep the prior of %s: %w", repository, err)
 	}
 	return kept, nil
-}
-
-// fold makes one result of each test from cases and attempts.
-type fold struct {
-	tests  map[suite.ID]*folded
-	order  []suite.ID
-	common suite.ID
-	report int
-	lost   int
-}
-
-// folded is a test of a step.
-type folded struct {
-	outcome suite.Outcome
-	cases   map[string]failedCase // by parameters: those that failed at some attempt
-	report  int                   // that sum is of
-	sum     float64
-	seconds float64
-	title   string
-	file    string
-	line    int
-	owner   string
-	fault   uint64
-	silent  bool     // it failed without a word
-	path    []string // of one that failed: suite, groups, name
-}
-
-// failedCase is a case that failed.
-type failedCase struct {
-	outcome suite.Outcome
-	attempt int
-}
-
-// begin begins a report. Two reports of one step may tell of the same tests.
-func (f *fold) begin(n int, common suite.ID) { f.report, f.common = n, common }
-
-func (f *fold) add(r record.TestResult) error {
-	id := f.common
-	id.Key = r.Key()
-	t := f.tests[id]
-	if t == nil {
-		if len(f.tests) == maxLearned {
-			f.lost++
-			return nil
-		}
-		t = &folded{report: f.report, title: r.Title(), file: r.File, line: r.Line, owner: r.Owner}
-		f.tests[id] = t
-		f.order = append(f.order, id)
-	}
-	if t.report != f.report {
-		t.seconds, t.sum, t.report = max(t.seconds, t.sum), 0, f.report
-	}
-	if r.Attempt <= 1 && r.Seconds > 0 && !math.IsInf(r.Seconds, 0) {
-		t.sum += r.Seconds
-	}
-	if len(f.order) > 0 {
-		t.take(&r)
-	}
-	t.seconds = max(t.seconds, t.sum)
-	return nil
-}
-
-// take takes an attempt at a case.
-func (t *folded) take(r *record.TestResult) {
-	outcome := outcomes(r.Status)
-	was, failed := t.cases[r.Params]
-	switch {
-	case outcome.Bad():
-		if t.cases == nil {
-			t.cases = map[string]failedCase{}
-		}
-		const most = 10_000
-		if failed || len(t.cases) < most {
-			t.cases[r.Params] = failedCase{max(outcome, was.outcome), max(r.Attempt, was.attempt)}
-		}
-		if t.fault == 0 {
-			t.fault = fault.Fingerprint(r.Type, r.Message, r.Stack, nil)
-			t.silent = strings.TrimSpace(r.Message+r.Stack) == ""
-			t.path = append(append([]string{r.Suite}, r.Groups...), r.Name)
-		}
-		t.outcome = max(t.outcome, outcome)
-	case failed && outcome == suite.Passed && r.Attempt > was.attempt:
-		t.cases[r.Params] = failedCase{suite.Flaked, r.Attempt}
-		t.outcome = suite.Flaked
-		for _, c := range t.cases {
-			t.outcome = max(t.outcome, c.outcome)
-		}
-	default:
-		t.outcome = max(t.outcome, outcome)
-	}
-}
-
-// outcomes is the outcome of an attempt that ended so.
-func outcomes(status string) suite.Outcome {
-	switch status {
-	case record.TestPassed, record.TestXFail, record.TestXPass:
-		return suite.Passed
-	case record.TestSkipped:
-		return suite.Skipped
-	case record.TestFailed:
-		return suite.Failed
-	}
-	return suite.Errored
-}
-
-// forgiveParents leaves out tests that failed without a word of their own because
-// tests in them did: that is no further failure.
-func (f *fold) forgiveParents() {
-	within := map[string]bool{}
-	for _, t := range f.tests {
-		if t.outcome.Bad() || t.outcome == suite.Flaked {
-			for n := 1; n < len(t.path); n++ {
-				within[strings.Join(t.path[:n], "\x00")] = true
-			}
-		}
-	}
-	for _, t := range f.tests {
-		if t.silent && within[strings.Join(t.path, "\x00")] {
-			t.outcome = 0
-		}
-	}
 }
 
 // number is the first 64 bits of a digest in hexadecimal digits, 0 for none.
@@ -714,117 +769,6 @@ func number(digest string) uint64 {
 		return 0
 	}
 	return n
-}
-
-// Decide changes the state of a test as a person wants it: quarantine, or release from
-// it. The error is a [*UsageError] when the person may not, or the wish makes no sense.
-// The decision is an event; it holds from then on, for runs that are planned later.
-func (t *Tests) Decide(ctx context.Context, id suite.ID, d suite.Decision) (*record.TestJudged, error) {
-	if err := t.Learn(ctx); err != nil {
-		var held *store.HeldError
-		if !errors.As(err, &held) {
-			return nil, err
-		}
-	}
-	known, err := t.Ledger.Known(ctx, []suite.ID{id})
-	if err != nil {
-		return nil, err
-	}
-	var test suite.Test
-	if state, ok := known[id]; !ok {
-		return nil, &UsageError{Message: fmt.Sprintf("no test %s of %s is known", id.Key, id.Repository)}
-	} else if err := test.UnmarshalBinary(state); err != nil {
-		return nil, fmt.Errorf("read what is known of test %s: %w", id.Key, err)
-	}
-	row, ward, policy, err := t.ward(ctx, id, &test)
-	if err != nil {
-		return nil, err
-	}
-	j, err := suite.Decide(&test, d, ward, policy, time.Now())
-	if err != nil {
-		return nil, &UsageError{Message: err.Error()}
-	}
-	j.Repository, j.Key, j.Variant, j.Title = id.Repository, id.Key, id.Variant, row.Title
-	name := path.Join(id.Repository, cmp.Or(id.Variant, "-"), id.Key)
-	was, err := t.Store.Register(ctx, wardKind, name)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := t.Store.Change(ctx, []record.Register{register(wardKind, name, was.Version, j)}, record.Event{Body: j}); err != nil {
-		if errors.Is(err, record.ErrConflict) {
-			return nil, &UsageError{Message: "somebody else has just decided about this test", Hint: "look at it again"}
-		}
-		return nil, fmt.Errorf("decide about a test: %w", err)
-	}
-	var held *store.HeldError
-	if err := t.Learn(ctx); err != nil && !errors.As(err, &held) {
-		return nil, err
-	}
-	return j, nil
-}
-
-// Quarantine mutes a test for a person's reason: it still runs, and its failures do not
-// count until the quarantine ends. See [Tests.Decide].
-func (t *Tests) Quarantine(ctx context.Context, id suite.ID, by, why, owner string, until time.Time) (*record.TestJudged, error) {
-	return t.Decide(ctx, id, suite.Decision{To: record.TestQuarantined, By: by, Why: why, Owner: owner, Until: until})
-}
-
-// Release lets the failures of a test count again. See [Tests.Decide].
-func (t *Tests) Release(ctx context.Context, id suite.ID, by, why string) (*record.TestJudged, error) {
-	return t.Decide(ctx, id, suite.Decision{To: record.TestSuspected, By: by, Why: why})
-}
-
-// ward is what of its project matters for a test, and its row.
-func (t *Tests) ward(ctx context.Context, id suite.ID, test *suite.Test) (row suite.Row, w suite.Ward, p suite.Policy, err error) {
-	l := &lessons{Tests: t, classes: map[string]*class{}, runs: map[string]*taught{}}
-	results, err := t.Ledger.Results(ctx, id, "", 1)
-	if err != nil {
-		return row, w, p, err
-	}
-	run := &taught{repository: id.Repository}
-	if len(results) > 0 {
-		if last, err := l.run(ctx, results[0].Run); err != nil {
-			return row, w, p, err
-		} else if last != nil {
-			run = last
-		}
-	}
-	peers, err := l.class(ctx, run)
-	if err != nil {
-		return row, w, p, err
-	}
-	if row, err = t.row(ctx, id); err != nil {
-		return row, w, p, err
-	}
-	w = peers.ward
-	w.Owner = cmp.Or(strings.Join(run.owners.Of(row.File), " "), row.Owner)
-	if state, _ := test.State(); state == record.TestQuarantined {
-		w.Quarantined--
-	}
-	return row, w, run.policy, nil
-}
-
-// obey takes down what a person decided.
-func (l *lessons) obey(ctx context.Context, e record.Event, j *record.TestJudged) error {
-	id := suite.ID{Repository: j.Repository, Key: j.Key, Variant: j.Variant}
-	if err := l.enrol(ctx, []suite.ID{id}); err != nil {
-		return err
-	}
-	p := l.pupils[id]
-	row, err := l.row(ctx, id)
-	if err != nil {
-		return err
-	}
-	if p.row.Title == "" {
-		p.row = row
-	}
-	peers, err := l.class(ctx, &taught{repository: id.Repository})
-	if err != nil {
-		return err
-	}
-	decided := *j
-	l.judge(peers, p, id, &decided, e.Time)
-	return l.add(p, peers.prior.Of(&p.test), row.Owner, suite.Result{})
 }
 
 // row is the row of a test.
