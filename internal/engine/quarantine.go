@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -61,6 +62,9 @@ func (t *thread) wrapper(c *plan.Command, o *record.Observation, name string) ([
 	}
 	defer root.Close()
 	file, err := root.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, suite.ErrNoFile
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -220,15 +220,7 @@ func (c *court) prepare(ctx context.Context) (err error) {
 		}
 	}
 	c.issues, _ = fault.Compile(list)
-	if b := c.run.Compared; b != nil {
-		for _, f := range b.Files {
-			c.changed = append(c.changed, suite.Changed{Path: f.Path, Made: f.Made})
-		}
-	} else if ch := c.run.Planned.Change; ch.FilesKnown {
-		for _, name := range ch.Files {
-			c.changed = append(c.changed, suite.Changed{Path: name, Made: true})
-		}
-	}
+	c.changed = ChangedBy(c.run)
 	ids := []suite.ID{}
 	for _, j := range c.run.Jobs {
 		if len(j.Children) > 0 {

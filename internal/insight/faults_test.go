@@ -305,7 +305,7 @@ func TestInnocenceOfFailures(t *testing.T) {
 		"the pipeline":        {tale: tale{watched: blobs(read("/ws/x.go")), changed: []record.ChangedFile{{Path: "ci.yml"}}}, want: "!the change touches ci.yml, which says what the step does"},
 		"an earlier step":     {tale: tale{watched: blobs(read("/ws/gen.go")), changed: changed}, before: wrote, has: true, want: "!the test used 1 file of the change"},
 		"one without traces":  {tale: tale{watched: blobs(read("/ws/x.go")), changed: changed}, before: wrote, has: true, want: "nothing that the test read has changed: it used 1 file, none of the 1 that the change touches"},
-		"one that set things": {tale: tale{watched: blobs(read("/ws/x.go")), changed: changed}, before: wrote, fx: plan.Effects{Env: []plan.Setting{{Name: "V", Value: "2"}}}, has: true, want: "!an earlier step set variables, and of it: the test used 1 file of the change"},
+		"one that set things": {tale: tale{watched: blobs(read("/ws/x.go")), changed: changed}, before: wrote, fx: plan.Effects{Env: []plan.Setting{{Name: "V", Value: "2"}}}, has: true, want: "!an earlier step (number 1) that used docs/a.md set values that later steps see"},
 		"one that set others": {tale: tale{watched: blobs(read("/ws/x.go")), changed: changed}, before: read("/ws/go.mod"), fx: plan.Effects{Env: []plan.Setting{{Name: "V", Value: "2"}}}, has: true, want: "nothing that the test read has changed: it used 1 file, none of the 1 that the change touches"},
 	} {
 		c.tale.branch, c.tale.outcome, c.tale.bad, c.tale.cause = "a", plan.Failure, bad, "boom"

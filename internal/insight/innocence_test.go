@@ -63,7 +63,7 @@ func (s *school) try(tr trial) (id string) {
 		{Job: "test", Step: "1", Body: &record.StepStarted{Script: "make"}},
 		{Job: "test", Step: "1", Body: tr.built},
 		{Job: "test", Step: "2", Body: &record.StepStarted{Script: "go test"}},
-		{Job: "test", Step: "2", Body: &record.TestsReported{Source: "junit.xml", Results: s.keep(result("a", record.TestFailed), result("b", record.TestPassed))}},
+		{Job: "test", Step: "2", Body: &record.TestsReported{Source: "junit.xml", Results: s.keep(testResult("a", record.TestFailed), testResult("b", record.TestPassed))}},
 	}
 	if tr.compared != nil {
 		events = append(events, record.Event{Body: &record.ChangeCompared{Files: tr.compared}})
@@ -81,7 +81,7 @@ func (s *school) try(tr trial) (id string) {
 	return id
 }
 
-func TestInnocence(t *testing.T) {
+func TestInnocenceOfSteps(t *testing.T) {
 	t.Parallel()
 	builds := func(reads, makes []string) func(*school) string {
 		return func(s *school) string { return s.seen(reads, makes) }

@@ -368,7 +368,7 @@ func TestMarkSetBack(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)
 	for n := range 3 {
-		s.run(fmt.Sprint("c", n), fmt.Sprint(n), result("a", record.TestPassed), result("b", record.TestSkipped))
+		s.run(fmt.Sprint("c", n), fmt.Sprint(n), testResult("a", record.TestPassed), testResult("b", record.TestSkipped))
 	}
 	s.learn()
 	was, row := s.results("a"), s.row("a")
@@ -378,7 +378,7 @@ func TestMarkSetBack(t *testing.T) {
 	if mark, err := s.store.Marked(t.Context(), suiteReader); mark != 0 || err != nil {
 		t.Fatalf("marked %d, %v", mark, err)
 	}
-	s.run("c3", "3", result("a", record.TestPassed))
+	s.run("c3", "3", testResult("a", record.TestPassed))
 	s.learn()
 	if got := s.results("a"); got != "4:2:0.5 "+was || s.row("a").Runs != row.Runs+1 {
 		t.Errorf("got %s after %s; %+v", got, was, s.row("a"))
@@ -395,7 +395,7 @@ func TestBudgets(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.root, "fairlead.yaml"), []byte("tests:\n  budgets: {small: 2s, large: 5m}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.run("c1", "", result("a", record.TestPassed))
+	s.run("c1", "", testResult("a", record.TestPassed))
 	s.learn()
 	if b, err := s.tests.Budgets(t.Context(), "o/r"); b != (suite.Budgets{Small: 2, Large: 300}) || err != nil {
 		t.Errorf("%+v, %v", b, err)
@@ -406,11 +406,11 @@ func TestBudgets(t *testing.T) {
 func TestCachedPackages(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)
-	s.run("c1", "", result("a", record.TestFailed))
-	other := result("b", record.TestPassed)
+	s.run("c1", "", testResult("a", record.TestFailed))
+	other := testResult("b", record.TestPassed)
 	other.Suite = "q"
 	s.edit = func(r *record.TestsReported) { r.Cached = []string{"p"} }
-	s.run("c1", "", result("a", record.TestPassed), other)
+	s.run("c1", "", testResult("a", record.TestPassed), other)
 	s.learn()
 	if got := s.results("a"); got != "1:4:0.5" || s.row("a").Flakes != 0 {
 		t.Errorf("a: %s", got)
@@ -427,7 +427,7 @@ func TestStorm(t *testing.T) {
 	s := newSchool(t)
 	all := func(status string) (list []record.TestResult) {
 		for n := range 24 {
-			list = append(list, result(fmt.Sprint("test ", 10+n), status))
+			list = append(list, testResult(fmt.Sprint("test ", 10+n), status))
 		}
 		return list
 	}

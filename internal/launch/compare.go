@@ -2,6 +2,8 @@ package launch
 
 import (
 	"context"
+	"slices"
+	"sync"
 
 	"github.com/fairlead-dev/fairlead/internal/engine"
 	"github.com/fairlead-dev/fairlead/internal/plan"
@@ -40,24 +42,36 @@ func compare(ctx context.Context, tree *workspace.Tree, c *plan.Change) func() *
 	return func() *record.ChangeCompared { return <-found }
 }
 
-// compared puts what a run's change touches before the end of a run that ended badly.
+// compared puts what a run's change touches before the end of the first step that failed,
+// or of the run, if that ends badly. Who reads of a failed step then knows it.
 type compared struct {
 	engine.Record
 	run    string
 	change func() *record.ChangeCompared
+	once   sync.Once
+	err    error
 }
 
 func (r *compared) Append(ctx context.Context, events ...record.Event) ([]record.Event, error) {
-	for _, e := range events {
-		b, ok := e.Body.(*record.RunFinished)
-		if !ok || !b.Verdict.Bad() {
-			continue
-		}
-		if c := r.change(); c != nil {
-			if _, err := r.Record.Append(ctx, record.Event{Run: r.run, Body: c}); err != nil {
-				return nil, err
+	if slices.ContainsFunc(events, failed) {
+		r.once.Do(func() {
+			if c := r.change(); c != nil {
+				_, r.err = r.Record.Append(ctx, record.Event{Run: r.run, Body: c})
 			}
+		})
+		if r.err != nil {
+			return nil, r.err
 		}
 	}
 	return r.Record.Append(ctx, events...)
+}
+
+func failed(e record.Event) bool {
+	switch b := e.Body.(type) {
+	case *record.StepFinished:
+		return b.Outcome == plan.Failure
+	case *record.RunFinished:
+		return b.Verdict.Bad()
+	}
+	return false
 }

@@ -348,7 +348,7 @@ func (l *Launcher) previous(ctx context.Context, s *start) (*plan.Previous, erro
 
 // planned is the first event of the run.
 func (l *Launcher) planned(s *start) *record.RunPlanned {
-	if s.settings.Seed == "" && wantsSeed(s.tree) {
+	if s.settings.Seed == "" {
 		s.settings.Seed = newSeed()
 	}
 	return &record.RunPlanned{
@@ -390,7 +390,7 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 	}
 	req := engine.Request{
 		Context: c, Masker: masker, Parallel: s.settings.Parallel, Retry: s.settings.Retry,
-		Record: &compared{&leased{Record: l.Store, lease: lease}, s.id, compare(ctx, s.tree, s.change)}, Planned: planned,
+		Record: &compared{Record: &leased{Record: l.Store, lease: lease}, run: s.id, change: compare(ctx, s.tree, s.change)}, Planned: planned,
 		Prior: s.prior, From: s.from,
 		Tests: engine.Tests{Blobs: l.Results, Muted: s.settings.Muted, Retry: s.settings.RetryTests},
 		Log: func(job string) (engine.Log, error) {
@@ -412,7 +412,7 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 			return values, err
 		}
 	}
-	if err := l.furnish(&s, &req, masker); err != nil {
+	if err := l.furnish(ctx, &s, &req, masker); err != nil {
 		return res, err
 	}
 	var room int64

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"regexp"
 	"slices"
@@ -218,11 +217,14 @@ type endingError string
 
 func (e endingError) Error() string { return string(e) }
 
+// ErrNoFile is what a reader of files answers when there is none of that name.
+var ErrNoFile = errors.New("there is no such file")
+
 // EndOf finds the test runner whose exit code a script of a POSIX shell ends with. The
 // script is one command, or more of which the last runs the tests and no other does: what
 // comes before it has no results of tests, and when that fails there are none. Read
-// reads a file of the directory that the script runs in; nil: there is none to read. The
-// error says, for people, why it is not certain that there is such a runner.
+// reads a file of the directory that the script runs in, or answers [ErrNoFile]; nil: there
+// is none to read. The error says, for people, why it is not certain that there is such a runner.
 func EndOf(script string, read func(name string) ([]byte, error)) (*Ending, error) {
 	return endOf(script, read, 0)
 }
@@ -311,7 +313,7 @@ func unwrap(line string, read func(name string) ([]byte, error), depth int) (*En
 		}
 		out.make = true
 		for _, file = range []string{"GNUmakefile", "makefile", "Makefile"} {
-			if text, err = readWrapper(file, read); !errors.Is(err, fs.ErrNotExist) {
+			if text, err = readWrapper(file, read); !errors.Is(err, ErrNoFile) {
 				break
 			}
 		}
@@ -363,10 +365,11 @@ func unwrap(line string, read func(name string) ([]byte, error), depth int) (*En
 var shebang = regexp.MustCompile(`^#!\s*(/usr)?/bin/(env\s+)?(sh|bash|dash)(\s|$)`)
 
 func readWrapper(file string, read func(string) ([]byte, error)) ([]byte, error) {
-	if path.IsAbs(file) || !fs.ValidPath(path.Clean(file)) {
+	name := path.Clean(file)
+	if path.IsAbs(name) || name == ".." || strings.HasPrefix(name, "../") {
 		return nil, endingError(file + " is not in the workspace")
 	}
-	text, err := read(path.Clean(file))
+	text, err := read(name)
 	if err != nil {
 		return nil, fmt.Errorf("%s cannot be read: %w", file, err)
 	}

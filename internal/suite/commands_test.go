@@ -2,7 +2,6 @@ package suite
 
 import (
 	"fmt"
-	"io/fs"
 	"strings"
 	"testing"
 
@@ -15,7 +14,7 @@ func inside(list map[string]string) func(string) ([]byte, error) {
 		if text, ok := list[name]; ok {
 			return []byte(text), nil
 		}
-		return nil, fmt.Errorf("open %s: %w", name, fs.ErrNotExist)
+		return nil, ErrNoFile
 	}
 }
 
