@@ -61,6 +61,24 @@ func (o *looked) explained(ctx context.Context) (*insight.Explanation, error) {
 	return x, nil
 }
 
+// explained says why a run failed that has just ended; nil when nobody knows.
+func (t *Tools) explained(ctx context.Context, r *record.Run) *insight.Explanation {
+	if t.Faults == nil || !r.Verdict.Bad() {
+		return nil
+	}
+	ctx = context.WithoutCancel(ctx)
+	all, err := t.Store.Run(ctx, r.ID) // with what nobody was shown while it ran
+	if err != nil {
+		return nil
+	}
+	o := looked{archive: near{t}, run: all}
+	x, err := o.explained(ctx)
+	if err != nil {
+		return nil // the run itself was told of
+	}
+	return x
+}
+
 // showTroubles writes why a run failed: what is new first.
 func showTroubles(w io.Writer, x *insight.Explanation, title func(string), st style, cols int) {
 	if x == nil {
@@ -112,7 +130,7 @@ func writeTrouble(w io.Writer, t *insight.Trouble, named bool, st style, cols in
 	if t.Seen != "" && !strings.HasPrefix(t.Why, t.Seen) {
 		wrap(w, indent, shown(t.Seen), cols, st.dim)
 	}
-	if t.Innocent {
+	if t.Innocent && !strings.Contains(t.Why, t.Innocence) {
 		wrap(w, indent, "it cannot come from your change: "+shown(t.Innocence), cols, st.green)
 	}
 	if t.Muted {

@@ -500,7 +500,9 @@ func (o *watching) conclude(ctx context.Context, g *global, tools *Tools, stages
 		verdict = plan.Worse(verdict, res.Verdict)
 		r := stages[i].run
 		if g.json() {
-			documents = append(documents, runJSON(r, stages[i].tail))
+			d := runJSON(r, stages[i].tail)
+			d.Explained = tools.explained(ctx, r)
+			documents = append(documents, d)
 			continue
 		}
 		list := failures(r, stages[i].tail)
@@ -515,6 +517,9 @@ func (o *watching) conclude(ctx context.Context, g *global, tools *Tools, stages
 			}
 		}
 		report(g.Stdout, r, list, st, cols)
+		if x := tools.explained(ctx, r); x != nil && x.Known > 0 {
+			fmt.Fprintf(g.Stdout, "\n%s: fairlead show %s\n", upper(x.Sentence()), r.ID)
+		}
 	}
 	if g.json() {
 		var v any = documents

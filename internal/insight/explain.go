@@ -298,6 +298,9 @@ func (c *court) judge(ctx context.Context, s *Seen, j *record.JobRun, step *reco
 		k.Changed = append(k.Changed, f.Path)
 	}
 	cluster := c.cluster(s)
+	if cluster.FirstRun == s.Run && len(cluster.Runs) == 1 {
+		cluster.Count = 1 // several tests of this run are one trouble, which was not there before
+	}
 	k.Cluster = &cluster
 	if t.Cluster = cluster.ID; cluster.Count > 1 {
 		t.Seen = cluster.Say(s.Time)
@@ -329,6 +332,9 @@ func (c *court) judge(ctx context.Context, s *Seen, j *record.JobRun, step *reco
 	}
 	verdict := fault.Judge(k)
 	t.Blame, t.Sure, t.Why = verdict.Blame, verdict.Sure, verdict.Why
+	if t.Innocent && strings.HasPrefix(t.Why, "it cannot come from the change") {
+		t.Why = "it cannot come from the change: " + t.Innocence
+	}
 	for _, e := range verdict.Evidence[:min(len(verdict.Evidence), maxEvidence)] {
 		t.Evidence = append(t.Evidence, Fact(e))
 	}

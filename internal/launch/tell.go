@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/forge"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
@@ -239,7 +240,7 @@ func (s *sender) comment(ctx context.Context, host forge.Forge, remote *forge.Re
 	if err != nil {
 		return "", nil, err
 	}
-	ref, err := host.Comment(ctx, remote, &forge.Comment{Number: p.Change, Marker: "fairlead:summary", Body: s.commentBody(runs), Ref: was.Ref})
+	ref, err := host.Comment(ctx, remote, &forge.Comment{Number: p.Change, Marker: "fairlead:summary", Body: s.commentBody(ctx, runs), Ref: was.Ref})
 	if err != nil || ref == was.Ref {
 		return ref, nil, err
 	}
@@ -276,7 +277,7 @@ func (s *sender) newest(ctx context.Context, heads []store.RunHead) (runs []*rec
 
 // commentBody is the comment of a change in Markdown. What people wrote (names of jobs and
 // steps) is shown as code and means nothing.
-func (d *Desk) commentBody(runs []*record.Run) string {
+func (d *Desk) commentBody(ctx context.Context, runs []*record.Run) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "**Fairlead** at %s\n\n", code(short(runs[0].Planned.Change.SHA)))
 	b.WriteString("| pipeline | verdict | took | saved |\n|---|---|---|---|\n")
@@ -302,12 +303,68 @@ func (d *Desk) commentBody(runs []*record.Run) string {
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", name, verdict, took, saved)
 	}
+	d.blame(ctx, &b, runs)
 	for _, r := range runs {
 		if r.Verdict != "" && r.Verdict != plan.Success && r.Verdict != plan.Skipped {
 			fmt.Fprintf(&b, "\n<details><summary>%s</summary>\n\n%s\n</details>\n", html(verdictLine(r)), summary(r))
 		}
 	}
 	return b.String()
+}
+
+// maxBlamed is how many failures a comment tells of, all its runs together.
+const maxBlamed = 8
+
+// blame says which failures are new, and of the others why they are known: a line for each.
+func (d *Desk) blame(ctx context.Context, b *strings.Builder, runs []*record.Run) {
+	if d.Faults == nil {
+		return
+	}
+	var all insight.Explanation
+	for _, r := range runs {
+		if !r.Verdict.Bad() {
+			continue
+		}
+		x, err := d.Faults.Explain(ctx, r)
+		if err != nil {
+			d.complain("explain run "+r.ID, err)
+			continue
+		}
+		all.Troubles = append(all.Troubles, x.Troubles...)
+		all.New, all.Known, all.More = all.New+x.New, all.Known+x.Known, all.More+x.More
+	}
+	if len(all.Troubles) == 0 {
+		return
+	}
+	slices.SortStableFunc(all.Troubles, func(x, y insight.Trouble) int {
+		switch {
+		case x.New == y.New:
+			return 0
+		case x.New:
+			return -1
+		}
+		return 1
+	})
+	fmt.Fprintf(b, "\n**%s**\n\n", all.Sentence())
+	for i := range all.Troubles {
+		t := &all.Troubles[i]
+		if i == maxBlamed {
+			fmt.Fprintf(b, "- and %d more\n", len(all.Troubles)-i+all.More)
+			break
+		}
+		what := cmp.Or(t.Test, t.Job+" › "+t.Name)
+		why := code(t.Why)
+		if t.Innocent {
+			why = "it cannot come from this change: nothing that it read has changed"
+		}
+		fmt.Fprintf(b, "- %s: %s %s; %s", t.Blame, code(what), code(t.Title), why)
+		if len(t.Known) > 0 {
+			fmt.Fprintf(b, "; known issue %s", code(t.Known[0].Name))
+		} else if t.Seen != "" && !strings.HasPrefix(t.Why, t.Seen) {
+			fmt.Fprintf(b, "; %s", t.Seen)
+		}
+		b.WriteString("\n")
+	}
 }
 
 // verdictLine says in one line how a run ended.

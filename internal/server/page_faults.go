@@ -213,6 +213,7 @@ type troubleRow struct {
 	Cluster string // its page
 	Facts   []insight.Fact
 	Told    bool // Why says how often it was seen
+	Proof   bool // Why says why it is innocent
 }
 
 // troubles are the new failures of a run, or those that were known.
@@ -225,6 +226,7 @@ func troubles(v RunView, fresh bool) (list []troubleRow) {
 			continue
 		}
 		row := troubleRow{Trouble: t, Href: logPath(v.ID, t.Job), Told: t.Seen != "" && strings.HasPrefix(t.Why, t.Seen)}
+		row.Proof = t.Innocent && strings.Contains(t.Why, t.Innocence)
 		from := t.Line
 		if from == 0 {
 			for _, j := range v.Jobs {
@@ -240,7 +242,7 @@ func troubles(v RunView, fresh bool) (list []troubleRow) {
 			row.Cluster = clusterPath(v.Repository, t.Cluster)
 		}
 		for _, f := range t.Evidence {
-			if f.Say != t.Why {
+			if f.Say != t.Why && !(row.Proof && strings.HasPrefix(f.Say, "it cannot come from the change")) {
 				row.Facts = append(row.Facts, f)
 			}
 		}

@@ -102,7 +102,7 @@ func TestTroubles(t *testing.T) {
 		}
 	}
 	has(page("/runs/"+run), "1 new failure; 3 known: 2 flaky, 1 already broken", "your change", "internal/index › TestSparseIndex › empty_log [256]", "Known before: 3 failures")
-	has(page("/runs/"+run), "not your change", "This failure cannot come from the change: nothing that the test read has changed")
+	has(page("/runs/"+run), "not your change", "It cannot come from the change: nothing that the test read has changed")
 	has(page("/runs/"+run), "It fails by chance 3 % of the time (1 % to 6 %, 412 runs)")
 	has(page("/runs/"+run), "Seen 15 times since 10 February, 4 of them in the last 7 days, in 3 branches")
 	list := page("/failures/team/app")
