@@ -230,6 +230,7 @@ func (l *Launcher) furnish(s *start, req *engine.Request, masker *secret.Masker)
 	if file.Tests.Seed {
 		req.Seed = s.settings.Seed
 	}
+	req.Tests.Reports = file.Tests.Reports
 	req.Lending = l.lending(s, file, masker)
 	return nil
 }

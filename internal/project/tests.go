@@ -15,6 +15,8 @@ type Tests struct {
 	// Retry is how often the failed tests of a step are run again.
 	Retry      int
 	Quarantine Quarantine
+	// Reports are patterns of reports that are not found by themselves.
+	Reports []string
 }
 
 // Quarantine is what a project says of tests that fail by chance. Zero fields leave
@@ -32,6 +34,8 @@ const (
 	maxDays  = 90
 	maxMost  = 10_000
 	maxWho   = 200
+
+	maxReports = 100
 )
 
 func tests() kind[Tests] {
@@ -41,6 +45,8 @@ func tests() kind[Tests] {
 			or("0"),
 		at("quarantine", func(t *Tests) *Quarantine { return &t.Quarantine }, quarantine(),
 			"Tests that fail by chance: they still run, and their failures do not count."),
+		at("reports", func(t *Tests) *[]string { return &t.Reports }, list("patterns", maxReports, plain("a pattern", "out/**/results.json")),
+			"Reports that are not found by themselves, because of how they are called or where they lie: paths in the workspace, with `*`, `?` and `**`; a directory is all that is in it."),
 		at("seed", func(t *Tests) *bool { return &t.Seed }, boolean(),
 			"Give every step the variable `FAIRLEAD_SEED`: a number that is the run's own, is recorded, and that `fairlead rerun` gives again. It costs reuse: a step whose script or files name the variable runs again under every new seed.").
 			or("false"),
