@@ -32,6 +32,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/executor/docker"
 	"github.com/fairlead-dev/fairlead/internal/executor/host"
 	"github.com/fairlead-dev/fairlead/internal/forge"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/store/postgres"
@@ -136,7 +137,7 @@ func open(ctx context.Context, w cli.Wiring) (*cli.Tools, error) {
 		}
 		return o.office(forge.Guard{Private: r.Private, Loopback: r.Loopback}, oidc, cli.Serving{}, slog.New(slog.DiscardHandler))
 	}
-	return &cli.Tools{Launcher: o.launcher, Runs: o.record, Blob: o.blobs.Open, Office: office, Close: o.close}, nil
+	return &cli.Tools{Launcher: o.launcher, Runs: o.record, Blob: o.blobs.Open, Reports: o.reports(), Office: office, Close: o.close}, nil
 }
 
 // wire makes the pieces and puts them together. sync says what of the record
@@ -199,12 +200,18 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 		Outputs:  outputs,
 		Results:  o.lent,
 		Tests:    &launch.Tests{Store: o.record, Runs: o.record, Ledger: o.record, Blobs: o.lent},
+		Coverage: &insight.Coverage{Store: o.record, Runs: o.record, Blobs: o.lent},
 		Slots:    &workspace.Slots{Dir: filepath.Join(o.caches, "workspaces")},
 		Data:     o.data, Idle: here.Idle, Version: version(),
 		Actions: w.Actions, Grace: cancelledGrace, Inherit: o.depot.Inherit,
 	}
 	o.shut = slices.Concat([]func() error{here.Close, boxes.Close, actions.Close, trees.Close, steps.Close}, o.shut)
 	return o, nil
+}
+
+// reports takes in what other systems' runs reported.
+func (o *opened) reports() *insight.Reports {
+	return &insight.Reports{Store: o.record, Runs: o.record, Blobs: o.lent, Version: version()}
 }
 
 // directory is where something is kept: as given, or below the user's own. It is

@@ -33,6 +33,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/engine"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
@@ -94,6 +95,8 @@ type Tools struct {
 	Runs Runs
 	// Blob opens the bytes of an artifact.
 	Blob func(ctx context.Context, d blob.Digest) (io.ReadCloser, error)
+	// Reports takes in what other systems' runs reported.
+	Reports *insight.Reports
 	// Office makes what verbs about a team's server need, on its own machine.
 	Office func(r Reach) (*Office, error)
 	Close  func() error

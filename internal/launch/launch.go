@@ -37,6 +37,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/engine"
 	"github.com/fairlead-dev/fairlead/internal/executor"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/project"
 	"github.com/fairlead-dev/fairlead/internal/record"
@@ -50,11 +51,12 @@ type Launcher struct {
 	Executor executor.Executor
 	Store    Store
 	Slots    *workspace.Slots
-	Cache    *cache.Cache // of what steps have done before; nil: nothing is reused
-	Outputs  blob.Keeper  // of the blobs that Cache refers to
-	Results  blob.Store   // keeps all results of tests; nil: only their counts are known
-	Tests    *Tests       // learns what runs teach of tests; nil: nobody does, and none is in quarantine
-	Data     string       // directory of logs and kept jobs
+	Cache    *cache.Cache      // of what steps have done before; nil: nothing is reused
+	Outputs  blob.Keeper       // of the blobs that Cache refers to
+	Results  blob.Store        // keeps all results of tests; nil: only their counts are known
+	Tests    *Tests            // learns what runs teach of tests; nil: nobody does, and none is in quarantine
+	Coverage *insight.Coverage // sums up what runs covered; nil: nobody does
+	Data     string            // directory of logs and kept jobs
 	Idle     func() float64
 	Version  string // Fairlead's own
 	// Actions are local overrides, recorded with a run: owner/name -> directory.

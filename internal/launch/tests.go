@@ -93,10 +93,14 @@ const learnWithin = 3 * time.Second
 
 // learn learns from a run that has ended. A failure to do so is nobody's.
 func (l *Launcher) learn(ctx context.Context) {
-	if l.Tests == nil {
-		return
+	if l.Tests != nil {
+		_ = l.Tests.catchUp(context.WithoutCancel(ctx), time.Now().Add(learnWithin))
 	}
-	_ = l.Tests.catchUp(context.WithoutCancel(ctx), time.Now().Add(learnWithin))
+	if l.Coverage != nil {
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), learnWithin)
+		defer cancel()
+		_ = l.Coverage.Learn(within)
+	}
 }
 
 // Learn learns what the record has to teach, to its newest event or until ctx ends.
