@@ -320,7 +320,7 @@ func (c *Coverage) Latest(ctx context.Context, f store.RunFilter) (*Covered, err
 	}
 	var any *Covered
 	for i := range list {
-		if list[i].Ended.IsZero() {
+		if list[i].Ended.IsZero() || !wanted(&f, &list[i]) {
 			continue
 		}
 		sum, err := c.Of(ctx, list[i].ID)
@@ -338,6 +338,13 @@ func (c *Coverage) Latest(ctx context.Context, f store.RunFilter) (*Covered, err
 		return nil, ErrNoCoverage
 	}
 	return any, nil // of no branch that is known to be the default one
+}
+
+// wanted reports whether a run is of the repository that a filter names: one that a
+// server knows by another name is not.
+func wanted(f *store.RunFilter, h *store.RunHead) bool {
+	name := cmp.Or(f.Origin, f.Repository)
+	return name == "" || repositoryOf(h) == name
 }
 
 // Lines is every line of what a run covered.

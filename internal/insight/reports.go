@@ -515,7 +515,7 @@ func HealthOf(ctx context.Context, runs Runs, f store.RunFilter, now time.Time, 
 		if head.Begun.Before(first.Add(-outlasts)) {
 			break
 		}
-		if !head.Ended.IsZero() && head.Ended.Before(first) {
+		if !head.Ended.IsZero() && head.Ended.Before(first) || !wanted(&f, head) {
 			continue
 		}
 		events, err := runs.Events(ctx, store.EventFilter{Run: head.ID, Kinds: reportKinds(), Limit: 1000})
