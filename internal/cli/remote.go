@@ -27,6 +27,7 @@ type Remote interface {
 	RemoteRuns
 	RemoteActs
 	RemoteFiles
+	RemoteReports
 }
 
 // RemoteRuns looks at the runs of a server.

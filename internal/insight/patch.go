@@ -236,8 +236,18 @@ type Source struct {
 
 // SourceLine is a line of a [Source].
 type SourceLine struct {
-	coverage.Line
-	Text string `json:"text"`
+	Number   int            `json:"number"`
+	State    coverage.State `json:"state,omitzero"`
+	Hits     int            `json:"hits,omitempty"`
+	Taken    int            `json:"taken,omitempty"`
+	Branches int            `json:"branches,omitempty"`
+	Carried  bool           `json:"carried,omitempty"`
+	Text     string         `json:"text"`
+}
+
+// Said is what is known of a line, without its text.
+func Said(l coverage.Line) SourceLine {
+	return SourceLine{Number: int(l.Number), State: l.State, Hits: int(l.Hits), Taken: int(l.Taken), Branches: int(l.Branches), Carried: l.Carried}
 }
 
 // Source is a file of the tree that a run was of, with its lines marked. The error is
@@ -266,7 +276,9 @@ func (c *Coverage) Source(ctx context.Context, sum *Covered, lines *coverage.Rep
 			continue
 		}
 		line = strings.ToValidUTF8(strings.TrimRight(line, "\r\n"), "\uFFFD")
-		s.Lines = append(s.Lines, SourceLine{f.Line(len(s.Lines) + 1), line[:min(len(line), maxSourceLine)]})
+		said := Said(f.Line(len(s.Lines) + 1))
+		said.Text = line[:min(len(line), maxSourceLine)]
+		s.Lines = append(s.Lines, said)
 	}
 	return s, nil
 }

@@ -103,6 +103,19 @@ func (l *Launcher) learn(ctx context.Context) {
 	}
 }
 
+// Learn learns what the record has to teach of tests and coverage now. The error is a
+// [store.HeldError] when somebody else is at it.
+func (l *Launcher) Learn(ctx context.Context) error {
+	var errs []error
+	if l.Tests != nil {
+		errs = append(errs, l.Tests.Learn(ctx))
+	}
+	if l.Coverage != nil {
+		errs = append(errs, l.Coverage.Learn(ctx))
+	}
+	return errors.Join(errs...)
+}
+
 // Learn learns what the record has to teach, to its newest event or until ctx ends.
 // The error is a [store.HeldError] when somebody else is at it.
 func (t *Tests) Learn(ctx context.Context) error { return t.catchUp(ctx, time.Time{}) }

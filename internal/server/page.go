@@ -125,7 +125,7 @@ func (p *pages) functions() template.FuncMap {
 		"jobAnchor": func(id string) string { return "job-" + id },
 		"percent":   insight.Percent, "covBar": newCovBar, "crumbsOf": crumbsOf, "mark": lineMark, "hourBars": hourBars,
 		"covHref":     func(repository, run string) string { return coverageHref(repository, run, "") },
-		"said":        func(l coverage.Line) string { return lineSaid(l.State, int(l.Hits), int(l.Taken), int(l.Branches)) },
+		"said":        func(l insight.SourceLine) string { return lineSaid(l.State, l.Hits, l.Taken, l.Branches) },
 		"saidOf":      func(l coverage.MarkedLine) string { return lineSaid(l.State, l.Hits, l.Taken, l.Branches) },
 		"kindOf":      kindOf,
 		"hourChoices": func() []int { return []int{24, healthHours, 24 * 7} },

@@ -140,7 +140,7 @@ func (s *Server) within(r *request, v *CoverageView) error {
 			v.Gone = "its text is not here: there is no git history that has it"
 			v.Source, err = &insight.Source{Path: v.Path}, nil
 			for _, l := range f.Lines {
-				v.Source.Lines = append(v.Source.Lines, insight.SourceLine{Line: l})
+				v.Source.Lines = append(v.Source.Lines, insight.Said(l))
 			}
 			v.Source.Lines = v.Source.Lines[:min(len(v.Source.Lines), insight.MaxMarked)]
 		}
