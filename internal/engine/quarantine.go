@@ -19,11 +19,14 @@ func quarantined(fin *record.StepFinished, act *plan.Act, w *stepWork) bool {
 		endsInTests(act.Command.Script, w.result.Exit) && w.tests.quarantined(time.Now())
 }
 
-// tested reports whether the step left results of tests.
+// tested reports whether the step left results of tests, or of what they covered.
 func (w *stepWork) tested() bool {
 	return slices.ContainsFunc(w.said, func(b record.Body) bool {
-		_, ok := b.(*record.TestsReported)
-		return ok
+		switch b.(type) {
+		case *record.TestsReported, *record.CoverageReported:
+			return true
+		}
+		return false
 	})
 }
 

@@ -166,11 +166,11 @@ func baseOf(ctx context.Context, past workspace.Past, h *store.RunHead, change *
 	case h.Dirty:
 		return h.SHA, "what is not committed", nil
 	case !zero(change.Before) && change.Before != h.SHA:
-		if base, why, err = fork(change.Before, "since the push before"); err == nil {
+		if base, why, err = fork(change.Before, "since what the change began from"); err == nil {
 			return base, why, nil
 		}
 	}
-	base, err = past.Commit(ctx, h.SHA+"^")
+	base, err = past.Before(ctx, h.SHA)
 	return base, "since the commit before", err
 }
 

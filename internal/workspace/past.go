@@ -40,6 +40,22 @@ func (p Past) Commit(ctx context.Context, ref string) (string, error) {
 	return "", p.absent(ctx, "commit "+ref, err)
 }
 
+// Before is the first parent of a commit or, of the first commit of a history, the
+// empty tree: what it is compared with.
+func (p Past) Before(ctx context.Context, commit string) (string, error) {
+	if !isSHA(commit) {
+		return "", fmt.Errorf("commit %.80q: %w", commit, fs.ErrNotExist)
+	}
+	out, err := p.git().output(ctx, "rev-list", "--parents", "--max-count=1", commit)
+	if err != nil {
+		return "", p.absent(ctx, "commit "+commit, err)
+	}
+	if ids := strings.Fields(string(out)); len(ids) > 1 {
+		return ids[1], nil
+	}
+	return (&repository{hash: len(commit) / 2}).emptyTree(), nil
+}
+
 // Files are the files of a commit: slash paths, sorted by git.
 func (p Past) Files(ctx context.Context, commit string) ([]string, error) {
 	if !isSHA(commit) {
