@@ -119,10 +119,10 @@ func ReportOf(b record.Body) (r Report, ok bool) {
 	case *record.CoverageReported:
 		r = Report{Source: b.Source, Kind: harvest.KindCoverage, Format: b.Format, Salvaged: b.Salvaged, Unread: b.Unread}
 		t := coverage.Totals{Files: b.Files, Hit: b.Hit, Partial: b.Partial, Miss: b.Miss}
-		r.Says = fmt.Sprintf("%s of %d lines in %d files", Percent(t), t.Lines(), t.Files)
+		r.Says = fmt.Sprintf("%s of %s in %s", Percent(t), count(t.Lines(), "line"), count(t.Files, "file"))
 	case *record.LoadReported:
 		r = Report{Source: b.Source, Kind: harvest.KindLoad, Format: b.Format, Salvaged: b.Salvaged, Unread: b.Unread}
-		r.Says = fmt.Sprintf("%d requests, %d failed", b.Requests, b.Failed)
+		r.Says = fmt.Sprintf("%s, %d failed", count(int(b.Requests), "request"), b.Failed)
 		r.Failed = slices.ContainsFunc(b.Thresholds, func(t record.Threshold) bool { return !t.Kept })
 	case *record.FindingsReported:
 		r = Report{Source: b.Source, Kind: harvest.KindFindings, Format: b.Format, Salvaged: b.Salvaged, Unread: b.Unread}
@@ -130,7 +130,7 @@ func ReportOf(b record.Body) (r Report, ok bool) {
 		for _, level := range b.Levels {
 			n += level
 		}
-		r.Says = fmt.Sprintf("%d findings", n)
+		r.Says = count(n, "finding")
 	default:
 		return r, false
 	}
@@ -138,6 +138,13 @@ func ReportOf(b record.Body) (r Report, ok bool) {
 		r.Says = ""
 	}
 	return r, true
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // Percent is a share of lines for people: "81.3 %". It is rounded down, so that 100 %
@@ -337,12 +344,13 @@ func (r *Reports) find(ctx context.Context, h *Handed) (run string, reg record.R
 
 // append makes the reports part of a run.
 func (r *Reports) append(ctx context.Context, h *Handed, t *Taken, reg record.Register, bodies []record.Body) (err error) {
-	verdict := plan.Success
+	own := plan.Success
 	for i := range t.Reports {
 		if t.Reports[i].Failed {
-			verdict = plan.Failure
+			own = plan.Failure
 		}
 	}
+	verdict := own // of all that were handed in
 	var events []record.Event
 	say := func(job, step string, b record.Body) {
 		events = append(events, record.Event{Run: t.Run, Job: job, Step: step, Body: b})
@@ -364,7 +372,7 @@ func (r *Reports) append(ctx context.Context, h *Handed, t *Taken, reg record.Re
 	for _, b := range bodies {
 		say(ReportJob, key, b)
 	}
-	say(ReportJob, key, &record.StepFinished{Outcome: verdict, Conclusion: verdict})
+	say(ReportJob, key, &record.StepFinished{Outcome: own, Conclusion: own})
 	say(ReportJob, "", &record.JobFinished{Verdict: verdict, Result: verdict})
 	if ours {
 		say("", "", &record.RunFinished{Verdict: verdict})

@@ -158,9 +158,9 @@ func (s *Server) within(r *request, v *CoverageView) error {
 
 // PatchView is how much of a run's change was covered.
 type PatchView struct {
-	Run        RunRow `json:"run"`
-	Repository string `json:"repository"`
-	*insight.Patched
+	Run        RunRow           `json:"run"`
+	Repository string           `json:"repository"`
+	Patched    *insight.Patched `json:"covered,omitempty"`
 	// Lacking says why there is nothing of it.
 	Lacking string `json:"lacking,omitempty"`
 	Base    string `json:"asked,omitempty"`
