@@ -346,7 +346,7 @@ func newTrendLine(points []insight.Point, v *CoverageView) *trendLine {
 		if !ok {
 			continue
 		}
-		d := trendDot{Point: p, X: 8 + 90*float64(i)/float64(len(points)-1), Y: at(share), Href: coverageHref(v.Repository, p.Run, ""), Now: v.Coverage != nil && v.Coverage.Run == p.Run}
+		d := trendDot{Point: p, X: 2 + 96*float64(i)/float64(len(points)-1), Y: at(share), Href: coverageHref(v.Repository, p.Run, ""), Now: v.Coverage != nil && v.Coverage.Run == p.Run}
 		d.PX, d.PY = d.X, d.Y
 		if n := len(t.Points); n > 0 {
 			d.PX, d.PY = t.Points[n-1].X, t.Points[n-1].Y
@@ -454,6 +454,7 @@ type hourBar struct {
 	insight.Hour
 	X, W                 float64
 	ReadY, SalvagedY     float64
+	UnreadY              float64
 	ReadH, SalvagedH, UH float64
 	Title                string
 	Any                  bool
@@ -471,6 +472,7 @@ func hourBars(h insight.Health) []hourBar {
 		b := hourBar{Hour: hour, X: 100 * float64(i) / float64(len(h.Hours)), W: 88 / float64(len(h.Hours)), UH: high(hour.Unread), SalvagedH: high(hour.Salvaged), ReadH: high(hour.Read)}
 		b.ReadY = 100 - b.ReadH
 		b.SalvagedY = b.ReadY - b.SalvagedH
+		b.UnreadY = b.SalvagedY - b.UH
 		b.Any = hour.Read+hour.Salvaged+hour.Unread > 0
 		b.Title = fmt.Sprintf("%s: %d read, %d in part, %d not read", hour.Begin.Format("2 January 15:04 UTC"), hour.Read, hour.Salvaged, hour.Unread)
 		bars[i] = b
