@@ -131,7 +131,7 @@ func coverageOf(ctx context.Context, from archive, f *store.RunFilter, run, belo
 	if run != "" {
 		of.Covered, err = tools.Launcher.Coverage.Of(ctx, run)
 	} else {
-		of.Covered, err = tools.Launcher.Coverage.Latest(ctx, *f)
+		of.Covered, err = tools.Launcher.Coverage.Newest(ctx, *f)
 	}
 	if err != nil {
 		return of, err

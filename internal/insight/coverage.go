@@ -310,9 +310,19 @@ func (c *Coverage) Trend(ctx context.Context, repository string, most int) ([]Po
 const lookBack = 100
 
 // Latest is what the newest run with coverage covered: of a branch or, with none, of
-// the default branch. The filter chooses the runs: by Repository, Origin or Root, and Branch.
-// The error is an [ErrNoCoverage] when there is none among the last hundred.
+// the default branch, if one is of that. The filter chooses the runs: by Repository,
+// Origin or Root, and Branch. The error is an [ErrNoCoverage] when there is none among
+// the last hundred.
 func (c *Coverage) Latest(ctx context.Context, f store.RunFilter) (*Covered, error) {
+	return c.newest(ctx, f, f.Branch == "")
+}
+
+// Newest is Latest of whichever branch.
+func (c *Coverage) Newest(ctx context.Context, f store.RunFilter) (*Covered, error) {
+	return c.newest(ctx, f, false)
+}
+
+func (c *Coverage) newest(ctx context.Context, f store.RunFilter, base bool) (*Covered, error) {
 	f.Limit = lookBack
 	list, err := c.Runs.Runs(ctx, f)
 	if err != nil {
@@ -328,7 +338,7 @@ func (c *Coverage) Latest(ctx context.Context, f store.RunFilter) (*Covered, err
 		case errors.Is(err, ErrNoCoverage):
 		case err != nil:
 			return nil, err
-		case f.Branch != "" || sum.Base:
+		case !base || sum.Base:
 			return sum, nil
 		case any == nil:
 			any = sum
