@@ -45,6 +45,7 @@ setup() {
   need make make
   need strace strace
   need chromium chromium
+  need redis-server redis-server
   [ -n "$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null)" ] || command -v postgres >/dev/null || need nosuchcommand postgresql
   [ -e /usr/include/stdlib.h ] || need nosuchcommand libc6-dev
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/cli"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/logs"
+	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/server"
@@ -147,6 +148,27 @@ func (r *remote) Cancel(ctx context.Context, run, job string) error {
 // Approve implements cli.RemoteActs.
 func (r *remote) Approve(ctx context.Context, run string) error {
 	return r.told(r.client.Approve(ctx, run))
+}
+
+// Routes implements cli.RemoteRoutes.
+func (r *remote) Routes(ctx context.Context) ([]notify.Route, error) {
+	routes, err := r.client.Routes(ctx)
+	return routes, r.told(err)
+}
+
+// SetRoute implements cli.RemoteRoutes.
+func (r *remote) SetRoute(ctx context.Context, to notify.Route, target string) error {
+	return r.told(r.client.SetRoute(ctx, to, target))
+}
+
+// RemoveRoute implements cli.RemoteRoutes.
+func (r *remote) RemoveRoute(ctx context.Context, name string) error {
+	return r.told(r.client.RemoveRoute(ctx, name))
+}
+
+// TestRoute implements cli.RemoteRoutes.
+func (r *remote) TestRoute(ctx context.Context, name string) error {
+	return r.told(r.client.TestRoute(ctx, name))
 }
 
 // Replay implements cli.RemoteActs.

@@ -58,6 +58,7 @@ func run() int {
 		Getenv: os.Getenv, Version: version(),
 		Files: pipelineFiles(),
 		Open:  open, Dial: dial, Serve: serve, Work: work, Lint: lint, Preview: preview(), Stages: stages, Shell: shell, Convert: convert, Lock: lockIncludes,
+		Lab: lab, Execute: execute,
 	}
 	return app.Main(context.Background(), os.Args[1:])
 }
@@ -189,6 +190,10 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 		Listen: func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") },
 	})
 	here := host.New(host.Options{Labels: w.Labels})
+	lent, err := databases(o.data)
+	if err != nil {
+		return nil, err
+	}
 	// What an action is made of has to be there for its steps.
 	shared := append(slices.Collect(maps.Values(w.Actions)), sources.Dir)
 	boxes := docker.New(docker.Options{Dir: filepath.Join(o.caches, "containers"), Shared: shared})
@@ -199,13 +204,13 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 		Cache:    steps,
 		Outputs:  outputs,
 		Results:  o.lent,
-		Tests:    &launch.Tests{Store: o.record, Runs: o.record, Ledger: o.record, Blobs: o.lent},
+		Tests:    &insight.Tests{Store: o.record, Runs: o.record, Ledger: o.record, Blobs: o.lent},
 		Coverage: &insight.Coverage{Store: o.record, Runs: o.record, Blobs: o.lent},
 		Slots:    &workspace.Slots{Dir: filepath.Join(o.caches, "workspaces")},
 		Data:     o.data, Idle: here.Idle, Version: version(),
-		Actions: w.Actions, Grace: cancelledGrace, Inherit: o.depot.Inherit,
+		Actions: w.Actions, Grace: cancelledGrace, Inherit: o.depot.Inherit, Databases: lent, Conceal: o.depot.Conceal,
 	}
-	o.shut = slices.Concat([]func() error{here.Close, boxes.Close, actions.Close, trees.Close, steps.Close}, o.shut)
+	o.shut = slices.Concat([]func() error{lent.Pool.Close, here.Close, boxes.Close, actions.Close, trees.Close, steps.Close}, o.shut)
 	return o, nil
 }
 

@@ -61,6 +61,7 @@ const (
 	SeeAudit      Verb = "audit.see"
 	SeeSettings   Verb = "settings.see"
 	SetSettings   Verb = "settings.set"
+	SetRoutes     Verb = "routes.set"
 	DistrustCache Verb = "cache.distrust"
 )
 

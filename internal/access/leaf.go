@@ -75,6 +75,27 @@ func EntryOf(e record.Event) (entry Entry, ok bool) {
 	return entry, true
 }
 
+// Telling makes entries of events that come newest first. An act and what it brings
+// about at once, an approval or a request to cancel, are two events side by side:
+// it is told once, as the act.
+type Telling struct{ act *record.Event }
+
+// Entry is [EntryOf] for the next event.
+func (t *Telling) Entry(e record.Event) (Entry, bool) {
+	entry, ok := EntryOf(e)
+	if _, isAct := e.Body.(*record.Acted); isAct {
+		t.act = &e
+		return entry, ok
+	}
+	if t.act != nil && t.act.Seq == e.Seq+1 {
+		act := t.act.Body.(*record.Acted)
+		if act.By == entry.By && act.Verb == entry.Verb && act.Denied == "" && (e.Kind() == "run.approved" || e.Kind() == "cancel.requested") {
+			return entry, false
+		}
+	}
+	return entry, ok
+}
+
 // Leaf is what is hashed of an act; nil for events that are nobody's act.
 //
 // It is one JSON object without white space, its members sorted by name at every

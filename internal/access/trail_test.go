@@ -581,6 +581,30 @@ func TestEntryOf(t *testing.T) {
 	}
 }
 
+// TestTelling: an act that is two events is told once.
+func TestTelling(t *testing.T) {
+	t.Parallel()
+	act := func(seq int64, by string, verb Verb) record.Event {
+		return record.Event{Seq: seq, Body: &record.Acted{By: by, Verb: string(verb), Object: "team/app"}}
+	}
+	var telling Telling
+	var told []int64
+	for _, e := range []record.Event{ // newest first
+		act(9, "ada", CancelRun), {Seq: 8, Run: "3", Body: &record.CancelRequested{By: "ada"}},
+		{Seq: 7, Run: "2", Body: &record.CancelRequested{By: "ada"}}, // of the command line
+		act(6, "bob", ApproveRun), {Seq: 5, Run: "3", Body: &record.RunApproved{By: "bob"}},
+		act(4, "bob", RepeatRun), {Seq: 3, Run: "3", Body: &record.RunApproved{By: "eve"}},
+		act(2, "bob", CancelRun), {Seq: 1, Run: "3", Body: &record.CancelRequested{By: "run 2"}},
+	} {
+		if entry, ok := telling.Entry(e); ok {
+			told = append(told, entry.Seq)
+		}
+	}
+	if want := []int64{9, 7, 6, 4, 3, 2, 1}; !slices.Equal(told, want) {
+		t.Errorf("told are %v, want %v", told, want)
+	}
+}
+
 func TestTrailServes(t *testing.T) {
 	t.Parallel()
 	tt := newTrailTest(t)

@@ -67,6 +67,7 @@ var rules = [...]Rule{
 	{SeeAudit, Admin, OnServer, true, false, "see the audit trail"},
 	{SeeSettings, Admin, OnServer, true, false, "see the server's settings"},
 	{SetSettings, Admin, OnServer, false, false, "change the server's settings"},
+	{SetRoutes, Admin, OnServer, true, false, "set whom the server tells of what"},
 	{DistrustCache, Maintainer, InRepository, true, false, "distrust what was kept for reuse"},
 }
 

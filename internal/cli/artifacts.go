@@ -20,6 +20,7 @@ import (
 type keptFile struct {
 	Job string `json:"job"`
 	plan.Artifact
+	Remark string `json:"remark,omitempty"`
 }
 
 // artifactsCommand is `fairlead artifacts`.
@@ -69,7 +70,9 @@ func keptBy(r *record.Run) []keptFile {
 	for _, id := range r.Order {
 		for _, a := range r.Jobs[id].Artifacts {
 			if a.Digest != "" {
-				list = append(list, keptFile{id, a})
+				k := keptFile{id, a.Artifact, a.Remark()}
+				k.Digest, k.Size = a.Given()
+				list = append(list, k)
 			}
 		}
 	}
@@ -79,9 +82,9 @@ func keptBy(r *record.Run) []keptFile {
 func (g *global) listKept(list []keptFile) error {
 	var cells [][]string
 	for _, k := range list {
-		cells = append(cells, []string{shown(k.Name), bytesText(k.Size), shown(k.Job), shown(k.Digest)})
+		cells = append(cells, []string{shown(k.Name), bytesText(k.Size), shown(k.Job), shown(k.Digest), shown(k.Remark)})
 	}
-	return g.rows(list, "the run kept no files", []string{"name", "size", "job", "digest"}, cells)
+	return g.rows(list, "the run kept no files", []string{"name", "size", "job", "digest", ""}, cells)
 }
 
 // chosen is the artifact that a person names.

@@ -75,6 +75,11 @@ type App struct {
 	// Shell runs a command with a step's environment, in its directory, on this
 	// process's own terminal, and returns its exit code.
 	Shell func(ctx context.Context, dirs plan.Dirs, c *plan.Command) (int, error)
+	// Lab makes what tests have around them.
+	Lab func(w Wiring) (*Lab, error)
+	// Execute runs a command with further variables, on this process's own
+	// terminal, and returns its exit code.
+	Execute func(ctx context.Context, argv []string, env map[string]string) (int, error)
 }
 
 // Wiring are the flags that decide what a launcher is made of.
@@ -274,7 +279,7 @@ func (g *global) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand())
+	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand(), g.envCommand(), g.dataCommand(), g.mockCommand())
 	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.artifactsCommand(), g.whyCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand(), g.convertCommand(), g.includeCommand(), g.coverageCommand(), g.reportCommand())
 	add(groupTeam, g.serveCommand(), g.workerCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.pushCommand(), g.hookCommand(), g.notifyCommand(), g.auditCommand())
 	add(groupHelp, g.completionCommand(), g.versionCommand())

@@ -246,9 +246,11 @@ func (g *global) reportHere(ctx context.Context, h insight.Handed, files []insig
 		return t, err
 	}
 	// What is learned now can be asked for now; whoever runs next learns the rest.
-	var held *store.HeldError
-	if learned := tools.Learn(ctx); learned != nil && !errors.As(learned, &held) {
-		return t, learned
+	for _, learn := range []func(context.Context) error{tools.Launcher.Tests.Learn, tools.Launcher.Coverage.Learn} {
+		var held *store.HeldError
+		if err := learn(ctx); err != nil && !errors.As(err, &held) {
+			return t, err
+		}
 	}
 	return t, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/logs"
+	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
@@ -28,6 +29,17 @@ type Remote interface {
 	RemoteActs
 	RemoteFiles
 	RemoteReports
+	RemoteRoutes
+}
+
+// RemoteRoutes sets whom a server tells of what.
+type RemoteRoutes interface {
+	Routes(ctx context.Context) ([]notify.Route, error)
+	// SetRoute makes a route or changes one; target is where messages go, "" leaves it.
+	SetRoute(ctx context.Context, r notify.Route, target string) error
+	RemoveRoute(ctx context.Context, name string) error
+	// TestRoute sends one message.
+	TestRoute(ctx context.Context, name string) error
 }
 
 // RemoteRuns looks at the runs of a server.

@@ -268,9 +268,13 @@ func showArtifacts(r *record.Run, title, put func(string), st style) {
 			if x.Path != "" {
 				line += st.dim("  " + shown(x.Path))
 			} else if x.Digest != "" {
-				line += st.dim("  " + shown(x.Digest))
+				digest, _ := x.Given()
+				line += st.dim("  " + shown(digest))
 			}
 			put(line)
+			if remark := x.Remark(); remark != "" {
+				put("    " + st.dim(shown(remark)))
+			}
 		}
 	}
 }
@@ -378,7 +382,7 @@ type jobDocument struct {
 	Outputs   map[string]string      `json:"outputs,omitempty"`
 	Steps     []stepDocument         `json:"steps,omitempty"`
 	Tests     []record.TestsReported `json:"tests,omitempty"`
-	Artifacts []plan.Artifact        `json:"artifacts,omitempty"`
+	Artifacts []record.ArtifactSaved `json:"artifacts,omitempty"`
 	Materials []record.Material      `json:"materials,omitempty"`
 }
 

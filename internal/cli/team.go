@@ -149,6 +149,7 @@ that you set here and there:
 	f.IntVar(&r.Priority, "priority", 0, "greater goes first")
 	f.StringArrayVar(&r.Protected, "protected", nil, "`pattern` of protected branches; may be repeated (default: the default branch and all tags)")
 	f.StringVar(&r.Forks, "forks", "", "what is done with changes from forks: approve, run, never")
+	f.BoolVar(&r.InsecureToken, "insecure-token", false, "send the token over http, too, where anybody on the way can read it")
 	f.BoolVar(&r.Paused, "paused", false, "start nothing")
 	f.BoolVar(&change, "change", false, "change a repository that is there")
 	c.RunE = func(cmd *cobra.Command, a []string) error {
@@ -605,8 +606,9 @@ machine remembers is taken. No server is needed; a copy of the data directory wi
 			}
 			var list []access.Entry
 			var cells [][]string
+			var telling access.Telling
 			for _, e := range events {
-				entry, ok := access.EntryOf(e)
+				entry, ok := telling.Entry(e)
 				if !ok {
 					continue
 				}

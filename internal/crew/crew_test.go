@@ -441,7 +441,13 @@ func TestArtifactsTravel(t *testing.T) {
 			if err := one.Depot.(*depot.Depot).AddArtifact(a, false); err != nil {
 				return err
 			}
-			_, err = t.Record.Append(context.Background(), record.Event{Run: t.Run, Job: t.Job, Body: &record.ArtifactSaved{Artifact: plan.Artifact{Name: "made", Digest: string(d), Size: n}}})
+			masked, size, err := one.Blobs.Put(context.Background(), strings.NewReader("what *** made"))
+			if err != nil {
+				return err
+			}
+			_, err = t.Record.Append(context.Background(), record.Event{Run: t.Run, Job: t.Job, Body: &record.ArtifactSaved{
+				Artifact: plan.Artifact{Name: "made", Digest: string(d), Size: n}, Shown: &record.Shown{Digest: string(masked), Size: size, Masked: 1},
+			}})
 			return err
 		}
 		var got string
@@ -473,6 +479,11 @@ func TestArtifactsTravel(t *testing.T) {
 		}
 		if a, err := sc.depot.Artifact("1", "made"); err != nil || a == nil || a.Job != "a" {
 			t.Errorf("the server has %+v (%v)", a, err)
+		}
+		if r, err := sc.blobs.Open(t.Context(), blob.Of([]byte("what *** made"))); err != nil {
+			t.Errorf("what people are given of it did not come: %v", err)
+		} else {
+			_ = r.Close()
 		}
 		for _, w := range []*hired{one, two} {
 			if err := w.leave(); err != nil {

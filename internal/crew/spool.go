@@ -227,7 +227,9 @@ func digestsOf(events []record.Event) (digests []blob.Digest) {
 func named(body record.Body) (digests []string) {
 	switch b := body.(type) {
 	case *record.ArtifactSaved:
-		return []string{b.Digest}
+		if digests = []string{b.Digest}; b.Shown != nil {
+			digests = append(digests, b.Shown.Digest)
+		}
 	case *record.TestsReported:
 		digests = []string{b.Results}
 	case *record.CoverageReported:

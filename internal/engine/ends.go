@@ -51,6 +51,9 @@ func (o *owner) settled(n *node) {
 		}
 		maps.Copy(p.outputs, n.outputs)
 	}
+	if o.req.Context.Pipeline.AutoCancel.OnFailure && n.result.Bad() && o.soft.Err() == nil {
+		o.cancel(Cancel(fmt.Sprintf("%s ended in %s, which ends the pipeline", n.job.ID, n.verdict)))
+	}
 	for _, d := range n.dependents {
 		d.open--
 		o.consider(d)

@@ -60,6 +60,10 @@ type Engine struct {
 	Places int
 	// Hands take jobs to other machines; nil: all are done here.
 	Hands Hands
+	// Conceal makes what people are given of an artifact, by its digest, when it
+	// holds secrets that the masker knows; nil when it holds none. A nil Conceal
+	// has no artifact looked through.
+	Conceal func(ctx context.Context, m *secret.Masker, digest string) (*record.Shown, error)
 
 	active atomic.Int64 // jobs of all runs that have a place
 	within atomic.Int64 // those of them that are at a step; the others do work of ours

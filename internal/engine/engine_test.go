@@ -378,7 +378,10 @@ func (b *bench) log(job string) (Log, error) {
 // do runs the jobs and returns how the run ended.
 func (b *bench) do(ctx context.Context, id string, jobs ...plan.Job) plan.Verdict {
 	b.Helper()
-	p := &plan.Pipeline{Name: "toy", Jobs: jobs, Concurrency: b.concurrency()}
+	p := &plan.Pipeline{Name: "toy", Jobs: jobs}
+	if c := b.request.Context; c != nil {
+		p.Concurrency, p.AutoCancel = c.Pipeline.Concurrency, c.Pipeline.AutoCancel
+	}
 	change := &plan.Change{Repository: "o/r"}
 	req := b.request
 	req.Context = &plan.Context{Pipeline: p, Change: change, RunID: id, Attempt: 1}
@@ -399,13 +402,6 @@ func (b *bench) do(ctx context.Context, id string, jobs ...plan.Job) plan.Verdic
 	b.why = why
 	b.run = b.fold(id)
 	return verdict
-}
-
-func (b *bench) concurrency() *plan.Concurrency {
-	if b.request.Context != nil {
-		return b.request.Context.Pipeline.Concurrency
-	}
-	return nil
 }
 
 func (b *bench) fold(id string) *record.Run {
@@ -525,6 +521,63 @@ func TestFailFastCancelsRunningSiblings(t *testing.T) {
 	}
 	if why := b.run.Jobs["m/block"].Why; !strings.Contains(why, "m/broken ended in error (fail-fast)") {
 		t.Errorf("why: %s", why)
+	}
+}
+
+func TestFailureEndsThePipeline(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.request.Context = &plan.Context{Pipeline: &plan.Pipeline{AutoCancel: plan.AutoCancel{OnFailure: true}}}
+	started := make(chan struct{})
+	b.exec.hook = func(script string) {
+		switch script {
+		case "block":
+			close(started)
+		case "broken":
+			<-started
+		}
+	}
+	v := b.do(t.Context(), "1", plan.Job{ID: "a", Steps: steps("block")}, plan.Job{ID: "b", Steps: steps("broken")}, plan.Job{ID: "c", Needs: []string{"a"}, Steps: steps("ok")})
+	if got := b.verdicts(); v != plan.Fault || got != "a=cancelled b=error c=cancelled" || !strings.Contains(b.why, "b ended in error, which ends the pipeline") {
+		t.Errorf("%s: %s (%s)", v, got, b.why)
+	}
+}
+
+// TestOvertaken: what a newer commit's run cancels, by what the pipeline says and what has begun.
+func TestOvertaken(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		says  plan.Redundancy
+		first bool // the job that has begun may be interrupted
+		want  string
+	}{
+		"nothing is said":        {plan.KeepGoing, true, "a=success b=success c=success"},
+		"conservative":           {plan.Conservative, true, "a=cancelled b=cancelled c=success"},
+		"conservative, too late": {plan.Conservative, false, "a=success b=success c=success"},
+		"those that may":         {plan.Selective, true, "a=cancelled b=cancelled c=success"},
+		"those that may, later":  {plan.Selective, false, "a=success b=cancelled c=success"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.request.Context = &plan.Context{Pipeline: &plan.Pipeline{AutoCancel: plan.AutoCancel{OnNewer: c.says}}}
+			cancels := make(chan record.Event)
+			b.request.Cancels = cancels
+			b.exec.hook = func(script string) {
+				if script != "meet 1" {
+					return
+				}
+				e := record.Event{Run: "1", Body: &record.CancelRequested{By: "run 2", Newer: "2"}}
+				for range 2 { // the second is taken when the first has been acted on
+					cancels <- e
+				}
+			}
+			first, second := plan.Job{ID: "a", Steps: steps("meet 1"), Interruptible: c.first}, plan.Job{ID: "b", Needs: []string{"a"}, Steps: steps("ok"), Interruptible: true}
+			b.do(t.Context(), "1", first, second, plan.Job{ID: "c", Steps: steps("ok"), Needs: []string{"a"}, If: plan.Expr{Text: "always"}})
+			if got := b.verdicts(); got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
 	}
 }
 

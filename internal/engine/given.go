@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"maps"
 	"sync"
 
 	"github.com/fairlead-dev/fairlead/internal/plan"
@@ -33,11 +34,16 @@ type loan struct {
 // command in a container gets nothing that was lent, for it cannot reach the
 // loopback address of this machine.
 func (t *thread) give(c *plan.Command) error {
+	env, own := c.Env, false
 	set := func(name, value string) {
-		if c.Env == nil {
-			c.Env = map[string]string{}
+		if !own { // the dialect's map may be that of other commands, too
+			env, own = maps.Clone(env), true
+			if env == nil {
+				env = map[string]string{}
+			}
+			c.Env = env
 		}
-		c.Env[name] = value
+		env[name] = value
 		c.Volatile = append(c.Volatile[:len(c.Volatile):len(c.Volatile)], name)
 	}
 	if _, declared := c.Env[seedVar]; t.req.Seed != "" && !declared {
@@ -56,7 +62,7 @@ func (t *thread) give(c *plan.Command) error {
 		}
 		return nil
 	}
-	t.lent.once.Do(func() { t.lent.env, t.lent.back, t.lent.err = l.Lend(t.soft) })
+	t.lent.once.Do(func() { t.lent.env, t.lent.back, t.lent.err = l.Lend(t.ctx) })
 	if t.lent.err != nil {
 		return t.lent.err
 	}

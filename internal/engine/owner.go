@@ -538,11 +538,36 @@ func (o *owner) asked(e record.Event) {
 	if c.Why != "" {
 		why += ": " + c.Why
 	}
+	if c.Newer != "" {
+		o.overtaken(c.Newer)
+		return
+	}
 	if e.Job == "" {
 		o.cancel(Cancel(why))
 		return
 	}
 	if n := o.nodes[e.Job]; n != nil && n.state != record.Finished {
 		o.stopOne(n, why)
+	}
+}
+
+// overtaken acts on the news that a newer commit has a run, as the pipeline says.
+func (o *owner) overtaken(newer string) {
+	why := "overtaken by run " + newer + ", of a newer commit"
+	switch o.req.Context.Pipeline.AutoCancel.OnNewer {
+	case plan.Conservative:
+		for _, n := range o.nodes {
+			begun := n.state == record.Running || n.state == record.Finished && n.verdict != plan.Skipped
+			if begun && n.expansion == nil && !n.job.Interruptible {
+				return
+			}
+		}
+		o.cancel(Cancel(why))
+	case plan.Selective:
+		for _, n := range o.nodes {
+			if n.expansion == nil && n.job.Interruptible && n.state != record.Finished {
+				o.stopOne(n, why)
+			}
+		}
 	}
 }

@@ -311,10 +311,7 @@ func (t *thread) reuseStep(s *plan.Step, act *plan.Act, a *asked) (stepEnd, bool
 	t.heed(&rec.Effects)
 	t.save(s, rec.Effects.State)
 	bodies := []record.Body{&record.StepStarted{Name: name, ID: s.ID, Phase: s.Phase, At: s.Source, Line: begun, Script: t.req.Masker.String(act.Command.Script)}}
-	bodies = append(bodies, t.again(rec)...)
-	for _, artifact := range rec.Effects.Artifacts {
-		bodies = append(bodies, &record.ArtifactSaved{Artifact: artifact})
-	}
+	bodies = t.saved(append(bodies, t.again(rec)...), rec.Effects.Artifacts)
 	t.note(s.Key, append(bodies, fin)...)
 	return stepEnd{outcome: plan.Success, conclusion: plan.Success, outputs: settings(rec.Effects.Outputs), finished: fin}, true
 }

@@ -512,12 +512,26 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 	if t.exit(w.beside, w.result.Observation) {
 		fin.Reuse.Barred = []record.Bar{{Kind: record.BarHazard}}
 	}
-	bodies := slices.Grow(w.said, 1+len(w.fx.Artifacts))
-	for _, a := range w.fx.Artifacts {
-		bodies = append(bodies, &record.ArtifactSaved{Artifact: a})
-	}
+	bodies := t.saved(slices.Grow(w.said, 1+len(w.fx.Artifacts)), w.fx.Artifacts)
 	t.note(s.Key, append(bodies, fin)...)
 	return e
+}
+
+// saved adds the events of artifacts, with what people are given of those that
+// hold secrets.
+func (t *thread) saved(bodies []record.Body, artifacts []plan.Artifact) []record.Body {
+	for _, a := range artifacts {
+		b := &record.ArtifactSaved{Artifact: a}
+		if t.Conceal != nil && a.Digest != "" {
+			shown, err := t.Conceal(t.hard, t.req.Masker, a.Digest)
+			if err != nil {
+				shown = &record.Shown{Unread: t.req.Masker.String(err.Error())}
+			}
+			b.Shown = shown
+		}
+		bodies = append(bodies, b)
+	}
+	return bodies
 }
 
 // judge says how a step ended and, if badly, whose fault it is.

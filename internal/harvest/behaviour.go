@@ -38,9 +38,7 @@ type cucumberStep struct {
 		Duration     anyNumber // nanoseconds
 		ErrorMessage anyText   `json:"error_message"`
 	}
-	Output     anyTexts
-	Match      struct{ Location string }
-	Embeddings []struct{ Name string }
+	Output anyTexts
 }
 
 // readCucumber reads the JSON of Cucumber for Java, JavaScript and Ruby, and

@@ -47,7 +47,6 @@ type dartEvent struct {
 	Error      string
 	StackTrace string
 	Message    string
-	Success    *bool
 }
 
 // dartTest is a test under way.
@@ -150,7 +149,6 @@ type libtestEvent struct {
 	ExecTime          anyNumber `json:"exec_time"`
 	Stdout, Message   string
 	Reason            string
-	Crate             string `json:"nextest"`
 }
 
 // readLibtest reads the JSON of Rust's test harness, which cargo-nextest
@@ -239,7 +237,6 @@ type bepEvent struct {
 		DurationMillis   anyNumber `json:"testAttemptDurationMillis"`
 		TestActionOutput []struct{ Name, URI string }
 	}
-	TestSummary *struct{ OverallStatus string }
 }
 
 type bepTest struct {

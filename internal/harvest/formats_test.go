@@ -262,6 +262,10 @@ xfail math: some day "write it"
 passed a # sign
 error plan "3 tests were planned, and 2 ran"
 = 3 passed, 2 failed, 1 skipped, 0 flaky`},
+	{"TAP with subtests by two spaces", "tap", "TAP version 14\n# Subtest: a\n  ok 1 - b\n  not ok 2 - c\n  1..2\nnot ok 1 - a\n1..1\n", `
+passed a: b
+failed a: c
+= 1 passed, 1 failed, 0 skipped, 0 flaky`},
 	{"TAP that bails out", "tap", "1..3\nok 1 - a\nBail out! no database\nok 2 - b\n", `
 passed a
 error Bail out! "no database"

@@ -366,7 +366,6 @@ func isCTRF(s *sniff) bool {
 
 type ctrfTest struct {
 	Name, Status, Message, Trace, FilePath, Browser, Device string
-	RawStatus                                               string
 	Duration                                                anyNumber
 	Suite                                                   anyTexts
 	Line                                                    int
@@ -377,7 +376,6 @@ type ctrfTest struct {
 		Duration               anyNumber
 	}
 	Tags           []string
-	Parameters     map[string]anyText
 	Stdout, Stderr anyTexts
 	Attachments    []struct{ Path string }
 	Extra          struct{ Owner anyText }

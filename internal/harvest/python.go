@@ -25,7 +25,6 @@ type pytestReport struct {
 	WasXFail   *anyText
 	Duration   anyNumber
 	LongRepr   json.RawMessage
-	Keywords   map[string]any
 	Sections   [][]string
 }
 
@@ -214,7 +213,6 @@ type pytestJSON struct {
 	Outcome               string
 	Duration              anyNumber
 	Setup, Call, Teardown *pytestStage
-	Metadata              map[string]any
 }
 
 type pytestStage struct {
@@ -278,7 +276,6 @@ type collectorTest struct {
 	FailureReason                 anyText `json:"failure_reason"`
 	FailureExpanded               []struct{ Expanded, Backtrace []string }
 	History                       struct{ Duration anyNumber }
-	Tags                          map[string]anyText
 }
 
 func readCollector(in *input, t *tally) error {

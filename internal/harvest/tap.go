@@ -110,11 +110,13 @@ func (p *tap) line(n int, line string) error {
 		if top = p.levels[len(p.levels)-1]; indent > top.indent {
 			p.push(indent, name)
 		} else {
-			top.name = cmp.Or(top.name, "")
 			p.push(indent+4, name)
 		}
 		return nil
 	case isPoint || plan != nil:
+		if n := len(p.levels); n > 1 && top.points == 0 && !top.hasPlan && indent > p.levels[n-2].indent {
+			top.indent = indent // the first line of a subtest shows how far it is indented
+		}
 		if indent > top.indent {
 			if len(p.levels) >= maxDepth {
 				return nil
@@ -248,10 +250,7 @@ func (p *tap) result(l *tapLevel, text string) error {
 	if len(groups) > 0 {
 		r.Suite, r.Groups = groups[0], groups[1:]
 	}
-	l.point = r
-	if l.parent = l.had; l.parent && bad(r.Status) && l.badBefore > 0 {
-		r.Stack = "" // they have said it
-	}
+	l.point, l.parent = r, l.had
 	return nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"iter"
 	"maps"
 	"os"
 	"path"
@@ -38,15 +37,10 @@ import (
 // All of it can be made again from the record: a question about a run that was not
 // summed up yet sums it up. Its fields are set once.
 type Coverage struct {
-	Store interface {
-		store.Marks
-		store.Leases
-		store.Registers
-	}
-	Runs interface {
+	Store Store
+	Runs  interface {
+		History
 		Runs
-		Watch(ctx context.Context, seq int64) (int64, error)
-		AfterKinds(ctx context.Context, seq int64, kinds ...record.Kind) iter.Seq2[record.Event, error]
 	}
 	Blobs blob.Store
 	// Past is the history of a server's repository, for when a run's own tree is gone;
@@ -171,6 +165,14 @@ func (c *Coverage) Learn(ctx context.Context) error {
 	return errors.Join(err, ctx.Err())
 }
 
+// Glance learns for a moment. A failure to do so is nobody's: whoever learns next
+// goes on.
+func (c *Coverage) Glance(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), learnWithin)
+	defer cancel()
+	_ = c.Learn(ctx)
+}
+
 // Follow learns until ctx ends.
 func (c *Coverage) Follow(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -274,7 +276,7 @@ func (c *Coverage) write(ctx context.Context, reg record.Register, sum *Covered)
 		}
 		t.Points = slices.DeleteFunc(t.Points, func(o Point) bool { return o.Run == p.Run })
 		t.Points = append(t.Points, p)
-		slices.SortStableFunc(t.Points, func(a, b Point) int { return cmp.Compare(number(a.Run), number(b.Run)) })
+		slices.SortStableFunc(t.Points, func(a, b Point) int { return cmp.Compare(runNumber(a.Run), runNumber(b.Run)) })
 		t.Points = t.Points[max(0, len(t.Points)-maxPoints):]
 		body, err := json.Marshal(t)
 		if err != nil {
@@ -525,7 +527,7 @@ func (c *Coverage) carry(ctx context.Context, h *store.RunHead, past workspace.P
 		return err
 	}
 	i := len(t.Points) - 1
-	for i >= 0 && number(t.Points[i].Run) >= number(h.ID) {
+	for i >= 0 && runNumber(t.Points[i].Run) >= runNumber(h.ID) {
 		i--
 	}
 	if i < 0 {

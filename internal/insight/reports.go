@@ -21,8 +21,8 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
 
-// Runs is what answers are made from: runs and their events.
-type Runs interface {
+// History is what answers are made from: runs and their events.
+type History interface {
 	Runs(ctx context.Context, f store.RunFilter) ([]store.RunHead, error)
 	Head(ctx context.Context, run string) (store.RunHead, error)
 	Events(ctx context.Context, f store.EventFilter) ([]record.Event, error)
@@ -36,7 +36,7 @@ type Reports struct {
 		store.Registers
 		NewRun(ctx context.Context, repository, pipeline string) (id string, number int, err error)
 	}
-	Runs    Runs
+	Runs    History
 	Blobs   blob.Store
 	Version string // Fairlead's own
 }
@@ -207,7 +207,7 @@ func (h *Handed) check(files int) error {
 		return bad("name it", "it is not said which repository the reports are of")
 	case len(h.Commit) > maxReportID || len(h.Branch) > maxReportID || len(h.Flag) > maxReportID || len(h.Variant) > maxReportID || len(h.Run) > maxRunName:
 		return bad("", "a name is too long")
-	case number(h.Run) == 0 && !isCommit(h.Commit):
+	case runNumber(h.Run) == 0 && !isCommit(h.Commit):
 		return bad("give all 40 digits of the commit that the tests were run on", "%.60q is no commit", h.Commit)
 	}
 	return nil
@@ -217,8 +217,8 @@ func isCommit(s string) bool {
 	return (len(s) == 40 || len(s) == 64) && strings.Trim(s, "0123456789abcdef") == ""
 }
 
-// number is a run's ID as one, 0 if it is none.
-func number(run string) (n int64) {
+// runNumber is a run's ID as one, 0 if it is none.
+func runNumber(run string) (n int64) {
 	if _, err := fmt.Sscanf(run, "%d", &n); err != nil || fmt.Sprint(n) != run {
 		return 0
 	}
@@ -317,7 +317,7 @@ func (r *Reports) find(ctx context.Context, h *Handed) (run string, reg record.R
 	if h.Run == "" {
 		return "", reg, nil
 	}
-	if number(h.Run) > 0 {
+	if runNumber(h.Run) > 0 {
 		head, err := r.Runs.Head(ctx, h.Run)
 		if err != nil {
 			return "", reg, fmt.Errorf("run %s: %w", h.Run, err)
@@ -502,7 +502,7 @@ func reportKinds() []record.Kind {
 
 // HealthOf says how the reports of a repository's runs could be read in the last
 // hours before now. The filter chooses the runs: by Repository or Origin.
-func HealthOf(ctx context.Context, runs Runs, f store.RunFilter, now time.Time, hours int) (Health, error) {
+func HealthOf(ctx context.Context, runs History, f store.RunFilter, now time.Time, hours int) (Health, error) {
 	hours = min(max(hours, 1), MaxHours)
 	first := now.UTC().Truncate(time.Hour).Add(-time.Duration(hours-1) * time.Hour)
 	h := Health{Repository: f.Repository, Since: first, Hours: make([]Hour, hours)}

@@ -41,6 +41,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/project"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/secret"
 	"github.com/fairlead-dev/fairlead/internal/store"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
@@ -54,7 +55,7 @@ type Launcher struct {
 	Cache    *cache.Cache      // of what steps have done before; nil: nothing is reused
 	Outputs  blob.Keeper       // of the blobs that Cache refers to
 	Results  blob.Store        // keeps all results of tests; nil: only their counts are known
-	Tests    *Tests            // learns what runs teach of tests; nil: nobody does, and none is in quarantine
+	Tests    *insight.Tests    // learns what runs teach of tests; nil: nobody does, and none is in quarantine
 	Coverage *insight.Coverage // sums up what runs covered; nil: nobody does
 	Data     string            // directory of logs and kept jobs
 	Idle     func() float64
@@ -75,6 +76,8 @@ type Launcher struct {
 	// Inherit gives a run what the jobs of another have left, which it goes on
 	// from; nil when jobs leave each other nothing.
 	Inherit func(ctx context.Context, run, from string) error
+	// Conceal is the engines': see [engine.Engine].
+	Conceal func(ctx context.Context, m *secret.Masker, digest string) (*record.Shown, error)
 
 	mu      sync.Mutex
 	engines map[string]*engine.Engine // by dialect
@@ -117,6 +120,9 @@ type Order struct {
 	Overrule func(*plan.Change)
 	// Files is the directory whose pipeline files count; "" for Dir.
 	Files string
+	// Since finds the files that differ from another ref, and whether that can be
+	// found; nil: git is asked in Dir.
+	Since func(ctx context.Context, ref string) (files []string, known bool, err error)
 }
 
 // Prepared is an order, understood.
@@ -141,14 +147,7 @@ type Prepared struct {
 func (p *Prepared) ChangeFor(pl *plan.Pipeline) *plan.Change { return p.changes[pl.Dialect] }
 
 // UsageError is a wish that cannot be fulfilled as it was said.
-type UsageError struct{ Message, Hint string }
-
-func (e *UsageError) Error() string {
-	if e.Hint == "" {
-		return e.Message
-	}
-	return e.Message + "; " + e.Hint
-}
+type UsageError = plan.UsageError
 
 // guesses are the events that are tried when none is named, in order.
 var guesses = []string{"push", "pull_request"}
@@ -188,6 +187,9 @@ func (l *Launcher) Prepare(ctx context.Context, o Order) (*Prepared, error) {
 		if err := p.change(facts, event); err != nil {
 			return nil, err
 		}
+		if p.Change.Commit == nil && p.Change.SHA == facts.SHA && facts.SHA != "" {
+			p.Change.Commit = commitOf(facts.Commit)
+		}
 		if err := l.compile(ctx, p, facts); err != nil {
 			return nil, err
 		}
@@ -212,7 +214,7 @@ func (p *Prepared) change(f workspace.Facts, event string) error {
 		return nil
 	}
 	c := PushOf(f)
-	c.Event, c.Inputs = event, p.Order.Inputs
+	c.Event, c.Inputs, c.Vars = event, p.Order.Inputs, p.Order.Vars
 	if strings.HasPrefix(event, "pull_request") {
 		c.HeadRef, c.BaseRef = f.Branch, f.DefaultBranch
 	}
@@ -239,6 +241,15 @@ func PushOf(f workspace.Facts) *plan.Change {
 		c.SHA = strings.Repeat("0", 40)
 	}
 	return c
+}
+
+// maxMessage is how much of a commit's message conditions see.
+const maxMessage = 64 << 10
+
+// commitOf is what a commit says of itself, without more bytes than a plan should have.
+func commitOf(c workspace.CommitInfo) *plan.Commit {
+	message := strings.ToValidUTF8(c.Message[:min(len(c.Message), maxMessage)], "")
+	return &plan.Commit{Message: message, Author: c.Author.Name, Email: c.Author.Email, Time: c.Committer.When}
 }
 
 // maxEvent is the size of the largest event file.
@@ -285,9 +296,53 @@ func (l *Launcher) compile(ctx context.Context, p *Prepared, facts workspace.Fac
 				}
 			}
 		}
+		// What is compared with one ref may decide whether another is compared with.
+		for range maxSince {
+			more, err := p.compare(ctx, &change, pipelines)
+			if err != nil {
+				return err
+			}
+			if !more {
+				break
+			}
+			if pipelines, problems, err = d.Compile(ctx, p.files, &change); err != nil {
+				return fmt.Errorf("read the %s pipelines: %w", d.Name(), err)
+			}
+		}
 		p.Pipelines, p.Problems = append(p.Pipelines, pipelines...), append(p.Problems, problems...)
 	}
 	return l.compileNamed(ctx, p)
+}
+
+// maxSince is how many refs a change is compared with because pipelines name them.
+const maxSince = 20
+
+// compare finds the files that differ from the refs that pipelines name, and
+// reports whether there were any that it had not looked at.
+func (p *Prepared) compare(ctx context.Context, c *plan.Change, pipelines []plan.Pipeline) (more bool, err error) {
+	since := p.Order.Since
+	if since == nil {
+		since = p.Tree.Changed
+	}
+	for _, pl := range pipelines {
+		for _, ref := range pl.Since {
+			if _, known := c.Since[ref]; known || len(c.Since) == maxSince {
+				continue
+			}
+			files, known, err := since(ctx, ref)
+			if err != nil {
+				return false, fmt.Errorf("find what differs from %s: %w", ref, err)
+			}
+			if known && files == nil {
+				files = []string{}
+			}
+			if c.Since == nil {
+				c.Since = map[string][]string{}
+			}
+			c.Since[ref], more = files, true
+		}
+	}
+	return more, nil
 }
 
 // fileCompiler is a dialect that reads a pipeline wherever it lies, when it is

@@ -66,6 +66,7 @@ type unfinished struct {
 	under           bool // it was started, here or elsewhere
 	mine            bool // it goes on here
 	elsewhere       bool // it was seen to go on at another desk
+	told            bool // that there is a newer one, which is for it to act on
 	tries           int
 	next            time.Time
 	why             string // it could not be started
@@ -129,9 +130,10 @@ func order(waiting []turn, running map[string]int) []turn {
 	return out
 }
 
-// overtaken are the waiting runs that a newer commit of the same branch or change has made
-// pointless, and by which run.
-func overtaken(runs map[string]*unfinished) map[string]string {
+// overtaken are the runs that a newer commit of the same branch or change has made
+// pointless, and by which run: old, those that wait, and late, those under way that have not been
+// told.
+func overtaken(runs map[string]*unfinished) (old, late map[string]string) {
 	newest := map[string]*unfinished{}
 	for _, u := range runs {
 		if u.key == "" {
@@ -142,16 +144,20 @@ func overtaken(runs map[string]*unfinished) map[string]string {
 			newest[k] = u
 		}
 	}
-	old := map[string]string{}
+	old, late = map[string]string{}, map[string]string{}
 	for _, u := range runs {
-		if u.key == "" || u.under || u.mine {
+		if u.key == "" || u.mine && !u.under || u.under && u.told {
 			continue
 		}
+		into := old
+		if u.under {
+			into = late
+		}
 		if n := newest[u.repo+"\x00"+u.key]; n.request > u.request && n.sha != u.sha {
-			old[u.run] = n.run
+			into[u.run] = n.run
 		}
 	}
-	return old
+	return old, late
 }
 
 // Queue is what waits and what runs, on all desks.
@@ -388,6 +394,25 @@ func (d *Desk) missing(ctx context.Context) {
 	}
 }
 
+// tellLate tells runs under way of those that have overtaken them. Pipelines that have
+// nothing to say about that are left alone.
+func (d *Desk) tellLate(ctx context.Context, late map[string]string) error {
+	for run, by := range late {
+		r, err := d.Store.Run(ctx, run)
+		if err != nil {
+			return fmt.Errorf("read run %s: %w", run, err)
+		}
+		if r.Planned == nil || r.Verdict != "" || r.Planned.Pipeline.AutoCancel.OnNewer == plan.KeepGoing {
+			continue
+		}
+		_, err = d.Store.Append(ctx, record.Event{Run: run, Body: &record.CancelRequested{By: "run " + by, Newer: by}})
+		if err != nil {
+			return fmt.Errorf("tell run %s of a newer one: %w", run, err)
+		}
+	}
+	return nil
+}
+
 // give starts whose turn it is, as many as there are places.
 func (d *Desk) give(ctx context.Context, places int, begin func(u *unfinished)) error {
 	if ctx.Err() != nil {
@@ -402,7 +427,10 @@ func (d *Desk) give(ctx context.Context, places int, begin func(u *unfinished)) 
 	here := 0
 	var waiting []turn
 	d.queue.mu.Lock()
-	old := overtaken(d.queue.runs)
+	old, late := overtaken(d.queue.runs)
+	for run := range late {
+		d.queue.runs[run].told = true
+	}
 	for _, u := range d.queue.runs {
 		switch {
 		case u.mine:
@@ -423,6 +451,9 @@ func (d *Desk) give(ctx context.Context, places int, begin func(u *unfinished)) 
 		if ended {
 			d.queue.drop(run)
 		}
+	}
+	if err := d.tellLate(ctx, late); err != nil {
+		return err
 	}
 	for _, t := range order(waiting, running) {
 		if _, known := repos[t.Repo]; !known && !t.Resume {

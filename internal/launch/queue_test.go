@@ -16,10 +16,15 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/blob/disk"
 	"github.com/fairlead-dev/fairlead/internal/cache"
+	"github.com/fairlead-dev/fairlead/internal/dialect"
+	"github.com/fairlead-dev/fairlead/internal/dialect/gitlab"
+	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins"
 	"github.com/fairlead-dev/fairlead/internal/engine"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/secret"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
 
@@ -123,8 +128,13 @@ func TestOvertaken(t *testing.T) {
 		runs[u.run] = &u
 	}
 	// Run 2 is of the same commit as the newest, 4 is under way.
-	if got := overtaken(runs); len(got) != 1 || got["1"] != "3" {
-		t.Errorf("%v", got)
+	old, late := overtaken(runs)
+	if len(old) != 1 || old["1"] != "3" || len(late) != 1 || late["4"] != "3" {
+		t.Errorf("%v, %v", old, late)
+	}
+	runs["4"].told = true
+	if _, late = overtaken(runs); len(late) > 0 {
+		t.Errorf("it is told twice: %v", late)
 	}
 }
 
@@ -492,6 +502,57 @@ type nobody struct{}
 func (nobody) Event(record.Event)                 {}
 func (nobody) Line(string, string, int64, []byte) {}
 
+// TestNewerCommit: a run under way that a newer commit makes pointless ends, if its pipeline
+// says so.
+func TestNewerCommit(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "gate")
+	s := set(t, map[string]string{".gitlab-ci.yml": "default: {interruptible: true}\nwait:\n  script: until test -e " + gate + "; do sleep 0.02; done\n"})
+	s.desk.Launcher.Dialects = []dialect.Dialect{gitlab.New(gitlab.Config{})}
+	s.serve(s.desk)
+	old := s.settled(s.deliver(s.push("refs/heads/main", s.git("rev-parse", "HEAD")))).Runs
+	s.until("the first is under way", func() bool {
+		j := s.run(old[0]).Jobs["wait"]
+		return j != nil && j.State == record.Running
+	})
+	next := s.settled(s.deliver(s.push("refs/heads/main", s.commit("second", map[string]string{"a": "b"})))).Runs
+	if r := s.ended(old[0]); r.Verdict != plan.Cancelled || r.Why != "overtaken by run "+next[0]+", of a newer commit" {
+		t.Errorf("%s %s", r.Verdict, r.Why)
+	}
+	if err := writeFile(gate); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.ended(next[0]); r.Verdict != plan.Success {
+		t.Errorf("the newer one: %s %s", r.Verdict, r.Why)
+	}
+}
+
+// TestPrevious: a run is told of the one before it of its pipeline and branch, if its language asks,
+// and of the same one again when it goes on.
+func TestPrevious(t *testing.T) {
+	t.Parallel()
+	s := set(t, map[string]string{"Jenkinsfile": "error 'bad'\n"})
+	s.desk.Launcher.Dialects = []dialect.Dialect{jenkins.New(jenkins.Config{})}
+	s.serve(s.desk)
+	previous := func(run string) *plan.Previous {
+		s.ended(run)
+		return s.run(run).Planned.Previous
+	}
+	first := s.settled(s.deliver(s.push("refs/heads/main", s.git("rev-parse", "HEAD")))).Runs[0]
+	if p := previous(first); p != nil {
+		t.Errorf("before the first was %+v", p)
+	}
+	other := s.settled(s.deliver(s.push("refs/heads/other", s.branch("other", map[string]string{"a": "b"})))).Runs[0]
+	if p := previous(other); p != nil {
+		t.Errorf("of another branch: %+v", p)
+	}
+	s.git("switch", "-q", "main")
+	next := s.settled(s.deliver(s.push("refs/heads/main", s.commit("second", map[string]string{"c": "d"})))).Runs[0]
+	if p := previous(next); p == nil || p.RunID != first || p.Verdict != plan.Failure || p.Outputs["result"] != "FAILURE" {
+		t.Errorf("before the second: %+v", p)
+	}
+}
+
 // TestRunner: the launcher that runs the queue is the desk's, in all that there is to set.
 func TestRunner(t *testing.T) {
 	t.Parallel()
@@ -501,9 +562,11 @@ func TestRunner(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.desk.Launcher.Secrets = s.desk.ofEnvironment
-	s.desk.Results, s.desk.Tests = blobs, new(Tests)
+	s.desk.Results, s.desk.Tests = blobs, new(insight.Tests)
 	s.desk.Cache, s.desk.Outputs, s.desk.Actions = new(cache.Cache), blobs, map[string]string{"a/b": "/c"}
 	s.desk.Inherit = func(context.Context, string, string) error { return nil }
+	s.desk.Databases = new(Databases)
+	s.desk.Conceal = func(context.Context, *secret.Masker, string) (*record.Shown, error) { return nil, nil }
 	s.desk.Places, s.desk.Hands = 2, struct{ engine.Hands }{}
 	stop := make(chan struct{})
 	made := reflect.ValueOf(s.desk.runner(stop)).Elem()

@@ -37,6 +37,8 @@ type Repository struct {
 	Paused        bool          `json:"paused,omitempty"`
 	Protected     []string      `json:"protected,omitempty"` // patterns of branches and refs; none: the default branch and all tags
 	Forks         string        `json:"forks,omitempty"`     // what is done with changes from forks: "approve" (the default), "run", "never"
+	// InsecureToken lets the token be sent to a URL of http, too.
+	InsecureToken bool `json:"insecure_token,omitempty"`
 	// The hook's secret and the token for the forge are in the vault, in the
 	// repository's scope, as "$HOOK" and "$TOKEN".
 }

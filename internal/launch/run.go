@@ -269,7 +269,7 @@ func (l *Launcher) restart(ctx context.Context, old *record.Run, secrets map[str
 	if err != nil {
 		return start{}, fmt.Errorf("the tree of run %s: %w", old.ID, err)
 	}
-	return start{dialect: d, tree: tree, pipeline: b.Pipeline, change: b.Change, settings: b.Settings, origin: b.Origin, secrets: secrets}, nil
+	return start{dialect: d, tree: tree, pipeline: b.Pipeline, change: b.Change, settings: b.Settings, origin: b.Origin, previous: b.Previous, secrets: secrets}, nil
 }
 
 // start is everything a run begins with.
@@ -286,6 +286,7 @@ type start struct {
 	settings record.Settings
 	origin   *record.Origin
 	secrets  map[string]string
+	previous *plan.Previous
 	prior    *record.Run
 	again    *record.Again
 	from     map[string]string
@@ -296,7 +297,53 @@ func (l *Launcher) identify(ctx context.Context, s *start) (err error) {
 	if s.id, s.number, err = l.Store.NewRun(ctx, s.change.Repository, s.pipeline.File); err != nil {
 		return fmt.Errorf("begin a run: %w", err)
 	}
+	if s.previous, err = l.previous(ctx, s); err != nil {
+		return fmt.Errorf("look for the run before: %w", err)
+	}
 	return nil
+}
+
+// rememberer is a dialect whose pipelines ask how the run before ended.
+type rememberer interface{ Remembers() bool }
+
+// lister is a store that lists runs.
+type lister interface {
+	Runs(ctx context.Context, f store.RunFilter) ([]store.RunHead, error)
+}
+
+// maxEarlier is how many runs are looked at for one that has ended.
+const maxEarlier = 20
+
+// previous is the newest run before this one, of the same pipeline and ref, that has
+// ended; nil when there is none, or the dialect does not ask.
+func (l *Launcher) previous(ctx context.Context, s *start) (*plan.Previous, error) {
+	d, asks := s.dialect.(rememberer)
+	runs, lists := l.Store.(lister)
+	if !asks || !d.Remembers() || !lists {
+		return nil, nil
+	}
+	heads, err := runs.Runs(ctx, store.RunFilter{Repository: s.change.Repository, Pipeline: s.pipeline.File, Branch: s.change.Ref, Before: s.id, Limit: maxEarlier})
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range heads {
+		if h.Verdict == "" || h.Origin != nil && h.Origin.Pushed {
+			continue
+		}
+		p := &plan.Previous{RunID: h.ID, Number: h.Number, Verdict: h.Verdict, Begun: h.Started, Ended: h.Ended}
+		r, err := l.Store.Run(ctx, h.ID)
+		if err != nil {
+			return nil, err
+		}
+		for _, j := range r.Jobs {
+			if len(j.Outputs) > 0 && p.Outputs == nil {
+				p.Outputs = map[string]string{}
+			}
+			maps.Copy(p.Outputs, j.Outputs)
+		}
+		return p, nil
+	}
+	return nil, nil
 }
 
 // planned is the first event of the run.
@@ -307,7 +354,7 @@ func (l *Launcher) planned(s *start) *record.RunPlanned {
 	return &record.RunPlanned{
 		Number: s.number, Attempt: s.attempt, Of: s.of, Root: s.tree.Root(),
 		Change: s.change, Pipeline: s.pipeline, Settings: s.settings, Version: l.Version,
-		Again: s.again, Origin: s.origin,
+		Again: s.again, Origin: s.origin, Previous: s.previous,
 	}
 }
 
@@ -337,8 +384,9 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 	c := &plan.Context{
 		Pipeline: s.pipeline, Change: s.change, Root: s.tree.Root(), RunID: s.id, Number: s.number, Attempt: s.attempt,
 		Inputs: s.settings.Inputs, Vars: s.settings.Vars, Secrets: s.secrets, Env: s.settings.Env, Only: s.settings.Matrix,
-		Play:  slices.Concat(s.settings.Jobs, s.settings.Play),
-		Debug: s.secrets["ACTIONS_STEP_DEBUG"] == "true" || s.settings.Vars["ACTIONS_STEP_DEBUG"] == "true",
+		Play:     slices.Concat(s.settings.Jobs, s.settings.Play),
+		Previous: s.previous,
+		Debug:    s.secrets["ACTIONS_STEP_DEBUG"] == "true" || s.settings.Vars["ACTIONS_STEP_DEBUG"] == "true",
 	}
 	req := engine.Request{
 		Context: c, Masker: masker, Parallel: s.settings.Parallel, Retry: s.settings.Retry,
@@ -400,7 +448,12 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 	if req.Reuse != nil {
 		l.settleCache(ctx, room)
 	}
-	l.learn(ctx)
+	if l.Tests != nil {
+		l.Tests.Glance(ctx)
+	}
+	if l.Coverage != nil {
+		l.Coverage.Glance(ctx)
+	}
 	l.tidy(ctx)
 	return Result{Run: s.id, Pipeline: s.pipeline, Verdict: verdict, Why: why}, err
 }
@@ -520,7 +573,7 @@ func (l *Launcher) engine(d dialect.Dialect) *engine.Engine {
 	}
 	e := l.engines[d.Name()]
 	if e == nil {
-		e = &engine.Engine{Dialect: d, Executor: l.Executor, Leases: l.Store, Idle: l.Idle, Grace: l.Grace, Places: l.Places, Hands: l.Hands}
+		e = &engine.Engine{Dialect: d, Executor: l.Executor, Leases: l.Store, Idle: l.Idle, Grace: l.Grace, Places: l.Places, Hands: l.Hands, Conceal: l.Conceal}
 		l.engines[d.Name()] = e
 	}
 	return e
@@ -656,4 +709,12 @@ func maskedBefore(j *record.JobRun, key string) string {
 		}
 	}
 	return ""
+}
+
+// muted are the tests in quarantine that a run of the change is told of.
+func (l *Launcher) muted(ctx context.Context, c *plan.Change) ([]record.Mute, error) {
+	if l.Tests == nil {
+		return nil, nil
+	}
+	return l.Tests.Muted(ctx, c.Repository)
 }

@@ -344,7 +344,7 @@ func (d *Desk) mirror(ctx context.Context, repo *Repository) (*workspace.Mirror,
 	if err != nil {
 		return nil, err
 	}
-	return &workspace.Mirror{Dir: d.mirrorDir(repo), URL: repo.URL, Token: token, Allowed: d.allowed}, nil
+	return &workspace.Mirror{Dir: d.mirrorDir(repo), URL: repo.URL, Token: token, Insecure: repo.InsecureToken, Allowed: d.allowed}, nil
 }
 
 // Past is the history of a repository as our copy of it has it; its Dir is "" when

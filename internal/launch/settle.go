@@ -405,6 +405,7 @@ func (d *Desk) plans(ctx context.Context, seq int64, repo *Repository, w wanted,
 	if o.Dir, err = m.Checkout(ctx, c.SHA); err != nil {
 		return nil, err
 	}
+	o.Since = func(ctx context.Context, ref string) ([]string, bool, error) { return d.since(ctx, m, ref, c.SHA) }
 	sha, ref := c.SHA, c.Ref
 	// What the server found out counts, whatever a payload says.
 	o.Overrule = func(c *plan.Change) {
@@ -450,6 +451,20 @@ func (d *Desk) compare(ctx context.Context, m *workspace.Mirror, c *plan.Change,
 	}
 	c.Files, c.FilesKnown, err = m.Changed(ctx, base, f.sha, maxCompared)
 	return err
+}
+
+// since finds the files in which a commit differs from where its history parted from
+// another ref's, as that was fetched last.
+func (d *Desk) since(ctx context.Context, m *workspace.Mirror, ref, sha string) (files []string, known bool, err error) {
+	for _, full := range []string{ref, "refs/heads/" + ref, "refs/tags/" + ref} {
+		if m.Has(ctx, full) {
+			return m.Changed(ctx, full, sha, maxCompared)
+		}
+		if base, err := m.Here(ctx, full); err == nil {
+			return m.Changed(ctx, base, sha, maxCompared)
+		}
+	}
+	return nil, false, ctx.Err()
 }
 
 // plan makes the first events of the pipelines that were chosen.

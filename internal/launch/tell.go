@@ -151,7 +151,7 @@ func (d *Desk) SetRoute(ctx context.Context, by By, r notify.Route) error {
 		return fmt.Errorf("set route %s: %w", r.Name, err)
 	}
 	_, err = d.Store.Change(ctx, []record.Register{register(routeKind, r.Name, old.Version, r)},
-		by.Acted(access.SetSettings, "", map[string]string{"route": r.Name, "channel": r.Channel}))
+		by.Acted(access.SetRoutes, "", map[string]string{"route": r.Name, "channel": r.Channel}))
 	return d.routed(r.Name, err)
 }
 
@@ -165,7 +165,7 @@ func (d *Desk) RemoveRoute(ctx context.Context, by By, name string) error {
 		return noRoute(name)
 	}
 	_, err = d.Store.Change(ctx, []record.Register{{Kind: routeKind, ID: name, Version: old.Version}},
-		by.Acted(access.SetSettings, "", map[string]string{"route": name, "removed": "yes"}))
+		by.Acted(access.SetRoutes, "", map[string]string{"route": name, "removed": "yes"}))
 	return d.routed(name, err)
 }
 
@@ -193,7 +193,7 @@ func (d *Desk) TestRoute(ctx context.Context, by By, name string) error {
 	if version == 0 {
 		return noRoute(name)
 	}
-	if _, err := d.Store.Append(ctx, by.Acted(access.SetSettings, "", map[string]string{"route": name, "tested": "yes"})); err != nil {
+	if _, err := d.Store.Append(ctx, by.Acted(access.SetRoutes, "", map[string]string{"route": name, "tested": "yes"})); err != nil {
 		return fmt.Errorf("test route %s: %w", name, err)
 	}
 	m := notify.Message{Edge: notify.Test, Title: "A test of the route " + name, Actor: by.Name, URL: d.URL, At: time.Now().UTC()}

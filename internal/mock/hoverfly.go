@@ -125,9 +125,7 @@ func (h *simulation) pair(n *node, s *Stub) {
 		"request":  func(v *node) { h.request(v, s) },
 		"response": func(v *node) { s.responses[0] = h.response(v, s) },
 	}, nil)
-	for _, g := range h.delays {
-		s.responses[0].delay.also = append(s.responses[0].delay.also, g)
-	}
+	s.responses[0].delay.also = append(s.responses[0].delay.also, h.delays...)
 }
 
 func (h *simulation) request(n *node, s *Stub) {
@@ -152,8 +150,8 @@ func (h *simulation) request(n *node, s *Stub) {
 	}
 	h.keys(n, "request", map[string]func(*node){
 		"method": part("method", methodOf), "path": part("path", pathOf), "body": part("body", bodyOf),
-		"scheme":          part("scheme", func(r *Request) []string { return []string{r.Scheme} }),
-		"destination":     h.destination,
+		"scheme":          h.addressed("scheme", func(r *Request) []string { return []string{r.Scheme} }, s),
+		"destination":     h.addressed("destination", func(r *Request) []string { return []string{r.Host} }, s),
 		"query":           query,
 		"deprecatedQuery": part("query", func(r *Request) []string { return []string{sorted(r.RawQuery)} }),
 		"headers": func(v *node) {
@@ -163,14 +161,27 @@ func (h *simulation) request(n *node, s *Stub) {
 	}, nil)
 }
 
-// destination is whom the request was meant for. A proxy sees it; we are it,
-// whatever our address, so that only its absence of meaning is said.
-func (h *simulation) destination(n *node) {
-	n.list(func(v *node) {
-		if len(h.problems) == 0 || !slices.ContainsFunc(h.problems, func(p plan.Problem) bool { return strings.HasPrefix(p.Message, "destination") }) {
-			h.ignored(n.start, "destination: every request that comes here is meant for it, and so it")
-		}
-	})
+// addressed is whom a request was meant for. It counts for requests that take us
+// for a proxy, as Hoverfly is one; those that come to us as a server are meant
+// for us.
+func (h *simulation) addressed(name string, get func(*Request) []string, s *Stub) func(*node) {
+	return func(n *node) {
+		n.list(func(v *node) {
+			if c, ok := h.matcher(v, s); ok {
+				s.conditions = append(s.conditions, toProxy{field{name: name, get: get, want: c}})
+			}
+		})
+	}
+}
+
+// toProxy is a condition of requests to a proxy.
+type toProxy struct{ condition }
+
+func (c toProxy) unmet(r *Request) string {
+	if !r.Proxied {
+		return ""
+	}
+	return c.condition.unmet(r)
 }
 
 // joined is several values as one, as Hoverfly compares them.

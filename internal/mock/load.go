@@ -123,7 +123,7 @@ func (l *loader) file(root *os.Root, dir, name string, bodies *os.Root) error {
 	if bodies == nil {
 		bodies = root // beside the file, as Hoverfly has it
 	}
-	stubs, problems := parse(filepath.ToSlash(filepath.Join(dir, name)), src, func(name string) ([]byte, error) { return l.slurp(bodies, name) })
+	stubs, problems := Parse(filepath.ToSlash(filepath.Join(dir, name)), src, func(name string) ([]byte, error) { return l.slurp(bodies, name) })
 	l.problems = append(l.problems, problems...)
 	l.stubs = append(l.stubs, stubs...)
 	if len(l.stubs) > maxStubs {
@@ -134,11 +134,7 @@ func (l *loader) file(root *os.Root, dir, name string, bodies *os.Root) error {
 
 // Parse reads the text of one file; open gives it the files of bodies that it
 // names, and may be nil.
-func Parse(file string, src []byte, open func(name string) ([]byte, error)) ([]Stub, []plan.Problem) {
-	return parse(file, src, open)
-}
-
-func parse(file string, src []byte, open func(name string) ([]byte, error)) (stubs []Stub, problems []plan.Problem) {
+func Parse(file string, src []byte, open func(name string) ([]byte, error)) (stubs []Stub, problems []plan.Problem) {
 	r := &reader{file: file, src: src}
 	n := r.parse()
 	switch {

@@ -78,10 +78,8 @@ type Request struct {
 	Header               http.Header
 	Body                 []byte
 	Remote               string // address of the client, without its port
+	Proxied              bool   // the client takes us for a proxy
 
-	parsed  any // of Body, when it is JSON
-	isJSON  bool
-	tried   bool
 	formed  map[string][]string
 	cookies map[string][]string
 }
@@ -92,15 +90,6 @@ func (r *Request) target() string {
 		return r.RawPath
 	}
 	return r.RawPath + "?" + r.RawQuery
-}
-
-// json is the body as a value; ok is false when it is no JSON.
-func (r *Request) json() (v any, ok bool) {
-	if !r.tried {
-		r.tried = true
-		r.parsed, r.isJSON = parseJSON(r.Body)
-	}
-	return r.parsed, r.isJSON
 }
 
 // parseJSON is the value of a text that is one JSON value and no more.

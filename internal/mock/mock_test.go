@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -228,6 +229,34 @@ func TestHoverfly(t *testing.T) {
 		if got := fmt.Sprintf("%d %s", code, body); !strings.HasPrefix(got, c[1]) {
 			t.Errorf("%q: %q, want %q", c[0], got, c[1])
 		}
+	}
+}
+
+// A client may take the mock for a proxy, as Hoverfly is one: then it counts whom
+// it wants to talk to.
+func TestHoverflyAsProxy(t *testing.T) {
+	t.Parallel()
+	_, base := serve(t, parse(t, `{"data":{"pairs":[
+	 {"request":{"destination":[{"matcher":"exact","value":"a.test"}],"scheme":[{"matcher":"exact","value":"http"}]},"response":{"status":200,"body":"a"}},
+	 {"request":{"destination":[{"matcher":"glob","value":"*.other.test"}]},"response":{"status":200,"body":"b"}}
+	]},"meta":{"schemaVersion":"v5.1"}}`), mock.Options{})
+	through, err := url.Parse(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(through), DisableKeepAlives: true}}
+	for address, want := range map[string]int{"http://a.test/x": 200, "http://x.other.test/": 200, "http://c.test/": 404} {
+		res, err := c.Get(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("%s: %d, want %d", address, res.StatusCode, want)
+		}
+	}
+	if code, body, _ := ask(t, base, "GET /x"); code != 200 || body != "a" {
+		t.Errorf("directly: %d %s", code, body)
 	}
 }
 

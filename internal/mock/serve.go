@@ -217,7 +217,7 @@ func (s *Server) administer(w http.ResponseWriter, r *http.Request) {
 func request(r *http.Request, body []byte) *Request {
 	q := &Request{
 		Method: r.Method, Scheme: "http", Host: r.Host, Path: r.URL.Path, RawPath: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery,
-		Query: r.URL.Query(), Header: r.Header, Body: body,
+		Query: r.URL.Query(), Header: r.Header, Body: body, Proxied: r.URL.IsAbs(),
 	}
 	if r.TLS != nil {
 		q.Scheme = "https"

@@ -45,7 +45,6 @@ type scope struct {
 	states  map[string]string
 	now     func() time.Time
 	random  func(n int) int // from 0 to below n
-	dialect words
 }
 
 // words are the names that a format has for the parts of a request.

@@ -117,12 +117,16 @@ type Pipeline struct {
 
 	// Start says whether the change starts this pipeline, and why or why not.
 	Start Start `json:"start"`
+	// Since names refs that what is part of it compares the change with: see
+	// Change.Since.
+	Since []string `json:"since,omitempty"`
 	// Events names what can start it, in file order ("push", "workflow_dispatch").
 	Events []string `json:"events,omitempty"`
 	// Inputs are the values a person may give when starting it by hand.
 	Inputs []Input `json:"inputs,omitempty"`
 
 	Concurrency *Concurrency `json:"concurrency,omitempty"`
+	AutoCancel  AutoCancel   `json:"auto_cancel,omitzero"`
 	Jobs        []Job        `json:"jobs"`
 
 	// Texts are the files the pipeline was compiled from, so that a stored
@@ -146,6 +150,25 @@ type Start struct {
 	// touches.
 	Files bool `json:"files,omitempty"`
 }
+
+// AutoCancel says when a run ends by itself before its time.
+type AutoCancel struct {
+	OnFailure bool       `json:"on_failure,omitempty"` // a job that fails cancels all others
+	OnNewer   Redundancy `json:"on_newer,omitempty"`
+}
+
+// Redundancy says what becomes of a run when a newer commit of its branch or
+// change has one, too.
+type Redundancy string
+
+// The redundancies. The empty one is KeepGoing.
+const (
+	KeepGoing Redundancy = ""
+	// Conservative cancels the run, unless a job has begun that may not be interrupted.
+	Conservative Redundancy = "conservative"
+	// Selective cancels the jobs that may be interrupted.
+	Selective Redundancy = "interruptible"
+)
 
 // Input is a value a person may give when starting a pipeline by hand.
 type Input struct {
@@ -183,6 +206,8 @@ type Job struct {
 	Outputs         []Binding     `json:"outputs,omitempty"`
 	Timeout         time.Duration `json:"timeout,omitempty"`
 	ContinueOnError bool          `json:"continue_on_error,omitempty"`
+	// Interruptible says that a newer run may cancel it: see AutoCancel.
+	Interruptible bool `json:"interruptible,omitempty"`
 	// Tolerate lists exit codes that, as ContinueOnError, hurt nobody else.
 	Tolerate []int `json:"tolerate,omitempty"`
 	// Delay is waited from the moment the job could have begun.

@@ -53,10 +53,26 @@ type Change struct {
 	DefaultBranch string `json:"default_branch,omitempty"`
 	Actor         string `json:"actor"`
 
+	// Commit is what the commit says of itself; nil when that is not known.
+	Commit *Commit `json:"commit,omitempty"`
+	// Vars are the variables given for this run, for conditions on what is part of it.
+	Vars map[string]string `json:"vars,omitempty"`
+
 	// Files that the change touches, slash paths; FilesKnown is false when
 	// there is nothing to compare with, and then every path filter matches.
 	Files      []string `json:"files,omitempty"`
 	FilesKnown bool     `json:"files_known,omitempty"`
+	// Since are the files that differ from other refs, by the ref as a pipeline
+	// names it ([Pipeline].Since): nil for one that there is nothing of.
+	Since map[string][]string `json:"since,omitempty"`
+}
+
+// Commit is what a commit says of itself.
+type Commit struct {
+	Message string    `json:"message"`
+	Author  string    `json:"author,omitempty"`
+	Email   string    `json:"email,omitempty"`
+	Time    time.Time `json:"time,omitzero"` // when it was made, not written
 }
 
 // Context is what holds for a whole run: the change, the run's identity and
@@ -76,6 +92,18 @@ type Context struct {
 	Only     map[string][]string // matrix values to keep; empty keeps all
 	Play     []string            // IDs or names of the jobs that a person asked for, which wait for one
 	Debug    bool
+	Previous *Previous // nil: none, or none that the dialect wants to know of
+}
+
+// Previous is the run of the same pipeline and ref that had ended last when this one
+// was planned.
+type Previous struct {
+	RunID   string            `json:"run"`
+	Number  int               `json:"number"`
+	Verdict Verdict           `json:"verdict"`
+	Outputs map[string]string `json:"outputs,omitempty"` // of its jobs
+	Begun   time.Time         `json:"begun,omitzero"`
+	Ended   time.Time         `json:"ended,omitzero"`
 }
 
 // Scope is the facts against which a dialect reads an expression. Fields that

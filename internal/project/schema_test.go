@@ -116,7 +116,9 @@ func TestExamplesOfTheDocs(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, m := range block.FindAllStringSubmatch(string(text), -1) {
-				if !strings.Contains("\n"+m[1], "\nreuse:") {
+				if !slices.ContainsFunc([]string{"reuse", "databases", "tests"}, func(section string) bool {
+					return strings.Contains("\n"+m[1], "\n"+section+":\n")
+				}) {
 					continue // of a pipeline
 				}
 				seen++

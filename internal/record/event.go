@@ -14,6 +14,7 @@ package record
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/plan"
@@ -51,6 +52,7 @@ type RunPlanned struct {
 	Version  string         `json:"version"`          // Fairlead's own
 	Again    *Again         `json:"again,omitempty"`  // how it goes on from Of; nil: all is run
 	Origin   *Origin        `json:"origin,omitempty"` // of a server's run
+	Previous *plan.Previous `json:"previous,omitempty"`
 }
 
 // Settings are what the person who started the run chose, without secrets'
@@ -94,6 +96,9 @@ type RunFinished struct {
 type CancelRequested struct {
 	By  string `json:"by"`
 	Why string `json:"why,omitempty"`
+	// Newer is the run of a newer commit that asks: what is to stop, if anything,
+	// the run's own pipeline says (plan.AutoCancel).
+	Newer string `json:"newer,omitempty"`
 }
 
 // JobExpanded says what a deferred job became. The expansion itself is not
@@ -249,6 +254,46 @@ type Miss struct {
 // ArtifactSaved says that a file was kept.
 type ArtifactSaved struct {
 	plan.Artifact
+	Shown *Shown `json:"shown,omitempty"` // nil: people are given the bytes as they are
+}
+
+// Shown is what people are given of an artifact that holds values of secrets.
+// Jobs of the run that made it get its true bytes.
+type Shown struct {
+	Digest string `json:"digest,omitempty"` // of the bytes with values masked; "" for those as they are
+	Size   int64  `json:"size,omitempty"`
+	Masked int    `json:"masked,omitempty"` // texts with values, masked in Digest: the artifact itself, or entries of a zip
+	Holds  int    `json:"holds,omitempty"`  // files with values that are no texts, and were left as they are
+	// Unread says why the artifact could not be looked through; "" if it was.
+	Unread string `json:"unread,omitempty"`
+}
+
+// Given is what people are given: the digest and the size.
+func (a *ArtifactSaved) Given() (digest string, size int64) {
+	if a.Shown != nil && a.Shown.Digest != "" {
+		return a.Shown.Digest, a.Shown.Size
+	}
+	return a.Digest, a.Size
+}
+
+// Remark tells people what was done to the bytes that they are given; "" if
+// nothing was.
+func (a *ArtifactSaved) Remark() string {
+	s := a.Shown
+	if s == nil {
+		return ""
+	}
+	var said []string
+	if s.Masked > 0 {
+		said = append(said, fmt.Sprintf("texts with secrets masked: %d", s.Masked))
+	}
+	if s.Holds > 0 {
+		said = append(said, fmt.Sprintf("binary files that hold secrets: %d", s.Holds))
+	}
+	if s.Unread != "" {
+		said = append(said, "not searched for secrets: "+s.Unread)
+	}
+	return strings.Join(said, "; ")
 }
 
 func (*RunPlanned) kind() Kind      { return "run.planned" }

@@ -50,7 +50,7 @@ type JobRun struct {
 	Materials []Material
 	Steps     []*StepRun // in order of starting
 	Tests     []TestsReported
-	Artifacts []plan.Artifact
+	Artifacts []ArtifactSaved
 }
 
 // State is where a job is on its way.
@@ -129,7 +129,7 @@ func (r *Run) Apply(e Event) {
 	case *RunApproved:
 		r.ApprovedBy = b.By
 	case *CancelRequested:
-		if e.Job == "" {
+		if e.Job == "" && b.Newer == "" {
 			r.CancelledBy = b.By
 		}
 	default:
@@ -186,6 +186,6 @@ func (j *JobRun) apply(r *Run, e Event) {
 	case *TestsReported:
 		j.Tests = append(j.Tests, *b)
 	case *ArtifactSaved:
-		j.Artifacts = append(j.Artifacts, b.Artifact)
+		j.Artifacts = append(j.Artifacts, *b)
 	}
 }

@@ -157,6 +157,19 @@ func (m *Masker) Reader(r io.Reader) io.Reader {
 	return f
 }
 
+// Copy writes what is read from r to w, masked as [Masker.Writer] does, and
+// reports whether anything was. With io.Discard it is a search.
+func (m *Masker) Copy(w io.Writer, r io.Reader) (masked bool, err error) {
+	out := &writer{m: m, w: w, covered: -1}
+	if _, err = io.Copy(out, r); err == nil {
+		err = out.Close()
+	}
+	return out.masked, err
+}
+
+// Empty reports whether no secret is known.
+func (m *Masker) Empty() bool { return len(m.list()) == 0 }
+
 type reader struct {
 	from  io.Reader
 	w     io.WriteCloser // masks into shown
@@ -187,6 +200,7 @@ type writer struct {
 	// How many bytes of held are part of a mask that was already shown; -1
 	// when no mask was shown right before.
 	covered int
+	masked  bool // something was
 	out     []byte
 }
 
@@ -236,7 +250,7 @@ func (w *writer) flush(text []byte, final bool) error {
 		} else {
 			out = append(append(out, text[at:v.start]...), mask...)
 			covered = v.end
-			direct = false
+			direct, w.masked = false, true
 		}
 		at = covered
 	}

@@ -539,6 +539,8 @@ type Kept struct {
 	Name   string `json:"name"`
 	Digest string `json:"digest"`
 	Size   int64  `json:"size"`
+	// Remark says that values of secrets were masked in it, or could not be.
+	Remark string `json:"remark,omitempty"`
 }
 
 func (s *Server) artifacts(r *request) (v ArtifactsView, err error) {
@@ -549,7 +551,8 @@ func (s *Server) artifacts(r *request) (v ArtifactsView, err error) {
 	v.Artifacts = []Kept{}
 	for _, id := range run.Order {
 		for _, a := range run.Jobs[id].Artifacts {
-			v.Artifacts = append(v.Artifacts, Kept{Job: id, Name: a.Name, Digest: a.Digest, Size: a.Size})
+			digest, size := a.Given()
+			v.Artifacts = append(v.Artifacts, Kept{Job: id, Name: a.Name, Digest: digest, Size: size, Remark: a.Remark()})
 		}
 	}
 	return v, nil

@@ -99,10 +99,10 @@ func (s *Server) adminRoutes() []route {
 
 		{Method: "GET", Path: "/settings", Verb: access.SeeSettings, Template: "settings", Do: view(s.settings), Says: "The server's settings."},
 		{Method: "GET", Path: "/routes", Verb: access.SeeSettings, Do: view(s.routesOfMessages), Says: "Who is told of what. Where messages go is secret."},
-		{Method: "PUT", Path: "/routes/{route}", Verb: access.SetSettings, Form: "/routes/{route}", Do: act(s.setRoute), Then: routed("saved"), Says: "Make a route of messages, or change one: all of it is given, but for its target."},
-		{Method: "POST", Path: "/routes", Verb: access.SetSettings, Faces: pageOnly, Form: "/routes", Do: act(s.newRoute), Then: routed("saved")},
-		{Method: "DELETE", Path: "/routes/{route}", Verb: access.SetSettings, Form: "/remove-route/{route}", Do: act(s.removeRoute), Then: routed("removed"), Says: "Remove a route of messages."},
-		{Method: "POST", Path: "/routes/{route}/test", Verb: access.SetSettings, Form: "/routes/{route}/test", Do: act(s.testRoute), Then: routed("tested: the message was taken"), Says: "Send one message that way. The answer says what came back."},
+		{Method: "PUT", Path: "/routes/{route}", Verb: access.SetRoutes, Form: "/routes/{route}", Do: act(s.setRoute), Then: routed("saved"), Says: "Make a route of messages, or change one: all of it is given, but for its target."},
+		{Method: "POST", Path: "/routes", Verb: access.SetRoutes, Faces: pageOnly, Form: "/routes", Do: act(s.newRoute), Then: routed("saved")},
+		{Method: "DELETE", Path: "/routes/{route}", Verb: access.SetRoutes, Form: "/remove-route/{route}", Do: act(s.removeRoute), Then: routed("removed"), Says: "Remove a route of messages."},
+		{Method: "POST", Path: "/routes/{route}/test", Verb: access.SetRoutes, Form: "/routes/{route}/test", Do: act(s.testRoute), Then: routed("tested: the message was taken"), Says: "Send one message that way. The answer says what came back."},
 		{Method: "PUT", Path: "/settings", Verb: access.SetSettings, Form: "/settings", Do: act(s.setSettings), Says: "Change them: all of them are given."},
 	}
 }
@@ -153,6 +153,8 @@ type RepositorySettings struct {
 	Paused        bool     `json:"paused,omitempty"`
 	Protected     []string `json:"protected,omitempty"` // patterns of refs; none: the default branch and all tags
 	Forks         string   `json:"forks,omitempty"`     // changes from forks: "approve" (the default), "run", "never"
+	// InsecureToken lets the token be sent over http, where anybody on the way can read it.
+	InsecureToken bool `json:"insecure_token,omitempty"`
 }
 
 // RepositoryView is a repository as it is set up.
@@ -192,11 +194,11 @@ func (s *Server) forges() []string {
 }
 
 func settingsOf(r launch.Repository) RepositorySettings {
-	return RepositorySettings{Name: r.Name, URL: r.URL, Forge: r.Forge, API: r.API, DefaultBranch: r.DefaultBranch, Poll: Span(r.Poll), Limit: r.Limit, Priority: r.Priority, Paused: r.Paused, Protected: r.Protected, Forks: r.Forks}
+	return RepositorySettings{Name: r.Name, URL: r.URL, Forge: r.Forge, API: r.API, DefaultBranch: r.DefaultBranch, Poll: Span(r.Poll), Limit: r.Limit, Priority: r.Priority, Paused: r.Paused, Protected: r.Protected, Forks: r.Forks, InsecureToken: r.InsecureToken}
 }
 
 func (in *RepositorySettings) repository() launch.Repository {
-	return launch.Repository{Name: in.Name, URL: in.URL, Forge: in.Forge, API: in.API, DefaultBranch: in.DefaultBranch, Poll: time.Duration(in.Poll), Limit: in.Limit, Priority: in.Priority, Paused: in.Paused, Protected: in.Protected, Forks: in.Forks}
+	return launch.Repository{Name: in.Name, URL: in.URL, Forge: in.Forge, API: in.API, DefaultBranch: in.DefaultBranch, Poll: time.Duration(in.Poll), Limit: in.Limit, Priority: in.Priority, Paused: in.Paused, Protected: in.Protected, Forks: in.Forks, InsecureToken: in.InsecureToken}
 }
 
 // hookURL is where a repository's code host has to call.
@@ -663,6 +665,7 @@ func (s *Server) audit(r *request) (v AuditView, err error) {
 	q := r.URL.Query()
 	fits := func(want, got string) bool { return want == "" || want == got }
 	f := store.EventFilter{Kinds: access.Audited(), Before: before, Limit: mostRows}
+	var telling access.Telling
 	for read := 0; read < mostRead; {
 		batch, err := s.Runs.Events(r.Context(), f)
 		if err != nil {
@@ -670,7 +673,7 @@ func (s *Server) audit(r *request) (v AuditView, err error) {
 		}
 		for _, e := range batch {
 			f.Before = e.Seq
-			entry, ok := access.EntryOf(e)
+			entry, ok := telling.Entry(e)
 			if !ok || !fits(q.Get("by"), entry.By) || !fits(q.Get("verb"), entry.Verb) || !fits(q.Get("object"), entry.Object) {
 				continue
 			}

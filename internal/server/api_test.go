@@ -36,6 +36,33 @@ func answered[T any](t *testing.T, w *httptest.ResponseRecorder, status int) (v 
 	return v
 }
 
+// TestShownArtifacts: where values were masked people are given that, and told so.
+func TestShownArtifacts(t *testing.T) {
+	t.Parallel()
+	sc := newScene(t)
+	truly, n, err := sc.blobs.Put(t.Context(), strings.NewReader("token=the value"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	masked, size, err := sc.blobs.Put(t.Context(), strings.NewReader("token=***"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := sc.run("team/app", nil, record.Event{Job: "test", Step: "0", Body: &record.ArtifactSaved{
+		Artifact: plan.Artifact{Name: "env", Digest: string(truly), Size: n}, Shown: &record.Shown{Digest: string(masked), Size: size, Masked: 1},
+	}})
+	list := answered[ArtifactsView](t, sc.call("GET", "/api/v1/runs/"+run+"/artifacts", "", session(sc.admin)), 200)
+	if want := (Kept{Job: "test", Name: "env", Digest: string(masked), Size: size, Remark: "texts with secrets masked: 1"}); len(list.Artifacts) != 1 || list.Artifacts[0] != want {
+		t.Errorf("listed %+v", list)
+	}
+	if w := sc.call("GET", "/api/v1/runs/"+run+"/artifacts/env", "", session(sc.admin)); w.Body.String() != "token=***" {
+		t.Errorf("given %d %q", w.Code, w.Body)
+	}
+	if w := sc.call("GET", "/runs/"+run, "", session(sc.admin)); !strings.Contains(w.Body.String(), "texts with secrets masked: 1") || strings.Contains(w.Body.String(), string(truly)) {
+		t.Error("the page does not say so")
+	}
+}
+
 // TestArtifacts are files to be saved, whatever they are called and whatever is
 // in them; and they are those that were kept.
 func TestArtifacts(t *testing.T) {
@@ -143,6 +170,44 @@ func TestLogs(t *testing.T) {
 		if w := get(path); w.Code != want {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
+	}
+}
+
+// TestPushShown: true bytes that hold a secret are neither asked for nor taken.
+func TestPushShown(t *testing.T) {
+	t.Parallel()
+	sc := newScene(t)
+	dev := sc.account("dev", "team/app", access.Developer)
+	truly, masked := blob.Of([]byte("the value")), blob.Of([]byte("***"))
+	local := sc.run("team/app", &record.Origin{}, record.Event{Job: "test", Step: "0", Body: &record.ArtifactSaved{
+		Artifact: plan.Artifact{Name: "env", Digest: string(truly), Size: 9}, Shown: &record.Shown{Digest: string(masked), Size: 3, Masked: 1},
+	}})
+	in := Pushing{Repository: "team/app"}
+	lines := bufio.NewScanner(sc.call("GET", "/api/v1/runs/"+local+"/events", "", session(sc.admin)).Body)
+	for lines.Scan() {
+		var e Event
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			t.Fatal(err)
+		}
+		in.Events = append(in.Events, e)
+	}
+	body, err := json.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := answered[Pushed](t, sc.call("POST", "/api/v1/runs/push", string(body), session(dev)), 200)
+	if fmt.Sprint(p.Blobs) != fmt.Sprint([]blob.Digest{masked}) {
+		t.Fatalf("it asks for %v", p.Blobs)
+	}
+	path := "/api/v1/runs/" + p.Run
+	if w := sc.call("PUT", path+"/blobs/"+string(truly), "the value", session(dev)); w.Code != 404 {
+		t.Errorf("the true bytes: %d", w.Code)
+	}
+	if w := sc.call("PUT", path+"/blobs/"+string(masked), "***", session(dev)); w.Code != 204 {
+		t.Errorf("the masked bytes: %d %s", w.Code, w.Body)
+	}
+	if w := sc.call("GET", path+"/artifacts/env", "", session(dev)); w.Body.String() != "***" {
+		t.Errorf("given: %d %s", w.Code, w.Body)
 	}
 }
 

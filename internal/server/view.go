@@ -350,8 +350,9 @@ type TestRow struct {
 // ArtifactRow is a file that was kept.
 type ArtifactRow struct {
 	plan.Artifact
-	Job string `json:"job"`
-	URL string `json:"url,omitempty"`
+	Job    string `json:"job"`
+	URL    string `json:"url,omitempty"`
+	Remark string `json:"remark,omitempty"` // on values of secrets in it
 }
 
 // Critical is the chain of jobs that a run's duration hangs on.

@@ -203,7 +203,9 @@ func (v *views) gather(view *RunView, r *record.Run) {
 			}
 		}
 		for _, a := range j.Artifacts {
-			view.Artifacts = append(view.Artifacts, ArtifactRow{Artifact: a, Job: id, URL: artifactURL(view.ID, id, a.Name)})
+			row := ArtifactRow{Artifact: a.Artifact, Job: id, URL: artifactURL(view.ID, id, a.Name), Remark: a.Remark()}
+			row.Digest, row.Size = a.Given()
+			view.Artifacts = append(view.Artifacts, row)
 		}
 		for _, m := range j.Materials {
 			if !slices.ContainsFunc(view.Materials, func(o record.Material) bool { return o == m }) {

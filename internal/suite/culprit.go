@@ -18,8 +18,8 @@ const (
 	// usualConfidence is how sure a hunt wants to be.
 	usualConfidence = .999
 	// changed is how likely a test's past is to say nothing about how it
-	// behaves now. A ten times higher value makes a hunt two thirds as often
-	// wrong when it was told nonsense, and a tenth longer always.
+	// behaves now. A ten times higher value makes a hunt wrong a third as
+	// often when it was told nonsense, and a tenth longer always.
 	changed = .001
 	// remembered is how many runs of a test's past count at most.
 	remembered = 1000

@@ -30,6 +30,9 @@ type ran struct {
 // repository; the test is skipped where there is none.
 func openHistory(t testing.TB, name string) io.Reader {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("measuring takes some seconds, and a minute under the race detector")
+	}
 	path := filepath.Join("..", "..", "..", "shared", "bench", "testintel", name)
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -83,7 +83,7 @@ ERROR tests/test_broken.py - ModuleNotFoundError: No module named 'nope'
 {"id":"./spec/cart_spec.rb[1:2:1]","description":"is shared","full_description":"Cart is shared","status":"passed","file_path":"./spec/support/shared.rb","line_number":2}],
 "summary":{"duration":0.001,"example_count":2,"errors_outside_of_examples_count":1}}
 `,
-	"cargo-nextest": `{"rust-build-meta":{"target-directory":"/repo/target"},"test-count":3,"rust-suites":{"shop":{"package-name":"shop","binary-id":"shop","testcases":{"cart::tests::adds":{"ignored":false,"filter-match":{"status":"matches"}},"cart::tests::slow":{"ignored":true}}},"shop::api":{"binary-id":"shop::api","testcases":{"login":{"ignored":false}}},"shop::bin/shop":{"testcases":{}}}}
+	"cargo-nextest": `{"rust-build-meta":{"target-directory":"/repo/target"},"test-count":3,"rust-suites":{"shop":{"package-name":"shop","binary-id":"shop","testcases":{"cart::tests::adds":{"ignored":false,"filter-match":{"status":"matches"}},"cart::tests::slow":{"ignored":true}}},"shop::api":{"binary-id":"shop::api","testcases":{"login":{"ignored":false},"left_out":{"ignored":false,"filter-match":{"status":"mismatch","reason":"default-filter"}}}},"shop::bin/shop":{"testcases":{}}}}
 `,
 	"dotnet": "  Shop.Tests -> C:\\repo\\bin\\Shop.Tests.dll\r\nThe following Tests are available:\r\n    Shop.Tests.CartTests.Adds\r\n    Shop.Tests.CartTests.Removes(count: 1)\r\n    Shop.Tests.CartTests.Removes(count: 2.5)\r\n    Adds two numbers\r\n",
 	"maven":  "src/test/java/com/shop/CartTest.java\nsrc/test/java/com/shop/TestLogin.java\nsrc/test/java/com/shop/Fixtures.java\nmodule/src/integrationTest/kotlin/com/shop/ApiTest.kt\nodd/LostTest.java\n",
@@ -155,7 +155,7 @@ func TestRunnersCommands(t *testing.T) {
 		{"mocha", whole, "t a/x.t b.t"},
 		{"files", whole, "t a/x.t b.t"},
 		{"playwright", []Item{{Name: "a+b/x.ts"}, {Name: "y.ts", Tests: []string{"y.ts:12"}}}, `t /a\+b/x\.ts$ /y\.ts$:12`},
-		{"cargo-nextest", []Item{{Name: "shop"}, {Name: "shop::api", Tests: []string{"a(b)", "c"}}}, `t -E binary_id(=shop) -E binary_id(=shop::api) and (test(=a\(b\)) or test(=c))`},
+		{"cargo-nextest", []Item{{Name: "shop"}, {Name: "shop::api", Tests: []string{"a(b)", "c"}}}, `t -E binary_id(=shop) -E binary_id(=shop::api) and (test(=a(b\)) or test(=c))`},
 		{"maven", []Item{{Name: "p.A"}, {Name: "p.B", Tests: []string{"x", "y"}}}, "t -Dtest=p.A,p.B#x+y -Dsurefire.failIfNoSpecifiedTests=false"},
 		{"gradle", []Item{{Name: "p.A"}, {Name: "p.B", Tests: []string{"x", "y"}}}, "t --tests p.A --tests p.B.x --tests p.B.y"},
 		{"dotnet", []Item{{Name: "N.A"}, {Name: "N.B<X,Y>", Tests: []string{"M"}}}, "t --filter FullyQualifiedName~N.A.|FullyQualifiedName=N.B<X%2CY>.M"},

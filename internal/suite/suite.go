@@ -119,7 +119,8 @@ type Query struct {
 
 // Learned is what one report taught about one test: the result is added, the
 // test's state and row are replaced. A Result without an Outcome is none: then the
-// state and the row alone are.
+// state and the row alone are. A File, a Line or a Size that is not known leaves what
+// was known before.
 type Learned struct {
 	Row    Row
 	State  []byte // Test.MarshalBinary

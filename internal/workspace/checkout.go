@@ -171,7 +171,9 @@ func (t *Tree) resolveHere(ctx context.Context, ref string) (string, error) {
 // remoteRef asks a remote what a branch or a tag is; a tag wins.
 func remoteRef(ctx context.Context, g git, remote, ref string) (string, error) {
 	asked := []string{ref}
-	if !strings.HasPrefix(ref, "refs/") {
+	if ref == "HEAD" {
+		asked = []string{"HEAD"}
+	} else if !strings.HasPrefix(ref, "refs/") {
 		asked = []string{"refs/tags/" + ref + "^{}", "refs/tags/" + ref, "refs/heads/" + ref}
 	} else if strings.HasPrefix(ref, "refs/tags/") {
 		asked = []string{ref + "^{}", ref}

@@ -32,6 +32,8 @@ type Facts struct {
 	// upstream or the default branch, or the parent when nothing is ahead of
 	// that. "" when there is none.
 	Before string
+
+	Commit CommitInfo // that is checked out; zero when there is none yet
 }
 
 const defaultServer = "https://github.com"
@@ -91,6 +93,11 @@ func (t *Tree) facts(ctx context.Context) (Facts, error) {
 	f.DefaultBranch = r.defaultBranch(cfg, remote, f.Branch)
 	if f.Dirty, err = t.dirty(ctx, sha); err != nil {
 		return f, err
+	}
+	if f.SHA != "" {
+		if f.Commit, err = r.commit(ctx, f.SHA); err != nil {
+			return f, err
+		}
 	}
 	f.Before, err = r.before(ctx, cfg, remote, &f)
 	return f, err
@@ -216,12 +223,8 @@ func (r *repository) before(ctx context.Context, cfg settings, remote string, f 
 		}
 		break
 	}
-	c, err := r.commit(ctx, f.SHA)
-	if err != nil {
-		return "", err
-	}
-	if len(c.Parents) == 0 {
+	if len(f.Commit.Parents) == 0 {
 		return "", nil
 	}
-	return c.Parents[0], nil
+	return f.Commit.Parents[0], nil
 }

@@ -32,6 +32,8 @@ type Mirror struct {
 	Dir   string // absolute
 	URL   string // see ParseAddress
 	Token string // for https; "" for none
+	// Insecure lets the token be sent over http, too, where anybody on the way can read it.
+	Insecure bool
 	// Allowed says whether the server may talk to an address; nil: to any.
 	Allowed func(scheme string, a netip.Addr) error
 	// Timeout is how long talking to the other side may take at a time; 0: ten minutes.
@@ -86,7 +88,7 @@ func (m *Mirror) reach(ctx context.Context, address, token string) ([]string, er
 			set = append(set, [2]string{"http.curloptResolve", u.Hostname() + ":" + port + ":" + strings.Join(pinned, ",")})
 		}
 	}
-	if token != "" && a.Scheme == "https" {
+	if token != "" && (a.Scheme == "https" || a.Scheme == "http" && m.Insecure) {
 		name, word, named := strings.Cut(token, ":")
 		if !named {
 			name, word = "x-access-token", token
@@ -95,6 +97,19 @@ func (m *Mirror) reach(ctx context.Context, address, token string) ([]string, er
 		set = append(set, [2]string{"http." + u.String() + "/.extraheader", "Authorization: Basic " + basic})
 	}
 	return gitSettings(set), nil
+}
+
+// ErrWithheld says that a repository was not to be read, and that its token was not
+// sent because its address is http.
+var ErrWithheld = errors.New("its token is not sent over http, where anybody on the way can read it: use https, or allow it with `fairlead repo add --change --insecure-token`")
+
+// fetchError is [fetchError] that says so when a token was withheld.
+func (m *Mirror) fetchError(err error, token string) error {
+	err = fetchError(err)
+	if token != "" && !m.Insecure && strings.HasPrefix(strings.ToLower(m.URL), "http://") && errors.Is(err, ErrUnknownRepository) {
+		return fmt.Errorf("%w (%w)", ErrWithheld, err)
+	}
+	return err
 }
 
 func (m *Mirror) path() string { return filepath.Join(m.Dir, "mirror.git") }
@@ -159,7 +174,7 @@ func (m *Mirror) head(ctx context.Context, env []string) (ref, sha string, err e
 	defer cancel()
 	out, err := (git{dir: m.Dir, env: env}).output(ctx, "ls-remote", "--quiet", "--symref", "--", m.URL, "HEAD")
 	if err != nil {
-		return "", "", fetchError(err)
+		return "", "", m.fetchError(err, m.Token)
 	}
 	for line := range strings.Lines(string(out)) {
 		what, name, _ := strings.Cut(strings.TrimSpace(line), "\t")
@@ -203,7 +218,7 @@ func (m *Mirror) fetch(ctx context.Context, address, token string, what ...strin
 		}
 		args = append(append(args, "--", address), what...)
 		if err := (git{dir: m.path(), env: env}).run(ctx, args...); err != nil {
-			return fetchError(err)
+			return m.fetchError(err, token)
 		}
 		if args[len(args)-1] == allTags {
 			if err := m.rehead(ctx, env); err != nil {
@@ -260,7 +275,7 @@ func (m *Mirror) refs(ctx context.Context) (map[string]string, error) {
 	defer cancel()
 	out, err := (git{dir: m.Dir, env: env}).output(ctx, "ls-remote", "--quiet", "--heads", "--tags", "--", m.URL)
 	if err != nil {
-		return nil, fetchError(err)
+		return nil, m.fetchError(err, m.Token)
 	}
 	refs := map[string]string{}
 	for line := range strings.Lines(string(out)) {

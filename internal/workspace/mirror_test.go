@@ -365,6 +365,40 @@ func TestMirrorRefusesAddresses(t *testing.T) {
 	}
 }
 
+// TestMirrorHTTP: a token is not sent where it can be read on the way, unless that is allowed.
+func TestMirrorHTTP(t *testing.T) {
+	t.Parallel()
+	backend := filepath.Join(run(t, newRepo(t, nil), "--exec-path"), "git-http-backend")
+	if _, err := exec.LookPath(backend); err != nil {
+		t.Skip("SKIPPED: git has no http-backend here")
+	}
+	work := newRepo(t, map[string]string{"a": "1"})
+	root := t.TempDir()
+	run(t, work, "clone", "-q", "--bare", work, filepath.Join(root, "app"))
+	handler := &cgi.Handler{Path: backend, Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"}}
+	var seen atomic.Bool
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, word, _ := r.BasicAuth(); word != "canary-token" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		seen.Store(true)
+		handler.ServeHTTP(w, r)
+	}))
+	defer srv.Close()
+	m := &Mirror{Dir: t.TempDir(), URL: srv.URL + "/app", Token: "canary-token"}
+	_, refsErr := m.Refs(t.Context())
+	for _, err := range []error{refsErr, m.Fetch(t.Context())} {
+		if !errors.Is(err, ErrWithheld) || !errors.Is(err, ErrUnknownRepository) || seen.Load() {
+			t.Errorf("by itself: %v, sent: %t", err, seen.Load())
+		}
+	}
+	m.Insecure = true
+	if _, _, err := m.Commit(t.Context(), "main"); err != nil || !seen.Load() {
+		t.Errorf("allowed: %v, sent: %t", err, seen.Load())
+	}
+}
+
 // TestMirrorHTTPS: the token goes to its host, in a header, and follows no redirect.
 func TestMirrorHTTPS(t *testing.T) {
 	backend := filepath.Join(run(t, newRepo(t, nil), "--exec-path"), "git-http-backend")

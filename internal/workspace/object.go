@@ -57,6 +57,17 @@ func (r *repository) commit(ctx context.Context, rev string) (CommitInfo, error)
 		}
 		sha = at
 	}
+	if last := r.last.Load(); last != nil && last.SHA == sha {
+		return *last, nil
+	}
+	c, err := r.readCommit(ctx, rev, sha)
+	if err == nil {
+		r.last.Store(&c)
+	}
+	return c, err
+}
+
+func (r *repository) readCommit(ctx context.Context, rev, sha string) (CommitInfo, error) {
 	if isSHA(sha) {
 		if kind, body, err := r.looseObject(sha); err == nil && kind == "commit" {
 			return parseCommit(sha, body)

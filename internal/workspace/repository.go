@@ -11,6 +11,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // repository is the .git of a working tree, read without starting git
@@ -27,6 +28,8 @@ type repository struct {
 	once sync.Once
 	full settings // with those of the machine and the account
 	err  error
+
+	last atomic.Pointer[CommitInfo] // read: several ask for the same one in a row
 }
 
 // openRepository looks for .git in a directory. Without one the error is

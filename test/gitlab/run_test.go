@@ -353,6 +353,36 @@ job:
 	}
 }
 
+// TestRulesOfARun: rules see what was given with --var, what git says of the commit, and what
+// differs from another branch that is here.
+func TestRulesOfARun(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, map[string]string{"old": "1", file: `
+given: {script: "true", rules: [{if: $WHO == "Ada"}]}
+said: {script: "true", rules: [{if: $CI_COMMIT_TITLE == "The second"}]}
+new: {script: "true", rules: [{changes: {paths: [new], compare_to: $FROM}}]}
+old: {script: "true", rules: [{changes: {paths: [old], compare_to: $FROM}}]}
+`})
+	p.git("branch", "release")
+	p.write(map[string]string{"new": "1"})
+	p.git("add", "-A")
+	p.git("commit", "-q", "-m", "The second")
+	e := p.run(func(o *launch.Order) { o.Vars = map[string]string{"WHO": "Ada", "FROM": "release"} })
+	p.want(e, plan.Success, "given=success new=success said=success")
+}
+
+// TestFailureEndsThePipeline, if the pipeline says so.
+func TestFailureEndsThePipeline(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, map[string]string{file: `
+workflow: {auto_cancel: {on_job_failure: all}}
+bad: {script: exit 1, needs: [may]}
+may: {script: exit 1, allow_failure: true}
+after: {script: "true", needs: [bad], when: always}
+`})
+	p.want(p.run(), plan.Failure, "after=cancelled bad=failure may=failure")
+}
+
 func TestSections(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, map[string]string{file: `

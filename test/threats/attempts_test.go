@@ -1,6 +1,7 @@
 package threats_test
 
 import (
+	"archive/zip"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -142,6 +143,50 @@ func secretIsPrinted(t *testing.T) {
 	for _, path := range []string{"/runs/" + r.ID, "/runs/" + r.ID + "/log/build", "/api/v1/runs/" + r.ID + "/events", "/api/v1/runs/" + r.ID + "/raw/build"} {
 		if a := s.call("GET", path, "", as(s.admin)); a.code != 200 || strings.Contains(a.body, valueKey) {
 			t.Errorf("%s: %d shows it", path, a.code)
+		}
+	}
+}
+
+// keep is a pipeline that keeps its secret in files, and uses them.
+const keep = `name: CI
+on: push
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - run: mkdir out; echo "token = $VALUE" > out/settings; printf 'x\000%s' "$VALUE" > out/core; echo fine > out/readme
+        env: {VALUE: "${{ secrets.VALUE }}"}
+      - uses: actions/upload-artifact@v4
+        with: {name: out, path: out}
+  use:
+    needs: build
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/download-artifact@v4
+        with: {name: out}
+      - run: test "$(cat settings)" = "token = $VALUE"
+        env: {VALUE: "${{ secrets.VALUE }}"}
+`
+
+func secretIsKept(t *testing.T) {
+	s := newSite(t, map[string]string{".github/workflows/ci.yml": keep})
+	r := s.ended(s.settled(s.hook("push", hookKey, pushed("refs/heads/main", s.git("rev-parse", "HEAD"), "m"))).Runs[0])
+	if r.Verdict != plan.Success { // a job of the run has what was kept, and not what is shown
+		t.Fatalf("%s: %s\n%s", r.Verdict, r.Why, s.printed(r))
+	}
+	a := s.call("GET", "/api/v1/runs/"+r.ID+"/artifacts/out", "", as(s.admin))
+	z, err := zip.NewReader(strings.NewReader(a.body), int64(len(a.body)))
+	if err != nil {
+		t.Fatalf("%d: %v", a.code, err)
+	}
+	for name, want := range map[string]string{"settings": "token = ***\n", "core": "x\x00" + valueKey, "readme": "fine\n"} {
+		if got, err := fs.ReadFile(z, name); err != nil || string(got) != want {
+			t.Errorf("%s is given as %q, %v", name, got, err)
+		}
+	}
+	for _, path := range []string{"/runs/" + r.ID, "/api/v1/runs/" + r.ID + "/artifacts"} {
+		if a := s.call("GET", path, "", as(s.admin)); !strings.Contains(a.body, "texts with secrets masked: 1; binary files that hold secrets: 1") {
+			t.Errorf("%s does not say so: %s", path, a.body)
 		}
 	}
 }

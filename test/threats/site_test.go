@@ -21,8 +21,10 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/blob/disk"
+	"github.com/fairlead-dev/fairlead/internal/depot"
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	githubfiles "github.com/fairlead-dev/fairlead/internal/dialect/github"
+	"github.com/fairlead-dev/fairlead/internal/dialect/github/builtin"
 	"github.com/fairlead-dev/fairlead/internal/executor/host"
 	"github.com/fairlead-dev/fairlead/internal/forge"
 	"github.com/fairlead-dev/fairlead/internal/forge/github"
@@ -116,9 +118,13 @@ func newSite(t *testing.T, files map[string]string) *site {
 	t.Cleanup(func() { _ = here.Close() })
 	guard := forge.Guard{}
 	client := forge.NewClient(forge.ClientOptions{Guard: guard})
+	index := filepath.Join(s.data, "index")
+	actions := builtin.New(builtin.Config{Blobs: blobs, Index: index})
+	t.Cleanup(func() { _ = actions.Close() })
 	launcher := &launch.Launcher{
-		Dialects: []dialect.Dialect{githubfiles.New(githubfiles.Config{})}, Executor: here, Store: s.store,
-		Slots: &workspace.Slots{Dir: filepath.Join(dir, "slots")}, Data: s.data,
+		Dialects: []dialect.Dialect{githubfiles.New(githubfiles.Config{Builtins: actions})}, Executor: here, Store: s.store,
+		Conceal: depot.New(blobs, index).Conceal,
+		Slots:   &workspace.Slots{Dir: filepath.Join(dir, "slots")}, Data: s.data,
 		Idle: func() float64 { return 2 }, Version: "test", Grace: time.Second,
 	}
 	s.desk = &launch.Desk{

@@ -24,6 +24,13 @@ func threats() []threat {
 			Open:    "where a step may connect to is seen and not limited.",
 		},
 		{
+			Name:    "A job leaves a secret in a file that it keeps",
+			Control: "An artifact is looked through for the values that its run knows when it is saved. Whoever downloads it, from the server, on the command line, or of a run that was pushed, gets texts with the values masked, in zip files too; a binary file that holds one is left alone, and the run's page says so. Jobs of the same run get the true bytes.",
+			Try:     secretIsKept,
+			Rooms:   []string{"depot TestConceal TestConcealZip TestConcealHostile", "server TestShownArtifacts TestPushShown", "crew TestArtifactsTravel"},
+			Open:    "what is compressed inside an artifact (a tar.gz, a zip in a zip) is not looked into.",
+		},
+		{
 			Name:    "A job learns the secrets of an environment that it does not name",
 			Control: "They are opened when a job that names the environment begins, and are in its scope alone.",
 			Rooms:   []string{"launch TestSecretsOfEnvironment TestSecretsOfRun", "secret TestResolve"},

@@ -544,6 +544,117 @@ func (c *clones) Fetch(_ context.Context, address, ref string) (string, string, 
 	return dir, "c0ffee", nil
 }
 
+// tagged is a server of projects with versions.
+type tagged struct {
+	clones
+	tags []string
+}
+
+func (c *tagged) Tags(context.Context, string) ([]string, error) { return c.tags, nil }
+
+func TestVersionsOfComponents(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"group/ci/templates/lint.yml": "spec:\n  component: [version, reference]\n---\n'lint $[[ component.version ]] $[[ component.reference ]]': {script: x}\n"})
+	tags := []string{"0.9.0", "1.0.0", "1.2.0", "1.2.10", "v1.2.9", "1.10.0", "2.0.0", "2.1.0-rc1", "nightly", "3", "3.0.0", "99999999999999999999.0.0"}
+	for version, want := range map[string]string{
+		"~latest": "3.0.0", "1": "1.10.0", "1.2": "1.2.10", "v1.2": "1.2.10", "2": "2.0.0", "3": "3", "1.2.0": "1.2.0", "main": "main", "7": "7", "2.1": "2.1", "c0ffee": "c0ffee",
+	} {
+		fetch := &tagged{clones{dir: dir}, tags}
+		d := New(Config{Fetch: fetch})
+		pipelines, problems, err := d.Compile(t.Context(), treeOf(Files, "include: {component: gitlab.example/group/ci/lint@"+version+"}\n"), push())
+		if err != nil || len(problems) > 0 || names(&pipelines[0]) != "lint "+want+" "+version || !strings.HasSuffix(fetch.asked[0], "@"+want) {
+			t.Errorf("%s: %s, asked for %v; %v, %v", version, names(&pipelines[0]), fetch.asked, problems, err)
+		}
+	}
+	d := New(Config{Fetch: &tagged{clones{dir: dir}, []string{"nightly"}}})
+	_, problems, err := d.Compile(t.Context(), treeOf(Files, "include: {component: gitlab.example/group/ci/lint@~latest}\nj: {script: x}\n"), push())
+	if err != nil || len(problems) != 1 || !strings.Contains(problems[0].Message, "has no tag that is a version") {
+		t.Errorf("without versions: %v, %v", problems, err)
+	}
+}
+
+// TestWhatRulesKnow: values given for the run, what git says of the commit, other refs and projects.
+func TestWhatRulesKnow(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"group/ci/go.mod": "", "group/ci/sub/x.tf": ""})
+	d := New(Config{Fetch: &clones{dir: dir}})
+	rule := func(text string) string {
+		return "variables: {V: file}\nj:\n  script: x\n  rules:\n    - " + text + "\nother: {script: x}\n"
+	}
+	given := push()
+	given.Vars, given.Inputs = map[string]string{"V": "var", "W": "w"}, map[string]string{"W": "input"}
+	said := push()
+	said.Commit = &plan.Commit{Message: "Fix 7\n\nIt was broken.\n", Author: "Ada", Email: "ada@example.org"}
+	since := push()
+	since.Files, since.FilesKnown, since.Since = []string{"new"}, true, map[string][]string{"release": {"old"}, "none": nil}
+	for name, c := range map[string]struct {
+		yaml     string
+		change   *plan.Change
+		want     string
+		problems string
+	}{
+		"--var":                {rule(`if: $V == "var"`), given, "j other", ""},
+		"--input before --var": {rule(`if: $W == "input"`), given, "j other", ""},
+		"--var for includes":   {"include: {local: o.yml, rules: [{if: $W == \"input\" && $V == \"var\"}]}\nother: {script: x}\n", given, "k other", ""},
+		"the message":          {rule(`if: $CI_COMMIT_TITLE == "Fix 7" && $CI_COMMIT_MESSAGE =~ /broken/ && $CI_COMMIT_AUTHOR == "Ada <ada@example.org>"`), said, "j other", ""},
+		"compare_to":           {rule("changes: {paths: [old], compare_to: release}"), since, "j other", ""},
+		"compare_to, another file": {rule("changes: {paths: [new], compare_to: refs/heads/$R}\n      when: always"), func() *plan.Change {
+			c := *since
+			c.Vars, c.Since = map[string]string{"R": "release"}, map[string][]string{"refs/heads/release": {}}
+			return &c
+		}(), "other", ""},
+		"compare_to nothing":        {rule("changes: {paths: [new], compare_to: none}"), since, "j other", "there is no none here to compare with"},
+		"compare_to an option":      {rule("changes: {paths: [new], compare_to: --all}"), since, "j other", "is not a branch"},
+		"exists there":              {rule("exists: {project: group/ci, paths: [go.mod]}"), push(), "j other", ""},
+		"exists there by pattern":   {rule("exists: {project: group/ci, ref: v1, paths: ['**/*.tf']}"), push(), "j other", ""},
+		"exists not there":          {rule("exists: {project: group/ci, paths: [o.yml]}"), push(), "other", ""},
+		"exists, and nobody has it": {rule("exists: {project: group/none, paths: [o.yml]}"), push(), "other", "cannot be looked at"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pipelines, problems, err := d.Compile(t.Context(), treeOf(Files, c.yaml, "o.yml", "k: {script: x}\n"), c.change)
+			if err != nil || names(&pipelines[0]) != c.want {
+				t.Errorf("%s: %s, %v", c.yaml, names(&pipelines[0]), err)
+			}
+			if text := fmt.Sprint(problems); (len(problems) > 0) != (c.problems != "") || !strings.Contains(text, c.problems) {
+				t.Errorf("problems: %s", text)
+			}
+		})
+	}
+	pipelines, _, err := d.Compile(t.Context(), treeOf(Files, rule("changes: {paths: [a], compare_to: release}")), push())
+	if err != nil || fmt.Sprint(pipelines[0].Since) != "[release]" || pipelines[0].Start.Files {
+		t.Errorf("it asks for %v, %v", pipelines[0].Since, err)
+	}
+	skipped := push()
+	skipped.Commit = &plan.Commit{Message: "Docs [ci skip]"}
+	for dirty, yes := range map[bool]bool{false: false, true: true} {
+		skipped.Dirty = dirty
+		if p, _ := compile(t, "j: {script: x}\n", skipped); p.Start.Yes != yes {
+			t.Errorf("dirty %t: %+v", dirty, p.Start)
+		}
+	}
+}
+
+func TestAutoCancel(t *testing.T) {
+	t.Parallel()
+	for yaml, want := range map[string]plan.AutoCancel{
+		"": {OnNewer: plan.Conservative},
+		"workflow: {auto_cancel: {on_new_commit: interruptible}}\n":                                                {OnNewer: plan.Selective},
+		"workflow: {auto_cancel: {on_new_commit: none, on_job_failure: all}}\n":                                    {OnFailure: true},
+		"workflow: {auto_cancel: {on_job_failure: none}}\n":                                                        {OnNewer: plan.Conservative},
+		"workflow: {auto_cancel: {on_job_failure: all}, rules: [{if: $CI, auto_cancel: {on_new_commit: none}}]}\n": {OnFailure: true},
+	} {
+		p, problems := compile(t, "default: {interruptible: true}\n"+yaml+"a: {script: x}\nb: {script: x, interruptible: false}\n", push())
+		a, _ := jobOf(t, p, "a")
+		b, _ := jobOf(t, p, "b")
+		if len(problems) > 0 || p.AutoCancel != want || !a.Interruptible || b.Interruptible {
+			t.Errorf("%s: %+v, %t, %t, %q", yaml, p.AutoCancel, a.Interruptible, b.Interruptible, problems)
+		}
+	}
+}
+
 func TestLock(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -2,6 +2,7 @@ package gitlab
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -31,6 +32,11 @@ type conditions struct {
 	// hang is set when an answer hangs on the files that the change touches,
 	// and those are not known.
 	hang bool
+	// since are the refs that changes compares with; nil: nobody looks at them.
+	since map[string]bool
+	// open brings another project, for exists.
+	open func(ctx context.Context, project, ref string) (document.Origin, error)
+	ctx  context.Context
 
 	files   []string // of the tree, once exists has asked
 	partial bool     // there are more
@@ -48,6 +54,7 @@ type ruling struct {
 	variables     []variable
 	needs         *document.Node
 	interruptible *document.Node
+	cancels       *document.Node // auto_cancel of the rule
 }
 
 var (
@@ -86,7 +93,7 @@ func (c *conditions) rules(n *document.Node, what string, known []string, vars *
 // rule reads one rule, whether or not it matters, so that what is wrong with it
 // is found.
 func (c *conditions) rule(n *document.Node, vars *variables) (r ruling, holds bool) {
-	r = ruling{at: n.Source, allow: n.Get("allow_failure"), needs: n.Get("needs"), interruptible: n.Get("interruptible")}
+	r = ruling{at: n.Source, allow: n.Get("allow_failure"), needs: n.Get("needs"), interruptible: n.Get("interruptible"), cancels: n.Get("auto_cancel")}
 	holds = true
 	var because []string
 	if cond := n.Get("if"); cond != nil && cond.IsNull() && !cond.Missing() {
@@ -144,11 +151,11 @@ func (c *conditions) holds(n *document.Node, what string, vars *variables) bool 
 // changes reports whether the change touches a file that a pattern matches. When
 // there is nothing to compare with, every file counts as changed.
 func (c *conditions) changes(n *document.Node, vars *variables) bool {
-	paths := n
+	paths, ref := n, ""
 	if n.Kind == document.Mapping {
 		c.keys(n, "changes", []string{"paths", "compare_to"})
 		paths = n.Get("paths")
-		c.comparesTo(n.Get("compare_to"), vars)
+		ref = c.comparesTo(n.Get("compare_to"), vars)
 	}
 	if paths.IsNull() || paths.Kind != document.Sequence {
 		c.fail(n.Source, "type", "changes needs a list of paths", "put each path on a line of its own, after a dash")
@@ -158,28 +165,42 @@ func (c *conditions) changes(n *document.Node, vars *variables) bool {
 	if c.change == nil {
 		return true
 	}
-	if !c.change.FilesKnown {
+	files := c.change.Files
+	if ref != "" {
+		since, known := c.change.Since[ref]
+		if !known && c.since != nil {
+			c.since[ref] = true
+			return true // until it is known
+		}
+		if files = since; since == nil {
+			c.warn(n.Get("compare_to").Source, "compare", fmt.Sprintf("there is no %s here to compare with; every file counts as changed", plan.Clip(ref)), "fetch the branch, or name one that is there")
+			return true
+		}
+	} else if !c.change.FilesKnown {
 		c.hang = true
 		return true
 	}
-	return slices.ContainsFunc(c.change.Files, func(file string) bool {
+	return slices.ContainsFunc(files, func(file string) bool {
 		return slices.ContainsFunc(patterns, func(g glob) bool { return g.match(file) })
 	})
 }
 
-// comparesTo tells when the files that the change touches were found by
-// comparing with something else than the rule wants.
-func (c *conditions) comparesTo(n *document.Node, vars *variables) {
+// comparesTo is the ref that a rule compares with, "" when that is what the change is
+// compared with anyway.
+func (c *conditions) comparesTo(n *document.Node, vars *variables) string {
 	ref := c.text(n, "compare_to")
-	if ref == "" || vars == nil || c.change == nil || !c.change.FilesKnown {
-		return
+	if ref == "" || vars == nil || c.change == nil {
+		return ""
 	}
 	ref = vars.text(ref)
-	name := strings.TrimPrefix(ref, "refs/heads/")
-	if name == "" || name == c.change.BaseRef || ref == c.change.Before {
-		return
+	if strings.HasPrefix(ref, "-") || strings.ContainsAny(ref, "\x00\n \t") {
+		c.fail(n.Source, "value", fmt.Sprintf("%s is not a branch, a tag or a commit", plan.Clip(ref)), "")
+		return ""
 	}
-	c.warn(n.Source, "unsupported", fmt.Sprintf("the changed files are those since the last run, and not since %s", plan.Clip(ref)), "")
+	if ref == c.change.Before && c.change.BaseRef == "" {
+		return ""
+	}
+	return ref
 }
 
 func (c *conditions) patterns(n *document.Node, what string) []glob {
@@ -202,8 +223,11 @@ func (c *conditions) exists(n *document.Node, vars *variables) bool {
 		c.keys(n, "exists", []string{"paths", "project", "ref"})
 		paths = n.Get("paths")
 		if p := n.Get("project"); !p.IsNull() {
-			c.warn(p.Source, "unsupported", "exists is asked of this repository only, and not of another project; the rule counts as not met", "")
-			return false
+			other, ok := c.elsewhere(p, n.Get("ref"), vars)
+			if !ok {
+				return false
+			}
+			c = other
 		}
 	}
 	texts := c.texts(paths, "exists")
@@ -232,6 +256,23 @@ func (c *conditions) exists(n *document.Node, vars *variables) bool {
 	}
 	return false
 }
+
+// elsewhere are the conditions as another project's files answer them.
+func (c *conditions) elsewhere(p, at *document.Node, vars *variables) (*conditions, bool) {
+	project, ref := c.text(p, "project"), c.text(at, "ref")
+	if vars == nil || c.change == nil || c.open == nil || project == "" {
+		return nil, false
+	}
+	o, err := c.open(c.ctx, vars.text(project), vars.text(ref))
+	if err != nil {
+		c.warn(p.Source, "exists", fmt.Sprintf("the files of %s cannot be looked at (%v); the rule counts as not met", plan.Clip(project), err), mirrorHint)
+		return nil, false
+	}
+	return &conditions{reporter: c.reporter, change: c.change, tree: o.FS}, true
+}
+
+// mirrorHint says how another project can be had.
+const mirrorHint = "say where it is: gitlab: mirrors: in fairlead.yaml"
 
 // treeFiles are the files of the tree.
 func (c *conditions) treeFiles() []string {

@@ -139,11 +139,12 @@ type compiler struct {
 	passed     []variable // by a trigger; part of strong
 
 	hang  bool
+	since map[string]bool // refs that changes compares with
 	texts []plan.Text
 }
 
 func newCompiler(ctx context.Context, d *Dialect, tree fs.FS, change *plan.Change, file string, settings *project.GitLab) *compiler {
-	c := &compiler{ctx: ctx, d: d, tree: tree, change: change, file: file, settings: settings, children: new(int)}
+	c := &compiler{ctx: ctx, d: d, tree: tree, change: change, file: file, settings: settings, children: new(int), since: map[string]bool{}}
 	if change != nil {
 		c.base = layers(predefined(change, file), commit(change))
 	}
@@ -151,6 +152,9 @@ func newCompiler(ctx context.Context, d *Dialect, tree fs.FS, change *plan.Chang
 		c.project = append(c.project, variable{Name: v.Name, Value: v.Value})
 	}
 	c.strong = c.project
+	if change != nil {
+		c.strong = layers(c.project, texts(change.Vars, false))
+	}
 	return c
 }
 
@@ -178,7 +182,7 @@ func (c *compiler) options() document.Options {
 }
 
 func (c *compiler) conditions() *conditions {
-	q := &conditions{reporter: &reporter{}, change: c.change, tree: c.tree}
+	q := &conditions{reporter: &reporter{}, change: c.change, tree: c.tree, since: c.since, open: (&loader{c}).Project, ctx: c.ctx}
 	if c.change != nil && c.event != "" {
 		change := *c.change
 		change.Event = c.event
@@ -190,7 +194,7 @@ func (c *compiler) conditions() *conditions {
 // pipeline reads the jobs of a document.
 func (c *compiler) pipeline(doc *document.Document, parent string) (*pipeline, ruling) {
 	p := &pipeline{conditions: c.conditions(), doc: doc, root: doc.Root, parent: parent, base: c.base, strong: c.strong, passed: c.passed,
-		project: c.project, onHost: c.settings.Images == project.ImagesIgnore}
+		auto: plan.AutoCancel{OnNewer: plan.Conservative}, project: c.project, onHost: c.settings.Images == project.ImagesIgnore}
 	if p.root == nil {
 		p.root = &document.Node{Kind: document.Mapping}
 	}
@@ -207,10 +211,13 @@ func (c *compiler) compile(body []byte) (plan.Pipeline, []plan.Problem) {
 	out := plan.Pipeline{Dialect: Name, Name: c.file, File: c.file, Source: plan.Source{File: c.file, Line: 1, Col: 1}, Events: events}
 	var lockProblems []plan.Problem
 	c.locked, lockProblems = ReadLock(c.tree)
-	options := c.options()
+	var inputs *document.Node
 	if c.change != nil && len(c.change.Inputs) > 0 {
-		options.Inputs = c.take(body)
+		inputs = c.take(body)
+		c.strong = layers(c.strong, c.given)
 	}
+	options := c.options()
+	options.Inputs = inputs
 	doc := document.Load(c.ctx, options)
 	out.Texts = doc.Texts
 	problems := slices.Concat(lockProblems, doc.Problems)
@@ -218,12 +225,11 @@ func (c *compiler) compile(body []byte) (plan.Pipeline, []plan.Problem) {
 		out.Start = plan.Start{Why: "the file cannot be read", At: out.Source}
 		return out, problems
 	}
-	c.strong = layers(c.project, c.given)
 	p, r := c.pipeline(doc, "")
 	if name := p.name(); name != "" {
 		out.RunName = plan.Expr{Text: exprLiteral + name, Source: doc.Root.Get("workflow").Get("name").Source}
 	}
-	out.Inputs = inputsOf(doc, p)
+	out.Inputs, out.AutoCancel = inputsOf(doc, p), p.auto
 	out.Jobs = p.jobs()
 	out.Texts = append(out.Texts, c.texts...)
 	slices.SortStableFunc(out.Texts, func(a, b plan.Text) int { return cmp.Compare(rank(a, c.file), rank(b, c.file)) })
@@ -231,6 +237,7 @@ func (c *compiler) compile(body []byte) (plan.Pipeline, []plan.Problem) {
 	if c.change != nil {
 		out.Start = c.start(p, r, out.Jobs)
 		out.Start.Files = c.hang || p.hang
+		out.Since = slices.Sorted(maps.Keys(c.since))
 	}
 	problems = slices.Concat(problems, p.problems)
 	slices.SortStableFunc(problems, func(a, b plan.Problem) int { return document.Compare(a.Source, b.Source) })
@@ -265,7 +272,7 @@ func (c *compiler) start(p *pipeline, r ruling, jobs []plan.Job) plan.Start {
 		return plan.Start{Why: r.why, At: at}
 	}
 	for _, v := range c.base {
-		if v.Name != "CI_COMMIT_MESSAGE" || source(c.change.Event) != "push" {
+		if v.Name != "CI_COMMIT_MESSAGE" || source(c.change.Event) != "push" || c.change.Dirty { // what is not committed has no message
 			continue
 		}
 		for _, word := range skipWords {
@@ -459,6 +466,7 @@ func (d *Dialect) late(ctx context.Context, s *plan.Scope) (*compiler, error) {
 	}
 	file := cmp.Or(settings.GitLab.File, Files)
 	c := newCompiler(ctx, d, tree, s.Change, file, &settings.GitLab)
+	c.since = nil // the plan has been made
 	c.locked, _ = ReadLock(tree)
 	for _, name := range slices.Sorted(maps.Keys(s.Vars)) {
 		c.strong = layers(c.strong, []variable{{Name: name, Value: s.Vars[name]}})

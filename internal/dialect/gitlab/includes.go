@@ -1,6 +1,7 @@
 package gitlab
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,7 +11,9 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/fairlead-dev/fairlead/internal/dialect"
@@ -141,9 +144,79 @@ func fromOf(project, ref string) string { return project + "@" + ref }
 
 // Project implements [document.Loader].
 func (l *loader) Project(ctx context.Context, project, ref string) (document.Origin, error) {
-	if ref == "" || ref == "~latest" {
-		ref = "HEAD"
+	ref = cmp.Or(ref, "HEAD")
+	return l.project(ctx, project, ref, func(context.Context, string) (string, error) { return ref, nil })
+}
+
+// Component implements [document.Loader].
+func (l *loader) Component(ctx context.Context, project, version string) (document.Origin, error) {
+	return l.project(ctx, project, version, func(ctx context.Context, address string) (string, error) {
+		if !partial.MatchString(version) {
+			return version, nil
+		}
+		t, ok := l.c.d.cfg.Fetch.(tagLister)
+		if !ok {
+			return "", fmt.Errorf("the versions of %s cannot be listed here", project)
+		}
+		tags, err := t.Tags(ctx, address)
+		if err != nil {
+			return "", err
+		}
+		if slices.Contains(tags, version) {
+			return version, nil
+		}
+		found := newest(tags, strings.TrimPrefix(version, "~latest"))
+		switch {
+		case found == "" && version == latest:
+			return "", fmt.Errorf("%s has no tag that is a version, like 1.2.3", project)
+		case found == "":
+			return version, nil // a branch, perhaps
+		}
+		return found, nil
+	})
+}
+
+// tagLister is a Fetcher that knows the tags of a repository.
+type tagLister interface {
+	Tags(ctx context.Context, address string) ([]string, error)
+}
+
+// latest is the version of a component that is its newest release.
+const latest = "~latest"
+
+var (
+	// partial is a version of a component that names several.
+	partial = regexp.MustCompile(`^(~latest|v?[0-9]+(\.[0-9]+)?)$`)
+	// released is a tag that is a version, and no preview of one.
+	released = regexp.MustCompile(`^v?([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})(\+.*)?$`)
+)
+
+// newest is the tag of the highest version that begins with the numbers of start,
+// "" for none.
+func newest(tags []string, start string) (best string) {
+	var wanted []string
+	if start != "" {
+		wanted = strings.Split(strings.TrimPrefix(start, "v"), ".")
 	}
+	var at [3]int
+	for _, tag := range tags {
+		m := released.FindStringSubmatch(tag)
+		if m == nil || !slices.Equal(m[1:1+len(wanted)], wanted) {
+			continue
+		}
+		var v [3]int
+		for i := range v {
+			v[i], _ = strconv.Atoi(m[1+i]) // it is digits
+		}
+		if best == "" || slices.Compare(v[:], at[:]) > 0 {
+			best, at = tag, v
+		}
+	}
+	return best
+}
+
+// project opens a project as it is locked, or at the ref that resolve finds.
+func (l *loader) project(ctx context.Context, project, ref string, resolve func(ctx context.Context, address string) (string, error)) (document.Origin, error) {
 	from := fromOf(project, ref)
 	o := document.Origin{Name: from + ":", Project: project, Ref: ref, Commit: l.c.locked.commitOf(lockProject, from)}
 	kept := keptFiles{tree: l.c.tree, lock: l.c.locked, kind: lockProject, from: from}
@@ -158,9 +231,12 @@ func (l *loader) Project(ctx context.Context, project, ref string) (document.Ori
 	if err != nil {
 		return o, err
 	}
-	at := ref
-	if o.Commit != "" {
-		at = o.Commit
+	at := o.Commit
+	if at == "" {
+		if at, err = resolve(ctx, address); err != nil {
+			return o, err
+		}
+		o.Ref = at
 	}
 	dir, commit, err := l.c.d.cfg.Fetch.Fetch(ctx, address, at)
 	if err != nil {

@@ -41,6 +41,7 @@ type pipeline struct {
 	global       []variable
 	stages       []string
 	entries      []*entry
+	auto         plan.AutoCancel
 	kept         int // bytes of what is kept of the jobs made so far
 	// byName are the entries by their names, also those that rules keep out:
 	// several where the cells of a matrix fare differently.
@@ -66,6 +67,8 @@ type entry struct {
 	retry    *plan.Retry
 	timeout  time.Duration
 	trigger  *document.Node
+
+	interruptible bool
 
 	dag          bool
 	needs        []need
@@ -109,12 +112,7 @@ func (p *pipeline) workflow() ruling {
 	if !p.keys(n, "workflow", []string{"rules", "name", "auto_cancel"}) {
 		return ruling{in: true}
 	}
-	if a := n.Get("auto_cancel"); !a.IsNull() && p.keys(a, "auto_cancel", []string{"on_new_commit", "on_job_failure"}) {
-		p.choice(a.Get("on_new_commit"), "on_new_commit", "conservative", "interruptible", "none")
-		if p.choice(a.Get("on_job_failure"), "on_job_failure", "all", "none") == "all" {
-			p.warn(a.Get("on_job_failure").Source, "unsupported", "a job that fails does not cancel the others here; they run to their ends", "")
-		}
-	}
+	p.cancels(n.Get("auto_cancel"))
 	rules := n.Get("rules")
 	if rules.IsNull() {
 		return ruling{in: true, at: n.Source, why: "there are no rules for the whole pipeline"}
@@ -122,7 +120,26 @@ func (p *pipeline) workflow() ruling {
 	vars := expandVariables(layers(p.base, p.global, p.strong), false)
 	r := p.rules(rules, "workflow", workflowKeys, &vars)
 	p.global = layers(p.global, r.variables)
+	p.cancels(r.cancels)
 	return r
+}
+
+// cancels reads auto_cancel, of the workflow or of the rule that decided.
+func (p *pipeline) cancels(n *document.Node) {
+	if n.IsNull() || !p.keys(n, "auto_cancel", []string{"on_new_commit", "on_job_failure"}) {
+		return
+	}
+	switch p.choice(n.Get("on_new_commit"), "on_new_commit", "conservative", "interruptible", "none") {
+	case "conservative":
+		p.auto.OnNewer = plan.Conservative
+	case "interruptible":
+		p.auto.OnNewer = plan.Selective
+	case "none":
+		p.auto.OnNewer = plan.KeepGoing
+	}
+	if said := p.choice(n.Get("on_job_failure"), "on_job_failure", "all", "none"); said != "" {
+		p.auto.OnFailure = said == "all"
+	}
 }
 
 // name is the pipeline's own.
@@ -355,7 +372,7 @@ func (p *pipeline) decide(e *entry, what string) {
 			e.allow, e.tolerate = allow, codes
 		}
 	}
-	p.boolean(cmp.Or(r.interruptible, p.value(n, "interruptible")), "interruptible") // nothing is interrupted here
+	e.interruptible, _ = p.boolean(cmp.Or(r.interruptible, p.value(n, "interruptible")), "interruptible")
 	e.spec.When, e.spec.AllowFailure = e.when, e.allow
 	e.spec.Variables = layers(e.spec.Variables, r.variables)
 	needs := n.Get("needs")
@@ -493,6 +510,7 @@ func (p *pipeline) make(c *cell, before []*cell, blocking bool) []plan.Job {
 		ID: prefix + c.id, Name: c.name, Stage: p.stages[e.stage], Source: e.source,
 		If:      condition(e.when, c.name, e.source),
 		Timeout: e.timeout, ContinueOnError: e.allow, Tolerate: e.tolerate, Delay: e.delay, Retry: e.retry,
+		Interruptible: e.interruptible,
 	}
 	g := gate{Name: c.name, When: e.when, Allow: e.allow, DAG: e.dag, Stage: e.stage}
 	if e.dag {

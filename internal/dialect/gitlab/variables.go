@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
@@ -378,7 +379,7 @@ func mergeRequest(c *plan.Change, page string) []variable {
 }
 
 // commit are the variables that say what the commit says of itself, as far as
-// the event tells.
+// the event tells or else git.
 func commit(c *plan.Change) []variable {
 	p := payload(c.Payload)
 	last := p.object("object_attributes").object("last_commit")
@@ -391,19 +392,21 @@ func commit(c *plan.Change) []variable {
 			last = object
 		}
 	}
-	message := last.text("message")
+	message, stamp, author := last.text("message"), last.text("timestamp"), last.object("author").text("name")+" <"+last.object("author").text("email")+">"
+	if message == "" && c.Commit != nil {
+		message, stamp, author = c.Commit.Message, c.Commit.Time.Format(time.RFC3339), c.Commit.Author+" <"+c.Commit.Email+">"
+	}
 	if message == "" {
 		return nil
 	}
 	title, rest, _ := strings.Cut(message, "\n")
-	author := last.object("author")
 	var list []variable
 	for _, v := range [][2]string{
 		{"CI_COMMIT_MESSAGE", message},
 		{"CI_COMMIT_TITLE", title},
 		{"CI_COMMIT_DESCRIPTION", strings.TrimLeft(rest, "\n")},
-		{"CI_COMMIT_TIMESTAMP", last.text("timestamp")},
-		{"CI_COMMIT_AUTHOR", author.text("name") + " <" + author.text("email") + ">"},
+		{"CI_COMMIT_TIMESTAMP", stamp},
+		{"CI_COMMIT_AUTHOR", author},
 	} {
 		list = append(list, variable{Name: v[0], Value: v[1], Raw: true})
 	}

@@ -7,6 +7,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/groovy"
 	"github.com/fairlead-dev/fairlead/internal/plan"
@@ -336,7 +337,106 @@ func (r currentBuild) Get(c *groovy.Call) (groovy.Value, error) {
 		if c.Name == "rawBuild" {
 			return nil, c.Throw("org.jenkinsci.plugins.scriptsecurity.sandbox.RejectedAccessException", "Scripts not permitted to use method org.jenkinsci.plugins.workflow.support.steps.build.RunWrapper getRawBuild")
 		}
-		return nil, nil // what earlier runs did is not told to pipelines
+		return earlier(c.Name, b), nil
+	}
+	return nil, groovy.ErrMissing
+}
+
+// earlier is the build that a name of currentBuild means, as far as that is the one
+// before; nil for others, of which pipelines are told nothing.
+func earlier(name string, b *build) groovy.Value {
+	before := b.scope.Previous
+	if before == nil {
+		return nil
+	}
+	r := previousResult(before)
+	switch name {
+	case "previousBuild", "previousCompletedBuild", "previousBuiltBuild":
+	case "previousSuccessfulBuild":
+		if r > unstable { // a stable or an unstable one
+			return nil
+		}
+	case "previousFailedBuild":
+		if r != failure {
+			return nil
+		}
+	case "previousNotFailedBuild":
+		if r == failure {
+			return nil
+		}
+	default:
+		return nil
+	}
+	return previousBuild{b}
+}
+
+// previousBuild is the build before, as scripts see it.
+type previousBuild struct{ b *build }
+
+func (previousBuild) ClassName() string { return currentBuild{}.ClassName() }
+
+func (r previousBuild) Get(c *groovy.Call) (groovy.Value, error) {
+	p, s := r.b.scope.Previous, r.b.scope
+	job := jobName(s.Pipeline, s.Change)
+	switch c.Name {
+	case "result", "currentResult":
+		return previousResult(p).String(), nil
+	case "number":
+		return int32(p.Number), nil
+	case "id":
+		return fmt.Sprint(p.Number), nil
+	case "displayName":
+		return fmt.Sprintf("#%d", p.Number), nil
+	case "fullDisplayName":
+		return fmt.Sprintf("%s #%d", strings.ReplaceAll(job, "/", " » "), p.Number), nil
+	case "projectName":
+		return path.Base(job), nil
+	case "fullProjectName":
+		return job, nil
+	case "absoluteUrl":
+		return jobURL(job) + fmt.Sprint(p.Number) + "/", nil
+	case "startTimeInMillis", "timeInMillis":
+		return p.Begun.UnixMilli(), nil
+	case "duration":
+		return p.Ended.Sub(p.Begun).Milliseconds(), nil
+	case "durationString":
+		return p.Ended.Sub(p.Begun).Round(time.Millisecond).String(), nil
+	case "keepLog":
+		return false, nil
+	case "building":
+		return false, nil
+	case "changeSets", "upstreamBuilds", "buildCauses":
+		return groovy.NewList(), nil
+	case "buildVariables":
+		return groovy.NewMap(), nil
+	case "description", "previousBuild", "nextBuild", "previousSuccessfulBuild", "previousCompletedBuild", "previousFailedBuild", "previousNotFailedBuild", "previousBuildInProgress", "previousBuiltBuild":
+		return nil, nil
+	}
+	return nil, groovy.ErrMissing
+}
+
+// Set refuses: what was is not to be changed.
+func (previousBuild) Set(*groovy.Call, groovy.Value) error { return groovy.ErrMissing }
+
+func (r previousBuild) Invoke(c *groovy.Call) (groovy.Value, error) {
+	result := previousResult(r.b.scope.Previous)
+	if c.Name == "resultIsWorseOrEqualTo" || c.Name == "resultIsBetterOrEqualTo" {
+		if len(c.Args) != 1 {
+			return nil, groovy.ErrMissing
+		}
+		text, err := c.Text(c.Args[0])
+		if err != nil {
+			return nil, err
+		}
+		if c.Name == "resultIsWorseOrEqualTo" {
+			return result >= parseResult(text), nil
+		}
+		return result <= parseResult(text), nil
+	}
+	if name, ok := property(c.Name); ok && len(c.Args) == 0 {
+		inner := *c
+		inner.Name = name
+		return r.Get(&inner)
 	}
 	return nil, groovy.ErrMissing
 }

@@ -103,6 +103,9 @@ func New(cfg Config) *Dialect {
 	return &Dialect{cfg: cfg, files: map[[sha256.Size]byte]*groovy.Script{}}
 }
 
+// Remembers reports that pipelines ask how the build before ended.
+func (d *Dialect) Remembers() bool { return true }
+
 // Name implements [dialect.Dialect].
 func (d *Dialect) Name() string { return Name }
 

@@ -5,14 +5,22 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/declarative"
 	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/groovy"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
-// holds reports whether a condition of post is met by a result. Nothing is
-// known of earlier runs: everything is a change, nothing is fixed or worse.
-func holds(condition string, r result) bool {
+// holds reports whether a condition of post is met by a result, and that of the
+// build before; nil when there was none: then everything is a change, nothing is fixed or
+// worse.
+func holds(condition string, r result, before *plan.Previous) bool {
 	switch condition {
-	case "always", "changed", "cleanup":
+	case "always", "cleanup":
 		return true
+	case "changed":
+		return before == nil || previousResult(before) != r
+	case "fixed":
+		return before != nil && r == success && (previousResult(before) == failure || previousResult(before) == unstable)
+	case "regression":
+		return before != nil && r > previousResult(before)
 	case "aborted":
 		return r == aborted
 	case "success":
@@ -27,6 +35,21 @@ func holds(condition string, r result) bool {
 		return r == notBuilt
 	}
 	return false
+}
+
+// previousResult is how the build before ended.
+func previousResult(p *plan.Previous) result {
+	switch said := p.Outputs["result"]; {
+	case said != "":
+		return parseResult(said)
+	case p.Verdict == plan.Success:
+		return success
+	case p.Verdict == plan.Cancelled:
+		return aborted
+	case p.Verdict == plan.Skipped:
+		return notBuilt
+	}
+	return failure
 }
 
 // postStage runs the post section of a stage whose work ended with err, and
@@ -52,7 +75,7 @@ func (m *model) postPipeline(c *groovy.Call, f *frame, list []declarative.Condit
 	}
 	any := false
 	for _, p := range list {
-		any = any || holds(p.Name, m.result)
+		any = any || holds(p.Name, m.result, m.scope.Previous)
 	}
 	if !any {
 		return err
@@ -74,7 +97,7 @@ func (m *model) post(c *groovy.Call, f *frame, list []declarative.Condition, err
 	first := err
 	for _, name := range declarative.Post() {
 		for _, p := range list {
-			if p.Name != name || !holds(name, now()) {
+			if p.Name != name || !holds(name, now(), m.scope.Previous) {
 				continue
 			}
 			f.say("Post stage")

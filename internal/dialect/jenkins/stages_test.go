@@ -241,3 +241,53 @@ func TestSecretsStayOut(t *testing.T) {
 		}
 	}
 }
+
+// TestBuildBefore: what post and scripts know of the build before.
+func TestBuildBefore(t *testing.T) {
+	t.Parallel()
+	const file = `pipeline { agent any
+  stages { stage('s') { steps { script {
+    def p = currentBuild.previousBuild
+    echo "before: ${p?.result} ${p?.number} ${p?.displayName} ${p?.resultIsWorseOrEqualTo('FAILURE')} ${currentBuild.getPreviousSuccessfulBuild()?.number}"
+    if (params.BAD) { error 'bad' } } } } }
+  parameters { booleanParam(name: 'BAD', defaultValue: false) }
+  post { changed { echo 'P changed' } 
+    fixed { echo 'P fixed' } 
+    regression { echo 'P regression' } } }`
+	before := func(v plan.Verdict, said string) *plan.Previous {
+		return &plan.Previous{RunID: "3", Number: 7, Verdict: v, Outputs: map[string]string{"result": said}}
+	}
+	for name, c := range map[string]struct {
+		before *plan.Previous
+		bad    string
+		want   string
+	}{
+		"none":                {nil, "false", "before: null null null null null|P changed"},
+		"none, and it fails":  {nil, "true", "before: null null null null null|P changed"},
+		"as before":           {before(plan.Success, "SUCCESS"), "false", "before: SUCCESS 7 #7 false 7"},
+		"fixed":               {before(plan.Failure, "FAILURE"), "false", "before: FAILURE 7 #7 true null|P changed|P fixed"},
+		"fixed, was unstable": {before(plan.Failure, "UNSTABLE"), "false", "before: UNSTABLE 7 #7 false 7|P changed|P fixed"},
+		"after one cancelled": {before(plan.Cancelled, ""), "false", "before: ABORTED 7 #7 true null|P changed"},
+		"still broken":        {before(plan.Fault, ""), "true", "before: FAILURE 7 #7 true null"},
+		"broken":              {before(plan.Success, "SUCCESS"), "true", "before: SUCCESS 7 #7 false 7|P changed|P regression"},
+		"more broken":         {before(plan.Failure, "UNSTABLE"), "true", "before: UNSTABLE 7 #7 false 7|P changed|P regression"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			change := push()
+			change.Inputs = map[string]string{"BAD": c.bad}
+			w := newWorld(t, change, "Jenkinsfile", file)
+			w.scope.Previous = c.before
+			_, _, _ = w.run(t.Context())
+			var got []string
+			for line := range strings.Lines(w.text()) {
+				if line = strings.TrimSpace(line); strings.HasPrefix(line, "before: ") || strings.HasPrefix(line, "P ") {
+					got = append(got, line)
+				}
+			}
+			if strings.Join(got, "|") != c.want {
+				t.Errorf("got %s, want %s\n%s", strings.Join(got, "|"), c.want, w.text())
+			}
+		})
+	}
+}

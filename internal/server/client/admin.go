@@ -8,6 +8,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/launch"
+	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/secret"
 	"github.com/fairlead-dev/fairlead/internal/server"
 )
@@ -147,4 +148,26 @@ func number(n int64) string {
 		return ""
 	}
 	return strconv.FormatInt(n, 10)
+}
+
+// Routes lists who is told of what.
+func (c *Client) Routes(ctx context.Context) ([]notify.Route, error) {
+	v, err := get[server.RoutesView](ctx, c, "/routes", nil)
+	return v.Routes, err
+}
+
+// SetRoute makes a route of messages, or changes one; target is where they go, "" leaves it.
+func (c *Client) SetRoute(ctx context.Context, r notify.Route, target string) error {
+	in := server.SettingRoute{Channel: r.Channel, Target: target, Secret: r.Secret, Repositories: r.Repositories, Branches: r.Branches, Edges: r.Edges}
+	return c.ask(ctx, http.MethodPut, "/routes/"+escape(r.Name), nil, in, nil)
+}
+
+// RemoveRoute removes a route of messages.
+func (c *Client) RemoveRoute(ctx context.Context, name string) error {
+	return c.ask(ctx, http.MethodDelete, "/routes/"+escape(name), nil, nil, nil)
+}
+
+// TestRoute sends one message the way of a route.
+func (c *Client) TestRoute(ctx context.Context, name string) error {
+	return c.ask(ctx, http.MethodPost, "/routes/"+escape(name)+"/test", nil, struct{}{}, nil)
 }

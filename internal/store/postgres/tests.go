@@ -151,10 +151,10 @@ func queueLessons(b *pgx.Batch, lessons []store.Lesson) {
 		SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[],
 			$10::timestamptz[], $11::bigint[], $12::bigint[], $13::bigint[], $14::float8[], $15::float8[], $16::float8[], $17::float8[],
 			$18::float8[], $19::bigint[], $20::timestamptz[], $21::timestamptz[], $22::timestamptz[])
-		ON CONFLICT (repository, variant, key) DO UPDATE SET title = excluded.title, file = excluded.file, line = excluded.line,
+		ON CONFLICT (repository, variant, key) DO UPDATE SET title = excluded.title, file = coalesce(nullif(excluded.file, ''), tests.file), line = coalesce(nullif(excluded.line, 0), tests.line),
 			owner = excluded.owner, state = excluded.state, why = excluded.why, until = excluded.until, runs = excluded.runs,
 			failures = excluded.failures, flakes = excluded.flakes, rate = excluded.rate, low = excluded.low, high = excluded.high,
-			seconds = excluded.seconds, lost = excluded.lost, size = excluded.size, first = excluded.first, last = excluded.last,
+			seconds = excluded.seconds, lost = excluded.lost, size = coalesce(nullif(excluded.size, 0), tests.size), first = excluded.first, last = excluded.last,
 			failed = excluded.failed`,
 		repositories, variants, keys, titles, files, lines, owners, states, whys, untils, runs, failures, flakes,
 		rates, lows, highs, seconds, lost, sizes, firsts, lasts, faileds)

@@ -118,9 +118,9 @@ func (c *conn) lesson(l *store.Lesson) error {
 	err := c.row([]any{&id}, `INSERT INTO tests (repository, variant, key, title, file, line, owner, state, why, until,
 			runs, failures, flakes, rate, low, high, seconds, lost, size, first, last, failed)
 		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)
-		ON CONFLICT (repository, variant, key) DO UPDATE SET title = ?4, file = ?5, line = ?6, owner = ?7, state = ?8, why = ?9,
+		ON CONFLICT (repository, variant, key) DO UPDATE SET title = ?4, file = coalesce(nullif(?5, ''), file), line = coalesce(nullif(?6, 0), line), owner = ?7, state = ?8, why = ?9,
 			until = ?10, runs = ?11, failures = ?12, flakes = ?13, rate = ?14, low = ?15, high = ?16, seconds = ?17,
-			lost = ?18, size = ?19, first = ?20, last = ?21, failed = ?22
+			lost = ?18, size = coalesce(nullif(?19, 0), size), first = ?20, last = ?21, failed = ?22
 		RETURNING id`,
 		r.Repository, r.Variant, r.Key, r.Title, r.File, r.Line, r.Owner, string(r.State), r.Why, micros(r.Until),
 		r.Runs, r.Failures, r.Flakes, r.Rate, r.Low, r.High, r.Seconds, r.Lost, int64(r.Size), micros(r.First), micros(r.Last), micros(r.Failed))

@@ -105,10 +105,11 @@ func testLedger(t *testing.T, s conformance) {
 
 	// A row alone, and several results of one test at once.
 	alone := lesson(1, 2, 0)
-	alone.Row.State = record.TestSuspected
+	alone.Row.State, alone.Row.File, alone.Row.Line, alone.Row.Size = record.TestSuspected, "", 0, suite.SizeUnknown
 	learn(t, st, 7, alone, lesson(2, 2, suite.Passed), lesson(2, 3, suite.Skipped))
 	rows, total, err = st.Tests(t.Context(), suite.Query{Repository: "o/r", States: []record.TestState{record.TestSuspected, record.TestBroken}})
-	if err != nil || total != 1 || len(rows) != 1 || rows[0].Key != one.Row.Key {
+	if err != nil || total != 1 || len(rows) != 1 || rows[0].Key != one.Row.Key ||
+		rows[0].File != one.Row.File || rows[0].Line != one.Row.Line || rows[0].Size != suite.Small {
 		t.Errorf("suspected: %+v of %d, %v", rows, total, err)
 	}
 	results, err = st.Results(t.Context(), two.Row.ID, "", 2)

@@ -185,6 +185,10 @@ func (e elsewhere) Project(_ context.Context, project, ref string) (Origin, erro
 	return Origin{FS: e.files, Name: project + "@" + ref + ":", Project: project, Ref: ref, Commit: "c0ffee"}, nil
 }
 
+func (e elsewhere) Component(ctx context.Context, project, version string) (Origin, error) {
+	return e.Project(ctx, project, version)
+}
+
 func (e elsewhere) Remote(_ context.Context, url string) ([]byte, error) {
 	if url != "https://host/x.yml" {
 		return nil, errors.New("the server cannot be reached")

@@ -1,6 +1,7 @@
 package document
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,10 @@ type Origin struct {
 type Loader interface {
 	// Project opens a project at a ref, "" for the tip of its default branch.
 	Project(ctx context.Context, project, ref string) (Origin, error)
+	// Component opens a project at the version of a component: a commit, a tag, a
+	// branch, ~latest, or the beginning of a version's number (1, 1.2). The
+	// Origin's Ref is the version that it came to.
+	Component(ctx context.Context, project, version string) (Origin, error)
 	// Remote reads the file at an address.
 	Remote(ctx context.Context, url string) ([]byte, error)
 	// Template opens the templates that come with GitLab.
@@ -552,8 +557,11 @@ func (l *loading) component(o Origin, n, given *Node, depth int) []*Node {
 	}
 	from := o
 	if project != o.Project || o.Name != "" && version != o.Ref && version != o.Commit {
-		var err error
-		if from, err = l.open(project, version); err != nil {
+		err := errNoLoader
+		if l.Loader != nil {
+			from, err = l.Loader.Component(l.ctx, project, version)
+		}
+		if err != nil {
 			return l.gone(n.Source, ref, err, mirrorHint)
 		}
 	}
@@ -568,7 +576,7 @@ func (l *loading) component(o Origin, n, given *Node, depth int) []*Node {
 	if err != nil {
 		return l.gone(n.Source, ref, fmt.Errorf("%s has neither templates/%s.yml nor templates/%s/template.yml", project, name, name), "check the name and the version")
 	}
-	facts := map[string]string{"name": name, "version": version, "reference": version, "sha": from.Commit}
+	facts := map[string]string{"name": name, "version": cmp.Or(from.Ref, version), "reference": version, "sha": from.Commit}
 	root, _ := l.file(from, file, body, given, n.Source, facts, depth+1)
 	if root == nil {
 		return nil

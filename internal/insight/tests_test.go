@@ -1,27 +1,22 @@
-package launch
+package insight
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob/disk"
-	"github.com/fairlead-dev/fairlead/internal/dialect"
-	"github.com/fairlead-dev/fairlead/internal/dialect/github"
-	"github.com/fairlead-dev/fairlead/internal/executor/host"
 	"github.com/fairlead-dev/fairlead/internal/harvest"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
 	"github.com/fairlead-dev/fairlead/internal/store/sqlite"
 	"github.com/fairlead-dev/fairlead/internal/suite"
-	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
 
 // school is a record of runs that had tests, and who learns from it.
@@ -292,7 +287,7 @@ func TestDecisions(t *testing.T) {
 	s.run("c1", "", result("a", record.TestFailed), result("b", record.TestPassed))
 	s.learn()
 	id := s.row("a").ID
-	var refused *UsageError
+	var refused *plan.UsageError
 	for _, c := range []struct{ id, by, why, owner string }{{"nobody", "ann", "w", "@o"}, {id.Key, "", "w", "@o"}, {id.Key, "ann", "", "@o"}, {id.Key, "ann", "w", ""}} {
 		if _, err := s.tests.Quarantine(t.Context(), suite.ID{Repository: "o/r", Key: c.id}, c.by, c.why, c.owner, time.Time{}); !errors.As(err, &refused) {
 			t.Errorf("%+v: %v", c, err)
@@ -325,76 +320,6 @@ func TestDecisions(t *testing.T) {
 	r, err := s.store.Register(t.Context(), wardKind, "o/r/-/"+id.Key)
 	if err != nil || r.Version != 2 || !strings.Contains(string(r.Body), "bob") {
 		t.Errorf("register: %+v, %v", r, err)
-	}
-}
-
-// TestQuarantinedRun has a run fail for a test, and then, when that is in quarantine, not.
-func TestQuarantinedRun(t *testing.T) {
-	t.Parallel()
-	s := newSchool(t)
-	work, data := t.TempDir(), t.TempDir()
-	here := host.New(host.Options{})
-	t.Cleanup(func() { _ = here.Close() })
-	for name, text := range map[string]string{
-		".github/workflows/ci.yml": "on: push\njobs:\n  test:\n    runs-on: ubuntu-latest\n    steps:\n      - run: ./go test -json\n",
-		"go": `#!/bin/sh
-echo '{"Action":"run","Package":"p","Test":"TestA"}'
-echo '{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:7: no\n"}'
-echo '{"Action":"fail","Package":"p","Test":"TestA","Elapsed":0.1}'
-echo '{"Action":"fail","Package":"p","Elapsed":0.1}'
-exit 1
-`,
-	} {
-		name = filepath.Join(work, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o755)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	l := &Launcher{
-		Dialects: []dialect.Dialect{github.New(github.Config{})}, Executor: here, Store: s.store, Results: s.blobs, Tests: s.tests,
-		Slots: &workspace.Slots{Dir: filepath.Join(data, "slots")}, Data: data, Idle: func() float64 { return 2 }, Version: "test", Grace: time.Second,
-	}
-	run := func() Result {
-		t.Helper()
-		p, err := l.Prepare(t.Context(), Order{Dir: work})
-		if err != nil || len(p.Chosen) != 1 {
-			t.Fatalf("%+v, %v", p, err)
-		}
-		r, err := l.Run(t.Context(), p, p.Chosen[0], Watcher{Observer: unobserved{}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r
-	}
-	first := run()
-	if first.Verdict != plan.Failure {
-		t.Fatalf("%+v", first)
-	}
-	h, err := s.store.Head(t.Context(), first.Run)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rows, total, err := s.store.Tests(t.Context(), suite.Query{Repository: h.Repository})
-	if err != nil || total != 1 || rows[0].Title != "p › TestA" || rows[0].Failures != 1 {
-		t.Fatalf("%s: %+v, %v", h.Repository, rows, err)
-	}
-	if _, err := s.tests.Quarantine(t.Context(), rows[0].ID, "ann", "it fails", "@team", time.Time{}); err != nil {
-		t.Fatal(err)
-	}
-	second := run()
-	if second.Verdict != plan.Success {
-		t.Errorf("%+v", second)
-	}
-	r, err := s.store.Run(t.Context(), second.Run)
-	if err != nil || len(r.Planned.Settings.Muted) != 1 {
-		t.Fatalf("%+v, %v", r, err)
-	}
-	j := r.Jobs["test"]
-	if tests := j.Tests; len(tests) != 1 || tests[0].Failed != 1 || tests[0].Muted != 1 {
-		t.Errorf("%+v", tests)
-	}
-	if results, err := s.store.Results(t.Context(), rows[0].ID, "", 10); err != nil || len(results) != 2 || results[0].Outcome != suite.Failed || results[0].Fault == 0 {
-		t.Errorf("%+v, %v", results, err)
 	}
 }
 

@@ -1,4 +1,4 @@
-package launch
+package insight
 
 import (
 	"cmp"
@@ -7,14 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
+	"iter"
 	"os"
-	"path"
 	"strings"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
-	"github.com/fairlead-dev/fairlead/internal/fault"
 	"github.com/fairlead-dev/fairlead/internal/harvest"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/project"
@@ -28,6 +26,7 @@ const (
 	wardKind    = "ward"  // by repository, variant and key: what a person decided of a test last
 	priorKind   = "prior" // by repository: the suite.Prior of its tests
 
+	again = 5 * time.Second // until it is tried once more to learn
 	// learnAtOnce is from how many results on what was learned is written down.
 	learnAtOnce = 5_000
 	// maxLearned is how many tests of one step are learned of.
@@ -41,6 +40,22 @@ const (
 	// maxMuted is how many tests in quarantine a run is told of.
 	maxMuted = 10_000
 )
+
+// Store is what insight asks of the record.
+type Store interface {
+	store.Marks
+	store.Registers
+	store.Leases
+}
+
+// Runs is the record of runs, as readers of it want it.
+type Runs interface {
+	Events(ctx context.Context, f store.EventFilter) ([]record.Event, error)
+	// Watch waits until the record goes beyond seq, and returns the newest Seq.
+	Watch(ctx context.Context, seq int64) (int64, error)
+	// AfterKinds yields the events after seq that are of these kinds, in order.
+	AfterKinds(ctx context.Context, seq int64, kinds ...record.Kind) iter.Seq2[record.Event, error]
+}
 
 // Tests learns what is known of tests from the record, and tells runs which of
 // them are in quarantine. It is a reader of the log: for each report its results are
@@ -79,41 +94,14 @@ func (t *Tests) Muted(ctx context.Context, repository string) ([]record.Mute, er
 	return muted, nil
 }
 
-// muted are the tests in quarantine that a run of the change is told of.
-func (l *Launcher) muted(ctx context.Context, c *plan.Change) ([]record.Mute, error) {
-	if l.Tests == nil {
-		return nil, nil
-	}
-	return l.Tests.Muted(ctx, c.Repository)
-}
-
 // learnWithin is how long the end of a run may be held up by learning from it. Whoever
 // learns next goes on.
 const learnWithin = 3 * time.Second
 
-// learn learns from a run that has ended. A failure to do so is nobody's.
-func (l *Launcher) learn(ctx context.Context) {
-	if l.Tests != nil {
-		_ = l.Tests.catchUp(context.WithoutCancel(ctx), time.Now().Add(learnWithin))
-	}
-	if l.Coverage != nil {
-		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), learnWithin)
-		defer cancel()
-		_ = l.Coverage.Learn(within)
-	}
-}
-
-// Learn learns what the record has to teach of tests and coverage now. The error is a
-// [store.HeldError] when somebody else is at it.
-func (l *Launcher) Learn(ctx context.Context) error {
-	var errs []error
-	if l.Tests != nil {
-		errs = append(errs, l.Tests.Learn(ctx))
-	}
-	if l.Coverage != nil {
-		errs = append(errs, l.Coverage.Learn(ctx))
-	}
-	return errors.Join(errs...)
+// Glance learns for a moment. A failure to do so is nobody's: whoever learns next
+// goes on.
+func (t *Tests) Glance(ctx context.Context) {
+	_ = t.catchUp(context.WithoutCancel(ctx), time.Now().Add(learnWithin))
 }
 
 // Learn learns what the record has to teach, to its newest event or until ctx ends.
@@ -139,7 +127,10 @@ func (t *Tests) Follow(ctx context.Context) {
 				t.complain("learn of tests", err)
 			}
 		}
-		pause(ctx, again)
+		select {
+		case <-ctx.Done():
+		case <-time.After(again):
+		}
 	}
 }
 
@@ -190,7 +181,7 @@ func (t *Tests) learn(ctx context.Context, lease store.Lease, until time.Time) e
 		}
 		select {
 		case <-lease.Lost():
-			return errLost
+			return errors.New("the lease of who learns was lost: the store could not be reached for too long")
 		default:
 		}
 		if err != nil {
@@ -198,7 +189,7 @@ func (t *Tests) learn(ctx context.Context, lease store.Lease, until time.Time) e
 			continue
 		}
 		if len(reports) > 0 && !sameStep(reports[0], e) {
-			if err := l.report(ctx, reports, ""); err != nil {
+			if err := l.report(ctx, reports, nil); err != nil {
 				return err
 			}
 			reports = nil
@@ -210,11 +201,7 @@ func (t *Tests) learn(ctx context.Context, lease store.Lease, until time.Time) e
 			}
 		case *record.StepFinished:
 			if len(reports) > 0 {
-				inputs := ""
-				if b.Watched != nil {
-					inputs = b.Watched.Digest
-				}
-				if err := l.report(ctx, reports, inputs); err != nil {
+				if err := l.report(ctx, reports, b.Watched); err != nil {
 					return err
 				}
 				reports = nil
@@ -237,7 +224,7 @@ func (t *Tests) learn(ctx context.Context, lease store.Lease, until time.Time) e
 		}
 	}
 	if len(reports) > 0 {
-		if err := l.report(ctx, reports, ""); err != nil {
+		if err := l.report(ctx, reports, nil); err != nil {
 			return err
 		}
 	}
@@ -298,9 +285,9 @@ func (l *lessons) write(ctx context.Context) error {
 	return nil
 }
 
-// report learns from what one step reported. Its inputs are a digest, "" when it is not
-// known.
-func (l *lessons) report(ctx context.Context, reports []record.Event, inputs string) error {
+// report learns from what one step reported. What was seen of the step is nil when
+// nobody watched.
+func (l *lessons) report(ctx context.Context, reports []record.Event, seen *record.Watched) error {
 	last := reports[len(reports)-1]
 	run, err := l.run(ctx, last.Run)
 	if err != nil {
@@ -328,7 +315,10 @@ func (l *lessons) report(ctx context.Context, reports []record.Event, inputs str
 	if b := last.Body.(*record.TestsReported); b.Commit != "" {
 		commit, branch = b.Commit, cmp.Or(b.Branch, branch)
 	}
-	common := suite.Result{Run: last.Run, Job: last.Job, Time: last.Time, Commit: commit, Branch: branch, Base: run.base, Inputs: number(inputs)}
+	common := suite.Result{Run: last.Run, Job: last.Job, Time: last.Time, Commit: commit, Branch: branch, Base: run.base}
+	if seen != nil {
+		common.Inputs, fold.size = number(seen.Digest), l.size(ctx, seen.Kept)
+	}
 	if err := l.learnFold(ctx, run, fold, common); err != nil {
 		return err
 	}
@@ -337,16 +327,40 @@ func (l *lessons) report(ctx context.Context, reports []record.Event, inputs str
 }
 
 func (l *lessons) read(ctx context.Context, digest string, each func(record.TestResult) error) error {
-	d, err := blob.Parse(digest)
-	if err != nil {
-		return err
-	}
-	r, err := l.Blobs.Open(ctx, d)
+	r, err := l.open(ctx, digest)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	return harvest.ReadKept(io.Reader(r), each)
+	return harvest.ReadKept(r, each)
+}
+
+func (l *lessons) open(ctx context.Context, digest string) (io.ReadCloser, error) {
+	d, err := blob.Parse(digest)
+	if err != nil {
+		return nil, err
+	}
+	return l.Blobs.Open(ctx, d)
+}
+
+// size is how large the tests of a step are by what it was seen to do, as far as that
+// is known.
+func (l *lessons) size(ctx context.Context, digest string) suite.Size {
+	if digest == "" {
+		return suite.SizeUnknown
+	}
+	r, err := l.open(ctx, digest)
+	if err != nil {
+		return suite.SizeUnknown // it is gone
+	}
+	defer r.Close()
+	o, err := harvest.ReadObservation(r)
+	if err != nil {
+		l.complain("read what a step was seen to do", err)
+		return suite.SizeUnknown
+	}
+	size, _ := suite.SizeOf(o)
+	return size
 }
 
 // learnFold learns the results of a step.
@@ -390,6 +404,7 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 		}
 		p.test.Add(r)
 		p.row.ID, p.row.Title = id, f.title
+		p.row.Size = cmp.Or(fold.size, p.row.Size)
 		p.row.File, p.row.Line = cmp.Or(f.file, p.row.File), cmp.Or(f.line, p.row.Line)
 		owner := cmp.Or(strings.Join(run.owners.Of(p.row.File), " "), f.owner)
 		e := peers.prior.Of(&p.test)
@@ -593,132 +608,15 @@ func (l *lessons) prior(ctx context.Context, repository string) (suite.Prior, er
 			}
 		}
 	})
-	_, err = l.Store.Change(ctx, []record.Register{register(priorKind, repository, was.Version, kept)})
+	text, err := json.Marshal(kept)
+	if err != nil {
+		return kept, err
+	}
+	_, err = l.Store.Change(ctx, []record.Register{{Kind: priorKind, ID: repository, Version: was.Version, Body: text}})
 	if err != nil && !errors.Is(err, record.ErrConflict) {
 		return kept, fmt.Errorf("keep the prior of %s: %w", repository, err)
 	}
 	return kept, nil
-}
-
-// fold makes one result of each test from cases and attempts.
-type fold struct {
-	tests  map[suite.ID]*folded
-	order  []suite.ID
-	common suite.ID
-	report int
-	lost   int
-}
-
-// folded is a test of a step.
-type folded struct {
-	outcome suite.Outcome
-	cases   map[string]failedCase // by parameters: those that failed at some attempt
-	report  int                   // that sum is of
-	sum     float64
-	seconds float64
-	title   string
-	file    string
-	line    int
-	owner   string
-	fault   uint64
-	silent  bool     // it failed without a word
-	path    []string // of one that failed: suite, groups, name
-}
-
-// failedCase is a case that failed.
-type failedCase struct {
-	outcome suite.Outcome
-	attempt int
-}
-
-// begin begins a report. Two reports of one step may tell of the same tests.
-func (f *fold) begin(n int, common suite.ID) { f.report, f.common = n, common }
-
-func (f *fold) add(r record.TestResult) error {
-	id := f.common
-	id.Key = r.Key()
-	t := f.tests[id]
-	if t == nil {
-		if len(f.tests) == maxLearned {
-			f.lost++
-			return nil
-		}
-		t = &folded{report: f.report, title: r.Title(), file: r.File, line: r.Line, owner: r.Owner}
-		f.tests[id] = t
-		f.order = append(f.order, id)
-	}
-	if t.report != f.report {
-		t.seconds, t.sum, t.report = max(t.seconds, t.sum), 0, f.report
-	}
-	if r.Attempt <= 1 && r.Seconds > 0 && !math.IsInf(r.Seconds, 0) {
-		t.sum += r.Seconds
-	}
-	if len(f.order) > 0 {
-		t.take(&r)
-	}
-	t.seconds = max(t.seconds, t.sum)
-	return nil
-}
-
-// take takes an attempt at a case.
-func (t *folded) take(r *record.TestResult) {
-	outcome := outcomes(r.Status)
-	was, failed := t.cases[r.Params]
-	switch {
-	case outcome.Bad():
-		if t.cases == nil {
-			t.cases = map[string]failedCase{}
-		}
-		const most = 10_000
-		if failed || len(t.cases) < most {
-			t.cases[r.Params] = failedCase{max(outcome, was.outcome), max(r.Attempt, was.attempt)}
-		}
-		if t.fault == 0 {
-			t.fault = fault.Fingerprint(r.Type, r.Message, r.Stack, nil)
-			t.silent = strings.TrimSpace(r.Message+r.Stack) == ""
-			t.path = append(append([]string{r.Suite}, r.Groups...), r.Name)
-		}
-		t.outcome = max(t.outcome, outcome)
-	case failed && outcome == suite.Passed && r.Attempt > was.attempt:
-		t.cases[r.Params] = failedCase{suite.Flaked, r.Attempt}
-		t.outcome = suite.Flaked
-		for _, c := range t.cases {
-			t.outcome = max(t.outcome, c.outcome)
-		}
-	default:
-		t.outcome = max(t.outcome, outcome)
-	}
-}
-
-// outcomes is the outcome of an attempt that ended so.
-func outcomes(status string) suite.Outcome {
-	switch status {
-	case record.TestPassed, record.TestXFail, record.TestXPass:
-		return suite.Passed
-	case record.TestSkipped:
-		return suite.Skipped
-	case record.TestFailed:
-		return suite.Failed
-	}
-	return suite.Errored
-}
-
-// forgiveParents leaves out tests that failed without a word of their own because
-// tests in them did: that is no further failure.
-func (f *fold) forgiveParents() {
-	within := map[string]bool{}
-	for _, t := range f.tests {
-		if t.outcome.Bad() || t.outcome == suite.Flaked {
-			for n := 1; n < len(t.path); n++ {
-				within[strings.Join(t.path[:n], "\x00")] = true
-			}
-		}
-	}
-	for _, t := range f.tests {
-		if t.silent && within[strings.Join(t.path, "\x00")] {
-			t.outcome = 0
-		}
-	}
 }
 
 // number is the first 64 bits of a digest in hexadecimal digits, 0 for none.
@@ -731,117 +629,6 @@ func number(digest string) uint64 {
 		return 0
 	}
 	return n
-}
-
-// Decide changes the state of a test as a person wants it: quarantine, or release from
-// it. The error is a [*UsageError] when the person may not, or the wish makes no sense.
-// The decision is an event; it holds from then on, for runs that are planned later.
-func (t *Tests) Decide(ctx context.Context, id suite.ID, d suite.Decision) (*record.TestJudged, error) {
-	if err := t.Learn(ctx); err != nil {
-		var held *store.HeldError
-		if !errors.As(err, &held) {
-			return nil, err
-		}
-	}
-	known, err := t.Ledger.Known(ctx, []suite.ID{id})
-	if err != nil {
-		return nil, err
-	}
-	var test suite.Test
-	if state, ok := known[id]; !ok {
-		return nil, &UsageError{Message: fmt.Sprintf("no test %s of %s is known", id.Key, id.Repository)}
-	} else if err := test.UnmarshalBinary(state); err != nil {
-		return nil, fmt.Errorf("read what is known of test %s: %w", id.Key, err)
-	}
-	row, ward, policy, err := t.ward(ctx, id, &test)
-	if err != nil {
-		return nil, err
-	}
-	j, err := suite.Decide(&test, d, ward, policy, time.Now())
-	if err != nil {
-		return nil, &UsageError{Message: err.Error()}
-	}
-	j.Repository, j.Key, j.Variant, j.Title = id.Repository, id.Key, id.Variant, row.Title
-	name := path.Join(id.Repository, cmp.Or(id.Variant, "-"), id.Key)
-	was, err := t.Store.Register(ctx, wardKind, name)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := t.Store.Change(ctx, []record.Register{register(wardKind, name, was.Version, j)}, record.Event{Body: j}); err != nil {
-		if errors.Is(err, record.ErrConflict) {
-			return nil, &UsageError{Message: "somebody else has just decided about this test", Hint: "look at it again"}
-		}
-		return nil, fmt.Errorf("decide about a test: %w", err)
-	}
-	var held *store.HeldError
-	if err := t.Learn(ctx); err != nil && !errors.As(err, &held) {
-		return nil, err
-	}
-	return j, nil
-}
-
-// Quarantine mutes a test for a person's reason: it still runs, and its failures do not
-// count until the quarantine ends. See [Tests.Decide].
-func (t *Tests) Quarantine(ctx context.Context, id suite.ID, by, why, owner string, until time.Time) (*record.TestJudged, error) {
-	return t.Decide(ctx, id, suite.Decision{To: record.TestQuarantined, By: by, Why: why, Owner: owner, Until: until})
-}
-
-// Release lets the failures of a test count again. See [Tests.Decide].
-func (t *Tests) Release(ctx context.Context, id suite.ID, by, why string) (*record.TestJudged, error) {
-	return t.Decide(ctx, id, suite.Decision{To: record.TestSuspected, By: by, Why: why})
-}
-
-// ward is what of its project matters for a test, and its row.
-func (t *Tests) ward(ctx context.Context, id suite.ID, test *suite.Test) (row suite.Row, w suite.Ward, p suite.Policy, err error) {
-	l := &lessons{Tests: t, classes: map[string]*class{}, runs: map[string]*taught{}}
-	results, err := t.Ledger.Results(ctx, id, "", 1)
-	if err != nil {
-		return row, w, p, err
-	}
-	run := &taught{repository: id.Repository}
-	if len(results) > 0 {
-		if last, err := l.run(ctx, results[0].Run); err != nil {
-			return row, w, p, err
-		} else if last != nil {
-			run = last
-		}
-	}
-	peers, err := l.class(ctx, run)
-	if err != nil {
-		return row, w, p, err
-	}
-	if row, err = t.row(ctx, id); err != nil {
-		return row, w, p, err
-	}
-	w = peers.ward
-	w.Owner = cmp.Or(strings.Join(run.owners.Of(row.File), " "), row.Owner)
-	if state, _ := test.State(); state == record.TestQuarantined {
-		w.Quarantined--
-	}
-	return row, w, run.policy, nil
-}
-
-// obey takes down what a person decided.
-func (l *lessons) obey(ctx context.Context, e record.Event, j *record.TestJudged) error {
-	id := suite.ID{Repository: j.Repository, Key: j.Key, Variant: j.Variant}
-	if err := l.enrol(ctx, []suite.ID{id}); err != nil {
-		return err
-	}
-	p := l.pupils[id]
-	row, err := l.row(ctx, id)
-	if err != nil {
-		return err
-	}
-	if p.row.Title == "" {
-		p.row = row
-	}
-	peers, err := l.class(ctx, &taught{repository: id.Repository})
-	if err != nil {
-		return err
-	}
-	decided := *j
-	l.judge(peers, p, id, &decided, e.Time)
-	return l.add(p, peers.prior.Of(&p.test), row.Owner, suite.Result{})
 }
 
 // row is the row of a test.
