@@ -74,6 +74,7 @@ type Handed struct {
 	By      string
 	Root    string         // directory of the tree, if there is one
 	Origin  *record.Origin // of a server's
+	Acted   *record.Acted  // for the audit trail; nil: there is none
 }
 
 // ReportFileOf is one report: its name, for people, and its bytes.
@@ -376,6 +377,11 @@ func (r *Reports) append(ctx context.Context, h *Handed, t *Taken, reg record.Re
 	say(ReportJob, "", &record.JobFinished{Verdict: verdict, Result: verdict})
 	if ours {
 		say("", "", &record.RunFinished{Verdict: verdict})
+	}
+	if h.Acted != nil {
+		acted := *h.Acted
+		acted.Detail = map[string]string{"run": t.Run}
+		say("", "", &acted)
 	}
 	var changes []record.Register
 	if reg.Kind != "" {

@@ -241,6 +241,8 @@ func (s *Server) takeReport(r *request) (t insight.Taken, err error) {
 		Flag: q.Get("flag"), Variant: q.Get("variant"), By: r.Who.Name,
 		Origin: &record.Origin{Repository: name, Trust: record.Contributor, Pushed: true},
 	}
+	by := r.by()
+	h.Acted = &record.Acted{By: by.Name, Via: by.Via, From: by.From, Verb: string(access.PushRun), Object: name}
 	last, err := s.Runs.Runs(r.Context(), store.RunFilter{Origin: name, Limit: 1})
 	if err != nil {
 		return t, err

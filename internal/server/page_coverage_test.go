@@ -250,6 +250,9 @@ func TestTakeReport(t *testing.T) {
 	if err != nil || len(sum.Flags) != 1 || sum.Flags[0].Name != "unit" || sum.Hit != 1 {
 		t.Errorf("coverage %+v, %v", sum, err)
 	}
+	if acts := sc.events("acted"); len(acts) < 2 || acts[0].Body.(*record.Acted).Verb != string(access.PushRun) {
+		t.Errorf("the audit trail has %+v", acts)
+	}
 	send("name=x&commit="+commit, "no report at all", 422)
 	send("name=x&commit=main", junit, 422)
 	send("name=x&run=99", junit, 404)
