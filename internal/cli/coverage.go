@@ -91,7 +91,14 @@ It only tells: its exit code does not depend on how much is covered.`,
 			below = strings.Trim(a[0], "/")
 		}
 		filter := store.RunFilter{Branch: branch, Repository: at.repo}
-		if err := from.here(ctx, &filter, dir); err != nil {
+		if id == "" {
+			err = from.here(ctx, &filter, dir)
+		} else {
+			var h store.RunHead
+			h, err = from.Head(ctx, id)
+			filter.Repository = h.Repository
+		}
+		if err != nil {
 			return err
 		}
 		if id == "" || !patch {

@@ -250,7 +250,7 @@ func TestTakeReport(t *testing.T) {
 	if err != nil || len(sum.Flags) != 1 || sum.Flags[0].Name != "unit" || sum.Hit != 1 {
 		t.Errorf("coverage %+v, %v", sum, err)
 	}
-	if acts := sc.events("acted"); len(acts) < 2 || acts[0].Body.(*record.Acted).Verb != string(access.PushRun) {
+	if acts := sc.events("acted"); len(acts) < 2 || acts[len(acts)-1].Body.(*record.Acted).Verb != string(access.PushRun) {
 		t.Errorf("the audit trail has %+v", acts)
 	}
 	send("name=x&commit="+commit, "no report at all", 422)
