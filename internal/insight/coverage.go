@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
@@ -48,7 +49,20 @@ type Coverage struct {
 	Past func(ctx context.Context, repository string) workspace.Past
 	// Log is told of what cannot be summed up; nil: nobody is.
 	Log func(doing string, err error)
+
+	mu    sync.Mutex
+	shelf []shelved // reports that were asked for last, the newest first
 }
+
+// shelved is a report in memory: whoever looks at one page of it looks at the next.
+type shelved struct {
+	digest string
+	report *coverage.Report
+}
+
+// maxShelf is how many reports are kept in memory, and maxShelved how many lines one
+// of them may have.
+const maxShelf, maxShelved = 3, 1_500_000
 
 const (
 	coverageReader = "coverage"       // of the log, and its lease
@@ -359,9 +373,26 @@ func wanted(f *store.RunFilter, h *store.RunHead) bool {
 	return name == "" || repositoryOf(h) == name
 }
 
-// Lines is every line of what a run covered.
+// Lines is every line of what a run covered. It is not to be changed.
 func (c *Coverage) Lines(ctx context.Context, sum *Covered) (*coverage.Report, error) {
-	return c.open(ctx, sum.Digest)
+	c.mu.Lock()
+	i := slices.IndexFunc(c.shelf, func(s shelved) bool { return s.digest == sum.Digest })
+	if i >= 0 {
+		found := c.shelf[i]
+		c.shelf = slices.Insert(slices.Delete(c.shelf, i, i+1), 0, found)
+		c.mu.Unlock()
+		return found.report, nil
+	}
+	c.mu.Unlock()
+	report, err := c.open(ctx, sum.Digest)
+	if err != nil || sum.Lines() > maxShelved {
+		return report, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shelf = slices.Insert(c.shelf, 0, shelved{sum.Digest, report})
+	c.shelf = slices.Delete(c.shelf, min(len(c.shelf), maxShelf), len(c.shelf))
+	return report, nil
 }
 
 func (c *Coverage) open(ctx context.Context, digest string) (*coverage.Report, error) {

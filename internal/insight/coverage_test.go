@@ -349,3 +349,51 @@ func TestTake(t *testing.T) {
 		t.Error("it was taken although nobody waits")
 	}
 }
+
+// BenchmarkCoverage sums up a run with a million lines in two thousand files, and
+// answers what its page asks when that was done.
+func BenchmarkCoverage(b *testing.B) {
+	s := newScene(b)
+	var files []string
+	line := strings.Repeat("1110", 125)
+	for i := range 2000 {
+		name := "pkg" + strconv.Itoa(i%50) + "/f" + strconv.Itoa(i) + ".go"
+		files = append(files, name, line)
+	}
+	var tree []string
+	for i := 0; i < len(files); i += 2 {
+		tree = append(tree, files[i], "x\n")
+	}
+	commit := s.commit(tree...)
+	taken, err := s.reports.Take(b.Context(), Handed{Repository: "team/app", Commit: commit, Branch: "main", Root: s.dir}, []ReportFileOf{said("x.info", lcov(files...))})
+	if err != nil {
+		b.Fatal(err)
+	}
+	h, err := s.store.Head(b.Context(), taken.Run)
+	if err != nil {
+		b.Fatal(err)
+	}
+	uploads, err := s.coverage.uploads(b.Context(), taken.Run)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("sum", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := s.coverage.sum(b.Context(), &h, uploads); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("page", func(b *testing.B) {
+		for b.Loop() {
+			sum := s.of(taken.Run)
+			lines, err := s.coverage.Lines(b.Context(), sum)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if len(Within(lines, "")) != 50 {
+				b.Fatal("the tree is not whole")
+			}
+		}
+	})
+}
