@@ -40,7 +40,7 @@ import (
 type Coverage struct {
 	Store Store
 	Runs  interface {
-		History
+		Archive
 		Runs
 	}
 	Blobs blob.Store

@@ -91,12 +91,12 @@ func (c *Coverage) Patch(ctx context.Context, run, base string) (*Patched, error
 		return nil, fmt.Errorf("read the coverage of run %s: %w", run, err)
 	}
 	p.Patch, p.Files = lines.Patch(diff), lines.Mark(diff)
-	p.More = cut(p.Files)
+	p.More = cutLines(p.Files)
 	return p, c.compare(ctx, p, &h, lines, diff)
 }
 
-// cut leaves out the lines of a diff beyond [MaxMarked], and counts them.
-func cut(files []coverage.MarkedFile) (more int) {
+// cutLines leaves out the lines of a diff beyond [MaxMarked], and counts them.
+func cutLines(files []coverage.MarkedFile) (more int) {
 	left := MaxMarked
 	for i := range files {
 		for j := range files[i].Hunks {

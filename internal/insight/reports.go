@@ -21,8 +21,8 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
 
-// History is what answers are made from: runs and their events.
-type History interface {
+// Archive is what answers are made from: runs and their events.
+type Archive interface {
 	Runs(ctx context.Context, f store.RunFilter) ([]store.RunHead, error)
 	Head(ctx context.Context, run string) (store.RunHead, error)
 	Events(ctx context.Context, f store.EventFilter) ([]record.Event, error)
@@ -36,7 +36,7 @@ type Reports struct {
 		store.Registers
 		NewRun(ctx context.Context, repository, pipeline string) (id string, number int, err error)
 	}
-	Runs    History
+	Runs    Archive
 	Blobs   blob.Store
 	Version string // Fairlead's own
 }
@@ -236,7 +236,7 @@ func (r *Reports) read(ctx context.Context, h *Handed, f ReportFileOf) (record.B
 		return unread(err), nil
 	}
 	defer file.Close()
-	var results kept
+	var results keptResults
 	body, lines, err := harvest.Any(file, path.Clean(f.Name), func(t record.TestResult) error {
 		harvest.Relative(&t, h.Root)
 		return results.add(ctx, r.Blobs, &t)
@@ -275,8 +275,8 @@ func keep(ctx context.Context, blobs blob.Store, lines *coverage.Report) (string
 	return string(digest), err
 }
 
-// kept is the results of a report on their way into a blob.
-type kept struct {
+// keptResults is the results of a report on their way into a blob.
+type keptResults struct {
 	in     *io.PipeWriter // nil until there is a result
 	keeper *harvest.Keeper
 	done   chan struct{} // closed when digest and err are set
@@ -284,7 +284,7 @@ type kept struct {
 	err    error
 }
 
-func (k *kept) add(ctx context.Context, blobs blob.Store, t *record.TestResult) (err error) {
+func (k *keptResults) add(ctx context.Context, blobs blob.Store, t *record.TestResult) (err error) {
 	if k.in == nil {
 		out, in := io.Pipe()
 		k.in, k.done = in, make(chan struct{})
@@ -300,7 +300,7 @@ func (k *kept) add(ctx context.Context, blobs blob.Store, t *record.TestResult) 
 	return k.keeper.Add(t)
 }
 
-func (k *kept) close(err error) (string, error) {
+func (k *keptResults) close(err error) (string, error) {
 	if k.in == nil {
 		return "", nil
 	}
@@ -465,15 +465,15 @@ func names(reports []Report) string {
 
 // Health is how the reports of a repository could be read lately.
 type Health struct {
-	Repository string    `json:"repository"`
-	Since      time.Time `json:"since"`
-	Hours      []Hour    `json:"hours"` // oldest first, all of them
-	Read       int       `json:"read"`
-	Salvaged   int       `json:"salvaged"`
-	Unread     int       `json:"unread"`
-	Bad        []Trouble `json:"bad,omitempty"` // salvaged and unread, newest first, at most [MaxTroubles]
-	More       bool      `json:"more,omitempty"`
-	Short      bool      `json:"short,omitempty"` // there are older runs in this time that were not looked at
+	Repository string      `json:"repository"`
+	Since      time.Time   `json:"since"`
+	Hours      []Hour      `json:"hours"` // oldest first, all of them
+	Read       int         `json:"read"`
+	Salvaged   int         `json:"salvaged"`
+	Unread     int         `json:"unread"`
+	Bad        []BadReport `json:"bad,omitempty"` // salvaged and unread, newest first, at most [MaxTroubles]
+	More       bool        `json:"more,omitempty"`
+	Short      bool        `json:"short,omitempty"` // there are older runs in this time that were not looked at
 }
 
 // Hour counts the reports of an hour.
@@ -484,8 +484,8 @@ type Hour struct {
 	Unread   int       `json:"unread"`
 }
 
-// Trouble is a report that could not be read, or not all of it.
-type Trouble struct {
+// BadReport is a report that could not be read, or not all of it.
+type BadReport struct {
 	Report
 	Run  string    `json:"run"`
 	Job  string    `json:"job"`
@@ -508,7 +508,7 @@ func reportKinds() []record.Kind {
 
 // HealthOf says how the reports of a repository's runs could be read in the last
 // hours before now. The filter chooses the runs: by Repository or Origin.
-func HealthOf(ctx context.Context, runs History, f store.RunFilter, now time.Time, hours int) (Health, error) {
+func HealthOf(ctx context.Context, runs Archive, f store.RunFilter, now time.Time, hours int) (Health, error) {
 	hours = min(max(hours, 1), MaxHours)
 	first := now.UTC().Truncate(time.Hour).Add(-time.Duration(hours-1) * time.Hour)
 	h := Health{Repository: f.Repository, Since: first, Hours: make([]Hour, hours)}
@@ -541,7 +541,7 @@ func HealthOf(ctx context.Context, runs History, f store.RunFilter, now time.Tim
 		}
 		h.Short = i == healthRuns-1
 	}
-	slices.SortStableFunc(h.Bad, func(a, b Trouble) int { return b.Time.Compare(a.Time) })
+	slices.SortStableFunc(h.Bad, func(a, b BadReport) int { return b.Time.Compare(a.Time) })
 	return h, nil
 }
 
@@ -567,5 +567,5 @@ func (h *Health) count(head *store.RunHead, e record.Event) {
 		h.More = true
 		return
 	}
-	h.Bad = append(h.Bad, Trouble{Report: r, Run: head.ID, Job: e.Job, Step: e.Step, Time: e.Time, Name: head.Name})
+	h.Bad = append(h.Bad, BadReport{Report: r, Run: head.ID, Job: e.Job, Step: e.Step, Time: e.Time, Name: head.Name})
 }
