@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -38,6 +39,11 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			e.Defer(func() { os.RemoveAll(home) })
+			caches, err := os.UserCacheDir() // of who runs the tests: nothing is built anew
+			if err != nil {
+				return err
+			}
+			e.Setenv("GOCACHE", cmp.Or(os.Getenv("GOCACHE"), filepath.Join(caches, "go-build")))
 			for name, value := range map[string]string{
 				"HOME": home, "XDG_STATE_HOME": filepath.Join(home, "state"), "XDG_CACHE_HOME": filepath.Join(home, "cache"),
 				"USER": "ada", "TERM": "xterm-256color", "GIT_CONFIG_NOSYSTEM": "1",

@@ -46,7 +46,7 @@ func failureOf(r *record.Run, j *record.JobRun, s *record.StepRun, read func(run
 	}
 	if d := fin.Fault; d != nil {
 		f.Hint, f.Line = d.Hint, d.Line
-		if !d.At.IsZero() {
+		if !d.At.IsZero() && d.Cause == "" { // the place of a cause is in its lines
 			f.At = d.At
 		}
 		if d.Title != "" && d.Title != fin.Why {
@@ -185,6 +185,7 @@ type tally struct {
 	Open      int `json:"unfinished,omitempty"`
 
 	Tests, Passed, Bad, Ignored int `json:"-"`
+	Flaky, Muted                int `json:"-"` // of those that passed, and of those that failed
 }
 
 func tallyOf(r *record.Run) (t tally) {
@@ -192,6 +193,7 @@ func tallyOf(r *record.Run) (t tally) {
 		j := r.Jobs[id]
 		for _, x := range j.Tests {
 			t.Passed, t.Bad, t.Ignored = t.Passed+x.Passed, t.Bad+x.Failed, t.Ignored+x.Skipped
+			t.Flaky, t.Muted = t.Flaky+x.Flaky, t.Muted+x.Muted
 		}
 		switch {
 		case passing(j):
@@ -242,9 +244,16 @@ func (t tally) text(st style) string {
 
 // testText is the same for the tests.
 func (t tally) testText(st style) string {
-	parts := []string{st.green(thousands(int64(t.Passed)) + " passed")}
+	part := func(n int, what string, of int, which string) string {
+		text := thousands(int64(n)) + " " + what
+		if of > 0 {
+			text += " (" + thousands(int64(of)) + " " + which + ")"
+		}
+		return text
+	}
+	parts := []string{st.green(part(t.Passed, "passed", t.Flaky, "flaky"))}
 	if t.Bad > 0 {
-		parts = append(parts, st.red(thousands(int64(t.Bad))+" failed"))
+		parts = append(parts, st.red(part(t.Bad, "failed", t.Muted, "in quarantine")))
 	}
 	if t.Ignored > 0 {
 		parts = append(parts, st.dim(thousands(int64(t.Ignored))+" skipped"))

@@ -124,6 +124,10 @@ func (toySession) Resolve(_ context.Context, st *plan.Step, s *plan.Scope) (*pla
 		a.Group.Outputs, _ = st.Data["outputs"].([]plan.Binding)
 		return a, nil
 	}
+	if names, ok := st.Data["reports"].(string); ok {
+		a.Builtin = &plan.Builtin{Name: "junit", Inputs: map[string]string{"reports": names}}
+		return a, nil
+	}
 	a.Command = &plan.Command{Argv: strings.Fields(st.Run.Text.Text), Env: maps.Clone(s.Env)}
 	if text, ok := st.Data["script"].(string); ok {
 		a.Command.Script, a.Command.Files = text, []plan.File{{Path: "/script", Body: []byte(text)}}
@@ -138,8 +142,9 @@ func (toySession) Listen(*plan.Step, *plan.Act, *plan.Scope) (dialect.Listener, 
 	return &toyListener{}, nil
 }
 
-func (toySession) Do(context.Context, *plan.Builtin, *plan.Scope, io.Writer) (plan.Effects, error) {
-	return plan.Effects{}, nil
+// Do names the reports that the built-in is given.
+func (toySession) Do(_ context.Context, b *plan.Builtin, _ *plan.Scope, _ io.Writer) (plan.Effects, error) {
+	return plan.Effects{Reports: strings.Fields(b.Inputs["reports"])}, nil
 }
 
 // toyListener reads "set NAME=VALUE", "out NAME=VALUE", "state NAME=VALUE", "mask VALUE".
@@ -181,7 +186,8 @@ type toyExecutor struct {
 	tried   map[string]int
 	ran     []string // scripts, in order of their start
 	hook    func(script string)
-	said    []string // at its first attempt, and further ones
+	said    []string  // at its first attempt, and further ones
+	dirs    plan.Dirs // of its rooms
 }
 
 func (x *toyExecutor) Name() string                     { return "toy" }
@@ -196,8 +202,8 @@ func (x *toyExecutor) Fits(p *plan.Place) *plan.Problem {
 func (x *toyExecutor) Open(_ context.Context, s executor.Spec) (executor.Room, error) {
 	return toyRoom{x}, nil
 }
-func (toyRoom) Dirs() plan.Dirs { return plan.Dirs{} }
-func (toyRoom) Close() error    { return nil }
+func (r toyRoom) Dirs() plan.Dirs { return r.x.dirs }
+func (toyRoom) Close() error      { return nil }
 
 func (r toyRoom) Run(ctx context.Context, c *plan.Command, _ *trace.Spec, out io.Writer) (executor.Result, error) {
 	x := r.x

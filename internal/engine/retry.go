@@ -5,13 +5,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/suite"
 )
 
 // retry runs the failed tests of a step again, as often as the project says. The step
@@ -23,11 +23,17 @@ func (t *thread) retry(ctx context.Context, s *plan.Step, act *plan.Act, a *aske
 	for n := 1; n <= t.req.Tests.Retry && ctx.Err() == nil; n++ {
 		tests := w.tests
 		if !w.failed() || act.Command == nil || w.result.Stopped || w.result.Signal != "" || tests.lost ||
-			!endsInTests(act.Command.Script, w.result.Exit) || tests.quarantined(time.Now()) {
+			len(tests.failing) == 0 || tests.quarantined(time.Now()) {
 			break
 		}
-		command := again(act.Command, slices.Collect(maps.Values(tests.failing)))
+		end, err := t.ending(act, &w)
+		if err != nil {
+			t.say(s.Key, fmt.Sprintf("%s, and cannot be run again: it is not certain that nothing else failed: %v", tests.count(), err))
+			break
+		}
+		command := again(act.Command, end, slices.Collect(maps.Values(tests.failing)))
 		if command == nil {
+			t.say(s.Key, fmt.Sprintf("%s, and cannot be run again: it is not known how to run %s with these tests alone", tests.count(), end.Program))
 			break
 		}
 		t.say(s.Key, fmt.Sprintf("%s: they are run again (%d of %d)", tests.count(), n, t.req.Tests.Retry))
@@ -66,13 +72,9 @@ func (t *trial) count() string {
 
 // again is the command that runs the failed tests alone; nil when that is not known. The
 // rest of its script is run again, too: what comes before the tests made what they need.
-func again(c *plan.Command, failed []record.TestResult) *plan.Command {
-	line, r := runnerIn(c.Script)
-	if r == nil || r.again == nil || len(failed) == 0 {
-		return nil
-	}
-	more := r.again(failed)
-	if more == "" || slices.Contains(strings.Fields(line), "-args") || slices.Contains(strings.Fields(line), "--") {
+func again(c *plan.Command, end *suite.Ending, failed []record.TestResult) *plan.Command {
+	line, more := end.Line(), end.Again(failed)
+	if more == "" {
 		return nil
 	}
 	changed := 0
@@ -82,7 +84,7 @@ func again(c *plan.Command, failed []record.TestResult) *plan.Command {
 			return text
 		}
 		changed++
-		return text[:at] + line + " " + more + text[at+len(line):]
+		return text[:at] + more + text[at+len(line):]
 	}
 	only := *c
 	only.Script = replace(c.Script)
@@ -102,36 +104,4 @@ func again(c *plan.Command, failed []record.TestResult) *plan.Command {
 		return nil
 	}
 	return &only
-}
-
-// always is the option of a runner that remembers which tests failed.
-func always(option string) func([]record.TestResult) string {
-	return func([]record.TestResult) string { return option }
-}
-
-// maxSelected is how many tests a command line names.
-const maxSelected = 200
-
-// plainName is the name of a Go test, which needs no quoting.
-var plainName = regexp.MustCompile(`^[\pL_][\pL\pN_]*$`)
-
-// goRun selects tests of go test, with the tests in them. Of a package that does not
-// build there is none to select.
-func goRun(failed []record.TestResult) string {
-	var names []string
-	for _, r := range failed {
-		name := r.Name
-		if len(r.Groups) > 0 {
-			name = r.Groups[0]
-		}
-		if !plainName.MatchString(name) || name == r.Suite {
-			return ""
-		}
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	if names = slices.Compact(names); len(names) > maxSelected {
-		return ""
-	}
-	return "-run '^(" + strings.Join(names, "|") + ")$'"
 }

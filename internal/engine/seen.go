@@ -115,3 +115,13 @@ func (t *thread) keepSeen(o *record.Observation) string {
 	}
 	return string(digest)
 }
+
+// declared reads the reports that a built-in named, unless they were read before.
+func (t *thread) declared(w *stepWork) []record.Body {
+	root, err := os.OpenRoot(t.base.Dirs.Workspace)
+	if err != nil {
+		return nil // the built-in has said so
+	}
+	defer root.Close()
+	return t.read(root, w.fx.Reports, w.tests)
+}

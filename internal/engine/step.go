@@ -347,6 +347,9 @@ func (t *thread) repeat(s *plan.Step, f *frame, fin *record.StepFinished, said [
 	for _, fx := range said {
 		t.heed(fx)
 	}
+	if fin.Outcome != plan.Skipped {
+		t.remember(s.Key, nil)
+	}
 	t.save(s, fin.Effects.State)
 	if s.Use != nil && fin.Outcome != plan.Skipped {
 		if act, err := t.session.Resolve(t.ctx, s, t.scope(s, f)); err == nil {
@@ -439,8 +442,11 @@ func (t *thread) work(ctx context.Context, s *plan.Step, act *plan.Act, a *asked
 	if report, ok := out.tests.End(); ok {
 		tests.keep(stdout).end(report)
 	}
-	if act.Command != nil {
+	switch {
+	case act.Command != nil:
 		w.said = append(w.said, t.reports(&w, begun)...)
+	case len(w.fx.Reports) > 0:
+		w.said = append(w.said, t.declared(&w)...)
 	}
 	return w
 }
@@ -487,6 +493,7 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 	if t.over() {
 		return stepEnd{}
 	}
+	muted := t.quarantined(s, act, &w)
 	fin := &record.StepFinished{Name: t.req.Masker.String(act.Name), Exit: w.result.Exit, Signal: w.result.Signal, Line: t.lines(), Reuse: w.told}
 	if !t.onPaper() {
 		if err := t.log.Flush(); err != nil && w.err == nil {
@@ -494,12 +501,13 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 		}
 	}
 	t.judge(fin, w)
+	t.explain(fin, s, &w)
 	fin.Conclusion = fin.Outcome
 	if act.ContinueOnError && fin.Outcome.Bad() {
 		fin.Conclusion = plan.Success
 	}
 	e := stepEnd{outcome: fin.Outcome, outputs: settings(w.fx.Outputs), finished: fin}
-	if e.muted = quarantined(fin, act, &w); e.muted {
+	if e.muted = muted && fin.Outcome == plan.Failure; e.muted {
 		fin.Conclusion, fin.Muted, fin.Why = plan.Success, true, w.tests.count()+", and nothing that is not in quarantine"
 	}
 	e.conclusion = fin.Conclusion
@@ -509,6 +517,7 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 	if w.asked != nil {
 		t.keep(s, act, &w, fin)
 	}
+	t.rememberWork(s, act, &w)
 	if t.exit(w.beside, w.result.Observation) {
 		fin.Reuse.Barred = []record.Bar{{Kind: record.BarHazard}}
 	}

@@ -3,7 +3,13 @@ package engine
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
 	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -16,47 +22,8 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/secret"
+	"github.com/fairlead-dev/fairlead/internal/suite"
 )
-
-func TestEndsInTests(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		script string
-		exit   int
-		want   bool
-	}{
-		{"go test ./...", 1, true},
-		{"go test ./...", 2, false}, // it did not build, or was called wrongly
-		{"go test ./...", 0, false},
-		{"go -C sub test -json ./...", 1, false}, // an option with a word of its own
-		{"CGO_ENABLED=0 go test ./...\n", 1, true},
-		{"npm ci\n\n# all of them\nnpx jest --ci", 1, true},
-		{"npx playwright test", 1, true},
-		{"python3 -m pytest -q", 1, true},
-		{"python3 -m pytest -q", 2, false},
-		{".venv/bin/pytest \\\n  -q", 1, true},
-		{"./gradlew --no-daemon test", 1, true},
-		{"cargo test", 101, true},
-		{"cargo test", 1, false},
-		{"mocha", 7, true},
-		{"go test ./... || true", 1, false},
-		{"go test ./... ; make lint", 1, false},
-		{"go test ./...\nmake lint", 1, false},
-		{"go test ./a || true\ngo test ./b", 1, false},
-		{"go test ./a\ngo test ./b", 1, false}, // whose exit code it is hangs on the shell
-		{"make lint; go vet\ngo test ./b", 1, false},
-		{"go test $(make list)", 1, false},
-		{"go test ./... | tee log", 1, false},
-		{"make test", 1, false},
-		{"go build", 1, false},
-		{"", 1, false},
-		{"X=1", 1, false},
-	} {
-		if got := endsInTests(c.script, c.exit); got != c.want {
-			t.Errorf("%q, exit code %d: %v", c.script, c.exit, got)
-		}
-	}
-}
 
 func TestVariant(t *testing.T) {
 	t.Parallel()
@@ -250,22 +217,19 @@ func TestRetryOfTests(t *testing.T) {
 func TestAgain(t *testing.T) {
 	t.Parallel()
 	failed := []record.TestResult{{Suite: "p", Groups: []string{"TestB"}, Name: "a case"}, {Suite: "p", Name: "TestA"}, {Suite: "p", Name: "TestB"}}
-	for _, c := range []struct {
-		script, body, want string
-		failed             []record.TestResult
-	}{
-		{"go test ./...", "set -e\ngo test ./...\n", "set -e\ngo test ./... -run '^(TestA|TestB)$'\n", failed},
-		{"make\ngo test ./...", "make\necho '$ go test ./...'\ngo test ./...\n", "make\necho '$ go test ./...'\ngo test ./... -run '^(TestA|TestB)$'\n", failed},
-		{"npx jest --ci", "npx jest --ci", "npx jest --ci --onlyFailures", failed},
-		{"pytest -q", "pytest -q", "pytest -q --last-failed", failed},
-		{"go test ./... -args x", "go test ./... -args x", "", failed},
-		{"go test ./...", "something else", "", failed},
-		{"go test ./...", "go test ./...", "", []record.TestResult{{Suite: "p", Name: "p", Status: record.TestError}}},
-		{"go test ./...", "go test ./...", "", []record.TestResult{{Suite: "p", Name: "Test'; rm -rf ~; '"}}},
-		{"go test ./...", "go test ./...", "", nil},
-		{"make test", "make test", "", failed},
+	for _, c := range []struct{ script, body, want string }{
+		{"go test ./...", "set -e\ngo test ./...\n", "set -e\ngo test ./... -run '^(TestA|TestB)$'\n"},
+		{"make\ngo test ./...", "make\necho '$ go test ./...'\ngo test ./...\n", "make\necho '$ go test ./...'\ngo test ./... -run '^(TestA|TestB)$'\n"},
+		{"npx jest --ci", "npx jest --ci", "npx jest --ci --onlyFailures"},
+		{"go test ./...", "something else", ""},
+		{"go test ./... -args x", "go test ./... -args x", ""},
+		{"go test \\\n./...", "go test \\\n./...", ""},
 	} {
-		got := again(&plan.Command{Script: c.script, Argv: []string{"sh", "/x"}, Files: []plan.File{{Path: "/x", Body: []byte(c.body)}}}, c.failed)
+		end, err := suite.EndOf(c.script, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := again(&plan.Command{Script: c.script, Argv: []string{"sh", "/x"}, Files: []plan.File{{Path: "/x", Body: []byte(c.body)}}}, end, failed)
 		switch {
 		case c.want == "" && got != nil:
 			t.Errorf("%q: got %q", c.script, got.Files[0].Body)
@@ -317,5 +281,187 @@ func TestInputs(t *testing.T) {
 	}
 	if got := digest("/w/1", func(_ *plan.Command, o *record.Observation) { o.Barred = []record.Bar{{Kind: record.BarLost}} }); got != "" {
 		t.Errorf("of what was not seen whole: %q", got)
+	}
+}
+
+// TestNeverGreenUnmuted draws runs of go test, their retries and what is in quarantine, and
+// looks whether a step ends well although a test failed last that is in none.
+func TestNeverGreenUnmuted(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(6, 7))
+	until := time.Now().Add(time.Hour)
+	green, muted, retried := 0, 0, 0
+	for round := range 300 {
+		retry := rng.IntN(3)
+		var said []string
+		var mutes []record.Mute
+		run := []string{"TestA", "TestB", "TestC", "TestD"}
+		quiet := map[string]bool{}
+		for _, name := range run {
+			if rng.IntN(3) == 0 {
+				quiet[name] = true
+				r := record.TestResult{Suite: "p", Name: name}
+				mutes = append(mutes, record.Mute{Key: r.Key(), Until: until})
+			}
+		}
+		for range retry + 1 {
+			var out strings.Builder
+			bad := false
+			var failed []string
+			for _, name := range run {
+				status := []string{"pass", "pass", "fail", "skip"}[rng.IntN(4)]
+				if rng.IntN(20) == 0 {
+					continue // it is not run at all
+				}
+				fmt.Fprintf(&out, `{"Action":"run","Package":"p","Test":%q}`+"\n", name)
+				if rng.IntN(30) == 0 {
+					bad = true // it takes its package with it
+					failed = append(failed, name)
+					break
+				}
+				if status == "fail" {
+					fmt.Fprintf(&out, `{"Action":"output","Package":"p","Test":%q,"Output":"    a_test.go:1: no\n"}`+"\n", name)
+					bad, failed = true, append(failed, name)
+				}
+				fmt.Fprintf(&out, `{"Action":%q,"Package":"p","Test":%q,"Elapsed":0.1}`+"\n", status, name)
+			}
+			if rng.IntN(15) == 0 { // a package that does not build
+				out.WriteString(`{"Action":"output","Package":"q","Output":"FAIL\tq [build failed]\n"}` + "\n" + `{"Action":"fail","Package":"q","Elapsed":0}` + "\n")
+				bad = true
+			}
+			fmt.Fprintf(&out, `{"Action":%q,"Package":"p","Elapsed":0.3}`+"\n", map[bool]string{true: "fail", false: "pass"}[bad])
+			said = append(said, out.String())
+			if len(failed) > 0 {
+				run = failed
+			}
+		}
+		b := newBench(t)
+		b.exec.said = said
+		b.request.Tests = Tests{Blobs: &blobs{}, Retry: retry, Muted: mutes}
+		job := plan.Job{ID: "test", Name: "test", Steps: steps("go test -json")}
+		job.Steps[0].Data = map[string]any{"script": "go test -json"}
+		verdict := b.do(t.Context(), "1", job)
+		step := b.fold("1").Job("test").Steps[0].Finished
+		if verdict != plan.Success {
+			continue
+		}
+		green++
+		if step.Muted {
+			muted++
+		}
+		if len(b.exec.ran) > 1 {
+			retried++
+		}
+		// Of attempts that were not made nothing is known: those that were say it.
+		seen := map[string]string{}
+		for _, text := range said[:len(b.exec.ran)] {
+			for name, status := range goStatuses(text) {
+				if status != "skip" || seen[name] == "" {
+					seen[name] = status
+				}
+			}
+		}
+		for name, status := range seen {
+			if status == "fail" && !quiet[name] {
+				t.Fatalf("round %d: green, and %s failed last: %+v\n%s", round, name, step, strings.Join(said[:len(b.exec.ran)], "---\n"))
+			}
+		}
+	}
+	if green < 50 || muted < 10 || retried < 10 {
+		t.Errorf("of 300 rounds %d were green, %d for a quarantine, %d after a retry: that tries nothing", green, muted, retried)
+	}
+}
+
+// goStatuses is how tests of a go test -json ended, and packages that were not built.
+func goStatuses(text string) map[string]string {
+	began, ended, failed := map[string]bool{}, map[string]string{}, map[string]bool{}
+	for line := range strings.Lines(text) {
+		var e struct{ Action, Package, Test string }
+		if json.Unmarshal([]byte(line), &e) != nil {
+			continue
+		}
+		switch {
+		case e.Action == "run":
+			began[e.Test] = true
+		case e.Test == "":
+			failed[e.Package] = e.Action == "fail"
+		case e.Action == "pass" || e.Action == "fail" || e.Action == "skip":
+			ended[e.Test] = e.Action
+		}
+	}
+	for name := range began {
+		if ended[name] == "" && failed["p"] {
+			ended[name] = "fail"
+		}
+	}
+	if failed["q"] {
+		ended["q"] = "fail"
+	}
+	return ended
+}
+
+// TestEndingInWrapper has make run the tests: what it was told counts only if it was seen
+// to read that.
+func TestEndingInWrapper(t *testing.T) {
+	t.Parallel()
+	const text = "test:\n\tgo test ./...\n"
+	dir := t.TempDir()
+	file := filepath.Join(dir, "Makefile")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		edit func(*plan.Command, *executor.Result, *record.Observation)
+		want string // of the error, "" for none
+	}{
+		{"all is well", func(*plan.Command, *executor.Result, *record.Observation) {}, ""},
+		{"below", func(c *plan.Command, _ *executor.Result, _ *record.Observation) { c.Dir = dir }, ""},
+		{"nobody watched", func(_ *plan.Command, r *executor.Result, _ *record.Observation) { r.Observation = nil }, "nobody watched"},
+		{"it held something else", func(_ *plan.Command, _ *executor.Result, o *record.Observation) { o.Inputs[0].Digest[0]++ }, "not seen to be read as it is now"},
+		{"it was not read", func(_ *plan.Command, _ *executor.Result, o *record.Observation) { o.Inputs = nil }, "not seen to be read"},
+		{"the runner did not run", func(_ *plan.Command, _ *executor.Result, o *record.Observation) { o.Argv = []byte("make\x00test\x00") }, "go was not seen to run"},
+		{"elsewhere", func(c *plan.Command, _ *executor.Result, _ *record.Observation) { c.Dir = filepath.Dir(dir) }, "outside the workspace"},
+		{"another exit code", func(_ *plan.Command, r *executor.Result, _ *record.Observation) { r.Exit = 1 }, "exit code 1 does not say"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			o := &record.Observation{
+				Mechanism: "seccomp", Argv: []byte("make\x00test\x00go\x00test\x00./...\x00"),
+				Inputs: []record.Input{{Path: file, Use: record.UseContent, FileState: record.FileState{Kind: record.Regular, Digest: sha256.Sum256([]byte(text))}}},
+			}
+			command := &plan.Command{Script: "make test"}
+			w := &stepWork{result: executor.Result{Exit: 2, Observation: o}, tail: &tail{}}
+			w.tail.add(0, []byte("make: *** [Makefile:2: test] Error 1"))
+			c.edit(command, &w.result, o)
+			th := &thread{job: &job{base: &plan.Scope{Dirs: plan.Dirs{Workspace: dir}}}}
+			end, err := th.ending(&plan.Act{Command: command}, w)
+			if c.want == "" && (err != nil || end.Program != "go") || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%+v, %v; want %q", end, err, c.want)
+			}
+		})
+	}
+}
+
+// TestDeclaredReports has a built-in name its reports, twice: their results are kept, once.
+func TestDeclaredReports(t *testing.T) {
+	t.Parallel()
+	dir, kept := t.TempDir(), &blobs{}
+	if err := os.WriteFile(filepath.Join(dir, "out.xml"), []byte(`<testsuite name="s"><testcase name="a"/><testcase name="b"><failure message="no"/></testcase></testsuite>`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t)
+	b.request.Tests = Tests{Blobs: kept}
+	b.exec.dirs.Workspace = dir
+	job := plan.Job{ID: "test", Steps: steps("junit", "junit again")}
+	for i := range job.Steps {
+		job.Steps[i].Data = map[string]any{"reports": "out.xml absent.xml ../out.xml"}
+	}
+	if got := b.do(t.Context(), "1", job); got != plan.Success {
+		t.Fatal(got)
+	}
+	tests := b.fold("1").Job("test").Tests
+	if len(tests) != 1 || tests[0].Source != "out.xml" || tests[0].Passed != 1 || tests[0].Failed != 1 || kept.all[blob.Digest(tests[0].Results)] == nil {
+		t.Errorf("%+v", tests)
 	}
 }

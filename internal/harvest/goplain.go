@@ -109,6 +109,9 @@ func (g *goPlain) endPackage(text string, bad bool, each func(record.TestResult)
 	}
 	pkg = clip(pkg, maxName)
 	g.active, g.ended = true, true
+	if len(g.pending) > 0 && strings.HasPrefix(rest, "(cached)") {
+		g.out.Cached = cached(g.out.Cached, pkg)
+	}
 	if bad && g.failed == 0 {
 		g.broken = true
 		g.pending = append(g.pending, record.TestResult{Name: pkg, Status: broken, Message: strings.Join(append(g.panic, strings.Trim(why, "[]")), "\n")})

@@ -132,7 +132,7 @@ func readGoTest(in *input, t *tally) error {
 	}
 	out := &t.out
 	out.Passed, out.Failed, out.Skipped, out.Flaky = report.Passed, report.Failed, report.Skipped, report.Flaky
-	out.Seconds, out.Bad = report.Seconds, report.Bad
+	out.Seconds, out.Bad, out.Cached = report.Seconds, report.Bad, report.Cached
 	return err
 }
 
@@ -376,6 +376,9 @@ func (g *goEvents) run(p *goPackage, test string) {
 
 func (g *goEvents) output(p *goPackage, e *goEvent) {
 	if len(e.Test) == 0 {
+		if bytes.HasPrefix(e.Output, []byte("ok  \t")) && bytes.Contains(e.Output, []byte("\t(cached)")) {
+			g.out.Cached = cached(g.out.Cached, p.name)
+		}
 		if worthSaying(e.Output) || len(p.tests) == 0 && len(p.said) < maxSaid && !goNoise(e.Output) {
 			p.said = say(p.said, e.Output)
 		}
@@ -402,6 +405,14 @@ func (g *goEvents) output(p *goPackage, e *goEvent) {
 		r.text.add(e.Output)
 		g.held += r.text.size() - before
 	}
+}
+
+// cached adds a package whose results go test remembered.
+func cached(list []string, pkg string) []string {
+	if len(list) == maxOpen || len(list) > 0 && list[len(list)-1] == pkg {
+		return list
+	}
+	return append(list, pkg)
 }
 
 // goNoise says whether a line of output is go test's own.

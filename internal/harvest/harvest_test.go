@@ -170,6 +170,29 @@ func listen(text string) (record.TestsReported, bool) {
 	return g.Report()
 }
 
+func TestGoTestCached(t *testing.T) {
+	t.Parallel()
+	for name, lines := range map[string]string{
+		"events": `{"Action":"run","Package":"a","Test":"TestA"}
+{"Action":"pass","Package":"a","Test":"TestA","Elapsed":0}
+{"Action":"output","Package":"a","Output":"ok  \ta\t(cached)\tcoverage: 5.0% of statements\n"}
+{"Action":"pass","Package":"a","Elapsed":0}
+{"Action":"run","Package":"b","Test":"TestB"}
+{"Action":"pass","Package":"b","Test":"TestB","Elapsed":0.2}
+{"Action":"output","Package":"b","Output":"ok  \tb\t0.2s\n"}
+{"Action":"pass","Package":"b","Elapsed":0.2}`,
+		"plain": "=== RUN   TestA\n--- PASS: TestA (0.00s)\nPASS\nok  \ta\t(cached)\n=== RUN   TestB\n--- PASS: TestB (0.20s)\nPASS\nok  \tb\t0.203s",
+	} {
+		var g GoTest
+		for line := range strings.SplitSeq(lines, "\n") {
+			g.Line([]byte(line))
+		}
+		if r, ok := g.End(); !ok || r.Passed != 2 || !slices.Equal(r.Cached, []string{"a"}) {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
 func TestGoTest(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -16,7 +16,8 @@ type fold struct {
 	common suite.ID
 	report int
 	lost   int
-	size   suite.Size // of all its tests: one process is told from another, not their threads
+	cached map[string]bool // suites of the report whose tests were not run
+	size   suite.Size      // of all its tests: one process is told from another, not their threads
 }
 
 // folded is a test of a step.
@@ -42,9 +43,17 @@ type failedCase struct {
 }
 
 // begin begins a report. Two reports of one step may tell of the same tests.
-func (f *fold) begin(n int, common suite.ID) { f.report, f.common = n, common }
+func (f *fold) begin(n int, common suite.ID, cached []string) {
+	f.report, f.common, f.cached = n, common, map[string]bool{}
+	for _, suite := range cached {
+		f.cached[suite] = true
+	}
+}
 
 func (f *fold) add(r record.TestResult) error {
+	if f.cached[r.Suite] && outcomes(r.Status) == suite.Passed {
+		return nil // nothing was seen of it
+	}
 	id := f.common
 	id.Key = r.Key()
 	t := f.tests[id]
@@ -96,6 +105,16 @@ func (t *folded) take(r *record.TestResult) {
 	default:
 		t.outcome = max(t.outcome, outcome)
 	}
+}
+
+// bad reports whether a test has failed.
+func (f *fold) bad() bool {
+	for _, t := range f.tests {
+		if t.outcome.Bad() {
+			return true
+		}
+	}
+	return false
 }
 
 // outcomes is the outcome of an attempt that ended so.

@@ -9,6 +9,8 @@ import (
 	"io"
 	"iter"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +27,7 @@ const (
 	suiteReader = "suite" // of the log: who learns of tests, and its lease
 	wardKind    = "ward"  // by repository, variant and key: what a person decided of a test last
 	priorKind   = "prior" // by repository: the suite.Prior of its tests
+	classKind   = "class" // by repository: what else is known of all its tests
 
 	again = 5 * time.Second // until it is tried once more to learn
 	// learnAtOnce is from how many results on what was learned is written down.
@@ -37,6 +40,8 @@ const (
 	// flakePrice is what a flake costs, in seconds: of the machine that does it all
 	// again, and of the person who looked.
 	flakePrice = 15 * 60
+	// maxReports is how many reports of a run are looked at for a storm.
+	maxReports = 1000
 	// maxMuted is how many tests in quarantine a run is told of.
 	maxMuted = 10_000
 )
@@ -51,6 +56,8 @@ type Store interface {
 // Runs is the record of runs, as readers of it want it.
 type Runs interface {
 	Events(ctx context.Context, f store.EventFilter) ([]record.Event, error)
+	// Run is what is known of a run.
+	Run(ctx context.Context, id string) (*record.Run, error)
 	// Watch waits until the record goes beyond seq, and returns the newest Seq.
 	Watch(ctx context.Context, seq int64) (int64, error)
 	// AfterKinds yields the events after seq that are of these kinds, in order.
@@ -92,6 +99,19 @@ func (t *Tests) Muted(ctx context.Context, repository string) ([]record.Mute, er
 		}
 	}
 	return muted, nil
+}
+
+// Budgets are how long tests of a repository may take, as its base branch says.
+func (t *Tests) Budgets(ctx context.Context, repository string) (suite.Budgets, error) {
+	var kept classKept
+	was, err := t.Store.Register(ctx, classKind, repository)
+	if err != nil {
+		return kept.Budgets, fmt.Errorf("read the budgets of %s: %w", repository, err)
+	}
+	if was.Version > 0 && json.Unmarshal(was.Body, &kept) != nil {
+		return suite.Budgets{}, nil // a newer Fairlead wrote it
+	}
+	return kept.Budgets, nil
 }
 
 // learnWithin is how long the end of a run may be held up by learning from it. Whoever
@@ -253,9 +273,17 @@ type pupil struct {
 
 // class is what is known of all tests of a repository.
 type class struct {
-	prior  suite.Prior
-	ward   suite.Ward
-	storms suite.Storms
+	prior   suite.Prior
+	ward    suite.Ward
+	kept    classKept
+	changed bool  // what is kept
+	version int64 // of the register that it is kept in
+}
+
+// classKept is what is written down of a class.
+type classKept struct {
+	Storms  suite.Storms
+	Budgets suite.Budgets // as the base branch had them last
 }
 
 // taught is a run whose tests teach.
@@ -263,6 +291,7 @@ type taught struct {
 	repository, commit, branch string
 	base                       bool
 	policy                     suite.Policy
+	budgets                    suite.Budgets
 	owners                     *suite.Owners
 }
 
@@ -282,7 +311,7 @@ func (l *lessons) write(ctx context.Context) error {
 	}
 	l.marked, l.learned, l.events = l.seq, nil, nil
 	clear(l.pupils)
-	return nil
+	return l.keepClasses(ctx)
 }
 
 // report learns from what one step reported. What was seen of the step is nil when
@@ -300,7 +329,7 @@ func (l *lessons) report(ctx context.Context, reports []record.Event, seen *reco
 	fold := &fold{tests: map[suite.ID]*folded{}}
 	for i, e := range reports {
 		b := e.Body.(*record.TestsReported)
-		fold.begin(i, suite.ID{Repository: run.repository, Variant: b.Variant})
+		fold.begin(i, suite.ID{Repository: run.repository, Variant: b.Variant}, b.Cached)
 		if err := l.read(ctx, b.Results, fold.add); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -318,12 +347,36 @@ func (l *lessons) report(ctx context.Context, reports []record.Event, seen *reco
 	common := suite.Result{Run: last.Run, Job: last.Job, Time: last.Time, Commit: commit, Branch: branch, Base: run.base}
 	if seen != nil {
 		common.Inputs, fold.size = number(seen.Digest), l.size(ctx, seen.Kept)
+		if common.Unreachable, err = l.unreachable(ctx, last, seen, fold); err != nil {
+			return err
+		}
 	}
 	if err := l.learnFold(ctx, run, fold, common); err != nil {
 		return err
 	}
 	l.seq = last.Seq
 	return nil
+}
+
+// unreachable reports whether failures of a step are proven not to come from the change.
+func (l *lessons) unreachable(ctx context.Context, e record.Event, seen *record.Watched, fold *fold) (bool, error) {
+	if seen.Kept == "" || !fold.bad() {
+		return false, nil
+	}
+	run, err := l.Runs.Run(ctx, e.Run)
+	if err != nil {
+		return false, fmt.Errorf("read run %s: %w", e.Run, err)
+	}
+	// A job that was tried again may have another step of that key now.
+	j := run.Jobs[e.Job]
+	if j == nil || run.Planned == nil {
+		return false, nil
+	}
+	s := j.Step(e.Step)
+	if s == nil || s.Finished == nil || s.Finished.Watched == nil || s.Finished.Watched.Kept != seen.Kept {
+		return false, nil
+	}
+	return Innocence(ctx, l.Blobs, run, j, s, ChangedBy(run)).Proven, nil
 }
 
 func (l *lessons) read(ctx context.Context, digest string, each func(record.TestResult) error) error {
@@ -369,12 +422,18 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 	if err := l.enrol(ctx, ids); err != nil {
 		return err
 	}
+	if learned, err := l.before(ctx, fold, common); learned || err != nil {
+		return err
+	}
 	peers, err := l.class(ctx, run)
 	if err != nil {
 		return err
 	}
+	if run.base && run.budgets != peers.kept.Budgets {
+		peers.kept.Budgets, peers.changed = run.budgets, true
+	}
 	fold.forgiveParents()
-	toll := suite.Toll{Base: run.base}
+	toll := suite.Toll{Run: common.Run, Base: run.base}
 	for _, id := range ids {
 		f, p := fold.tests[id], l.pupils[id]
 		if f.outcome == suite.Skipped || f.outcome == 0 {
@@ -388,7 +447,10 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 			}
 		}
 	}
-	storm := peers.storms.Add(toll) != ""
+	storm, err := l.storm(ctx, peers, toll)
+	if err != nil {
+		return err
+	}
 	for _, id := range ids {
 		f, p := fold.tests[id], l.pupils[id]
 		if f.outcome == 0 {
@@ -396,6 +458,7 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 		}
 		r := common
 		r.Outcome, r.Seconds, r.Storm = f.outcome, f.seconds, storm
+		r.Unreachable = r.Unreachable && f.outcome.Bad()
 		if f.outcome == suite.Flaked || f.outcome.Bad() {
 			r.Fault = f.fault
 		}
@@ -420,6 +483,74 @@ func (l *lessons) learnFold(ctx context.Context, run *taught, fold *fold, common
 		if err := l.add(p, e, owner, r); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// before reports whether a step was learned from before: the mark may have been set
+// back. All results of a step are written together, so that one stands for all.
+func (l *lessons) before(ctx context.Context, fold *fold, r suite.Result) (bool, error) {
+	at := slices.IndexFunc(fold.order, func(id suite.ID) bool { return fold.tests[id].outcome != 0 })
+	if at < 0 || l.pupils[fold.order[at]].test.Counts().First.IsZero() {
+		return false, nil
+	}
+	next := ""
+	if n, err := strconv.ParseInt(r.Run, 10, 64); err == nil {
+		next = strconv.FormatInt(n+1, 10)
+	}
+	const steps = 50 // of one run, with the same test
+	known, err := l.Ledger.Results(ctx, fold.order[at], next, steps)
+	if err != nil {
+		return false, fmt.Errorf("read what is known of tests: %w", err)
+	}
+	return slices.ContainsFunc(known, func(k suite.Result) bool {
+		return k.Run == r.Run && k.Job == r.Job && k.Time.Equal(r.Time)
+	}), nil
+}
+
+// storm reports whether the machine failed and not the tests, by what a step showed and
+// what is known so far of its whole run.
+func (l *lessons) storm(ctx context.Context, peers *class, toll suite.Toll) (bool, error) {
+	if toll.Fresh == 0 && toll.Run == peers.kept.Storms.Run {
+		return false, nil // what the steps before it showed stays
+	}
+	if toll.Fresh > 0 {
+		reports, err := l.Runs.Events(ctx, store.EventFilter{Run: toll.Run, Kinds: []record.Kind{"tests.reported"}, Limit: maxReports})
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return false, fmt.Errorf("read the reports of run %s: %w", toll.Run, err)
+		}
+		ran, bad := 0, 0
+		for _, e := range reports {
+			if b, ok := e.Body.(*record.TestsReported); ok && !b.Reused {
+				ran, bad = ran+b.Passed+b.Failed, bad+b.Failed
+			}
+		}
+		// Which failures are new is known of this step; elsewhere as many will be.
+		fresh := float64(toll.Fresh) / float64(toll.Bad)
+		toll.Ran, toll.Bad = max(toll.Ran, ran), max(toll.Bad, bad)
+		toll.Fresh = int(fresh * float64(toll.Bad))
+	}
+	was := peers.kept
+	storm := peers.kept.Storms.Add(toll) != ""
+	peers.changed = peers.changed || peers.kept != was
+	return storm, nil
+}
+
+// keepClasses writes down what is known of all tests of repositories.
+func (l *lessons) keepClasses(ctx context.Context) error {
+	for repository, c := range l.classes {
+		if !c.changed {
+			continue
+		}
+		text, err := json.Marshal(c.kept)
+		if err != nil {
+			return err
+		}
+		if _, err := l.Store.Change(ctx, []record.Register{{Kind: classKind, ID: repository, Version: c.version, Body: text}}); err != nil {
+			return fmt.Errorf("keep what is known of the tests of %s: %w", repository, err)
+		}
+		c.changed = false
+		c.version++
 	}
 	return nil
 }
@@ -513,20 +644,22 @@ func (l *lessons) run(ctx context.Context, id string) (*taught, error) {
 	if c.Dirty || strings.Trim(c.SHA, "0") == "" {
 		r.commit += "+" + id // what was in the tree then has no name of its own
 	}
-	r.policy, r.owners = policyOf(b.Root), owners(b.Root)
+	r.policy, r.budgets = policyOf(b.Root)
+	r.owners = owners(b.Root)
 	l.runs[id] = r
 	return r, nil
 }
 
 // policyOf is what a project says of its tests; the defaults when its tree is gone, or
 // cannot be understood.
-func policyOf(root string) suite.Policy {
+func policyOf(root string) (p suite.Policy, b suite.Budgets) {
 	f, problems, err := project.Read(os.DirFS(root))
 	if err != nil || plan.Errors(problems) {
-		return suite.Policy{}
+		return p, b
 	}
-	q := f.Tests.Quarantine
-	return suite.Policy{Off: q.Manual, Days: q.Days, Cap: q.Most, Who: q.Who}
+	q, in := f.Tests.Quarantine, f.Tests.Budgets
+	return suite.Policy{Off: q.Manual, Days: q.Days, Cap: q.Most, Who: q.Who},
+		suite.Budgets{Small: in.Small.Seconds(), Medium: in.Medium.Seconds(), Large: in.Large.Seconds()}
 }
 
 // owners are those that a tree names; nil when it is gone, or names none.
@@ -559,6 +692,13 @@ func (l *lessons) class(ctx context.Context, run *taught) (*class, error) {
 		return p, nil
 	}
 	p := &class{prior: suite.Usual()}
+	was, err := l.Store.Register(ctx, classKind, run.repository)
+	if err != nil {
+		return nil, fmt.Errorf("read what is known of the tests of %s: %w", run.repository, err)
+	}
+	if p.version = was.Version; was.Version > 0 && json.Unmarshal(was.Body, &p.kept) != nil {
+		p.kept = classKept{} // a newer Fairlead wrote it
+	}
 	_, total, err := l.Ledger.Tests(ctx, suite.Query{Repository: run.repository, Limit: 1})
 	if err != nil {
 		return nil, fmt.Errorf("count tests: %w", err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,6 +27,9 @@ type school struct {
 	blobs *disk.Store
 	tests *Tests
 	at    time.Time
+	edit  func(*record.TestsReported) // the next report
+	root  string                      // of the tree
+	jobs  int                         // that share the results of a run, 0 for one
 }
 
 func newSchool(t testing.TB) *school {
@@ -72,17 +76,34 @@ func (s *school) run(commit, inputs string, results ...record.TestResult) (id st
 		s.Fatal(err)
 	}
 	s.at = s.at.Add(time.Hour)
-	report := &record.TestsReported{Source: "junit.xml", Results: s.keep(results...)}
 	if inputs != "" {
 		inputs = strings.Repeat(inputs, 64)[:64]
 	}
-	for _, e := range []record.Event{
-		{Body: &record.RunPlanned{Number: number, Attempt: 1, Pipeline: &plan.Pipeline{File: "ci.yml"},
-			Change: &plan.Change{Repository: "o/r", Ref: "refs/heads/main", SHA: commit, DefaultBranch: "main"}}},
-		{Job: "test", Step: "1", Body: report},
-		{Job: "test", Step: "1", Body: &record.StepFinished{Watched: &record.Watched{Digest: inputs}}},
-		{Body: &record.RunFinished{Verdict: plan.Success}},
-	} {
+	events := []record.Event{{Body: &record.RunPlanned{Number: number, Attempt: 1, Pipeline: &plan.Pipeline{File: "ci.yml"}, Root: s.root,
+		Change: &plan.Change{Repository: "o/r", Ref: "refs/heads/main", SHA: commit, DefaultBranch: "main"}}}}
+	jobs := max(s.jobs, 1)
+	for n := range jobs {
+		share := results[n*len(results)/jobs : (n+1)*len(results)/jobs]
+		report := &record.TestsReported{Source: "junit.xml", Results: s.keep(share...)}
+		for _, r := range share {
+			if r.Status == record.TestFailed {
+				report.Failed++
+			} else {
+				report.Passed++
+			}
+		}
+		if s.edit != nil {
+			s.edit(report)
+			s.edit = nil
+		}
+		job := "test"
+		if jobs > 1 {
+			job = fmt.Sprint("test/", n)
+		}
+		events = append(events, record.Event{Job: job, Step: "1", Body: report},
+			record.Event{Job: job, Step: "1", Body: &record.StepFinished{Watched: &record.Watched{Digest: inputs}}})
+	}
+	for _, e := range append(events, record.Event{Body: &record.RunFinished{Verdict: plan.Success}}) {
 		e.Run, e.Time = id, s.at
 		if _, err := s.store.Append(s.Context(), e); err != nil {
 			s.Fatal(err)
@@ -121,7 +142,7 @@ func (s *school) results(name string) string {
 	return strings.Join(text, " ")
 }
 
-func result(name, status string) record.TestResult {
+func testResult(name, status string) record.TestResult {
 	r := record.TestResult{Suite: "p", Name: name, Status: status, Seconds: .5, File: "p/a_test.go", Line: 3}
 	if status == record.TestFailed {
 		r.Message = name + " is wrong"
@@ -136,17 +157,17 @@ func TestFolding(t *testing.T) {
 		r.Params, r.Attempt = params, attempt
 		return r
 	}
-	inner := result("inner", record.TestFailed)
+	inner := testResult("inner", record.TestFailed)
 	inner.Groups = []string{"Parent"}
-	parent := result("Parent", record.TestFailed)
+	parent := testResult("Parent", record.TestFailed)
 	parent.Message = ""
 	s.run("c1", "",
-		result("plain", record.TestPassed), result("skipped", record.TestSkipped), result("expected", record.TestXFail),
-		at(result("cases", record.TestPassed), "1", 0), at(result("cases", record.TestFailed), "2", 0), at(result("cases", record.TestPassed), "3", 0),
-		at(result("retried", record.TestFailed), "", 1), at(result("retried", record.TestPassed), "", 2),
-		at(result("in vain", record.TestFailed), "", 1), at(result("in vain", record.TestFailed), "", 2),
-		at(result("half", record.TestFailed), "1", 1), at(result("half", record.TestPassed), "1", 2), at(result("half", record.TestError), "2", 1),
-		result("twice", record.TestFailed), result("twice", record.TestPassed),
+		testResult("plain", record.TestPassed), testResult("skipped", record.TestSkipped), testResult("expected", record.TestXFail),
+		at(testResult("cases", record.TestPassed), "1", 0), at(testResult("cases", record.TestFailed), "2", 0), at(testResult("cases", record.TestPassed), "3", 0),
+		at(testResult("retried", record.TestFailed), "", 1), at(testResult("retried", record.TestPassed), "", 2),
+		at(testResult("in vain", record.TestFailed), "", 1), at(testResult("in vain", record.TestFailed), "", 2),
+		at(testResult("half", record.TestFailed), "1", 1), at(testResult("half", record.TestPassed), "1", 2), at(testResult("half", record.TestError), "2", 1),
+		testResult("twice", record.TestFailed), testResult("twice", record.TestPassed),
 		parent, inner)
 	s.learn()
 	for name, want := range map[string]string{
@@ -167,7 +188,7 @@ func TestLearning(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)
 	flaky := func(status string) record.TestResult {
-		r := result("flaky", status)
+		r := testResult("flaky", status)
 		r.Owner = "@team"
 		return r
 	}
@@ -176,7 +197,7 @@ func TestLearning(t *testing.T) {
 		if n%3 == 2 {
 			status = record.TestFailed
 		}
-		s.run(fmt.Sprint("c", n/4), fmt.Sprint(n/4%10), flaky(status), result("steady", record.TestPassed))
+		s.run(fmt.Sprint("c", n/4), fmt.Sprint(n/4%10), flaky(status), testResult("steady", record.TestPassed))
 		if n%7 == 0 {
 			s.learn()
 		}
@@ -203,13 +224,13 @@ func TestLearning(t *testing.T) {
 	}
 }
 
-// TestLearnedOnce has what was learned written at another time than it was read: whoever
+// TestReportsLearnedOnce has what was learned written at another time than it was read: whoever
 // comes second does not learn it again.
-func TestLearnedOnce(t *testing.T) {
+func TestReportsLearnedOnce(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)
 	for n := range 5 {
-		s.run(fmt.Sprint("c", n), "", result("a", record.TestPassed))
+		s.run(fmt.Sprint("c", n), "", testResult("a", record.TestPassed))
 	}
 	lease, err := s.store.Lease(t.Context(), suiteReader, "somebody")
 	if err != nil {
@@ -228,7 +249,7 @@ func TestLearnedOnce(t *testing.T) {
 		defer close(done)
 		s.tests.Follow(ctx)
 	}()
-	s.run("c5", "", result("a", record.TestFailed))
+	s.run("c5", "", testResult("a", record.TestFailed))
 	newest, err := s.store.Watch(t.Context(), -1)
 	if err != nil {
 		t.Fatal(err)
@@ -255,7 +276,7 @@ func TestBlobsThatAreGone(t *testing.T) {
 	s := newSchool(t)
 	told := 0
 	s.tests.Log = func(string, error) { told++ }
-	s.run("c1", "", result("a", record.TestPassed))
+	s.run("c1", "", testResult("a", record.TestPassed))
 	for _, digest := range []string{"sha256:" + strings.Repeat("0", 64), "nonsense"} {
 		e := record.Event{Run: "1", Job: "other", Body: &record.TestsReported{Source: "x", Results: digest}}
 		if _, err := s.store.Append(t.Context(), e); err != nil {
@@ -268,8 +289,8 @@ func TestBlobsThatAreGone(t *testing.T) {
 	}
 	for _, e := range []record.Event{
 		{Run: "1", Job: "junk", Body: &record.TestsReported{Source: "x", Results: string(d)}},
-		{Run: "77", Job: "of no run", Body: &record.TestsReported{Source: "x", Results: s.keep(result("b", record.TestPassed))}},
-		{Run: "1", Job: "again", Body: &record.TestsReported{Source: "x", Results: s.keep(result("c", record.TestPassed)), Reused: true}},
+		{Run: "77", Job: "of no run", Body: &record.TestsReported{Source: "x", Results: s.keep(testResult("b", record.TestPassed))}},
+		{Run: "1", Job: "again", Body: &record.TestsReported{Source: "x", Results: s.keep(testResult("c", record.TestPassed)), Reused: true}},
 	} {
 		if _, err := s.store.Append(t.Context(), e); err != nil {
 			t.Fatal(err)
@@ -284,7 +305,7 @@ func TestBlobsThatAreGone(t *testing.T) {
 func TestDecisions(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)
-	s.run("c1", "", result("a", record.TestFailed), result("b", record.TestPassed))
+	s.run("c1", "", testResult("a", record.TestFailed), testResult("b", record.TestPassed))
 	s.learn()
 	id := s.row("a").ID
 	var refused *plan.UsageError
@@ -329,7 +350,7 @@ func BenchmarkLearn(b *testing.B) {
 	s := newSchool(b)
 	results := make([]record.TestResult, tests)
 	for n := range results {
-		results[n] = result(fmt.Sprint("Test", n), record.TestPassed)
+		results[n] = testResult(fmt.Sprint("Test", n), record.TestPassed)
 	}
 	n := 0
 	for b.Loop() {
@@ -340,4 +361,87 @@ func BenchmarkLearn(b *testing.B) {
 		s.learn()
 	}
 	b.ReportMetric(float64(n*tests)/b.Elapsed().Seconds(), "results/s")
+}
+
+// TestMarkSetBack has the reader read again what it has learned from.
+func TestMarkSetBack(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	for n := range 3 {
+		s.run(fmt.Sprint("c", n), fmt.Sprint(n), result("a", record.TestPassed), result("b", record.TestSkipped))
+	}
+	s.learn()
+	was, row := s.results("a"), s.row("a")
+	if err := s.store.Mark(t.Context(), suiteReader, 0); err != nil {
+		t.Fatal(err)
+	}
+	if mark, err := s.store.Marked(t.Context(), suiteReader); mark != 0 || err != nil {
+		t.Fatalf("marked %d, %v", mark, err)
+	}
+	s.run("c3", "3", result("a", record.TestPassed))
+	s.learn()
+	if got := s.results("a"); got != "4:2:0.5 "+was || s.row("a").Runs != row.Runs+1 {
+		t.Errorf("got %s after %s; %+v", got, was, s.row("a"))
+	}
+}
+
+func TestBudgets(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.root = t.TempDir()
+	if b, err := s.tests.Budgets(t.Context(), "o/r"); b != (suite.Budgets{}) || err != nil {
+		t.Errorf("of what is not known: %+v, %v", b, err)
+	}
+	if err := os.WriteFile(filepath.Join(s.root, "fairlead.yaml"), []byte("tests:\n  budgets: {small: 2s, large: 5m}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.run("c1", "", result("a", record.TestPassed))
+	s.learn()
+	if b, err := s.tests.Budgets(t.Context(), "o/r"); b != (suite.Budgets{Small: 2, Large: 300}) || err != nil {
+		t.Errorf("%+v, %v", b, err)
+	}
+}
+
+// TestCachedPackages has results that a runner remembered: they teach nothing.
+func TestCachedPackages(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.run("c1", "", result("a", record.TestFailed))
+	other := result("b", record.TestPassed)
+	other.Suite = "q"
+	s.edit = func(r *record.TestsReported) { r.Cached = []string{"p"} }
+	s.run("c1", "", result("a", record.TestPassed), other)
+	s.learn()
+	if got := s.results("a"); got != "1:4:0.5" || s.row("a").Flakes != 0 {
+		t.Errorf("a: %s", got)
+	}
+	if got := s.results("b"); got != "2:2:0.5" {
+		t.Errorf("b: %s", got)
+	}
+}
+
+// TestStorm has a machine fail under all jobs of a run, each of which has few tests; the
+// third time in a row that is how the tests are now.
+func TestStorm(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	all := func(status string) (list []record.TestResult) {
+		for n := range 24 {
+			list = append(list, result(fmt.Sprint("test ", 10+n), status))
+		}
+		return list
+	}
+	s.run("c0", "", all(record.TestPassed)...)
+	s.learn()
+	s.jobs = 4
+	for n, storm := range []bool{true, true, false} {
+		s.run(fmt.Sprint("bad", n), "", all(record.TestFailed)...)
+		s.learn() // by a reader that knows nothing but what was written down
+		for _, name := range []string{"test 10", "test 33"} {
+			got, err := s.store.Results(t.Context(), s.row(name).ID, "", 1)
+			if err != nil || len(got) != 1 || got[0].Storm != storm || (s.row(name).Failures == 0) != storm {
+				t.Errorf("storm %d, %s: %+v, %v", n, name, got, err)
+			}
+		}
+	}
 }

@@ -159,6 +159,9 @@ func (d *Desk) Serve(ctx context.Context) error {
 	if d.Coverage != nil {
 		parts.Go(func() { d.Coverage.Follow(ctx) })
 	}
+	if d.Faults != nil {
+		parts.Go(func() { d.Faults.Follow(ctx) })
+	}
 	<-ctx.Done()
 	ended := make(chan struct{})
 	go func() {

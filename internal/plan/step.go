@@ -153,6 +153,9 @@ type Effects struct {
 	Summary []byte       `json:"summary,omitempty"` // Markdown
 	// Artifacts are files that the step named as its products.
 	Artifacts []Artifact `json:"artifacts,omitempty"`
+	// Reports are files with results of tests that the step named, slash paths in the
+	// workspace. They are read when the step ends, and not said again.
+	Reports []string `json:"-"`
 	// Fail is set when what the step said is itself a failure, whatever its
 	// exit code: a disabled command, a malformed environment file.
 	Fail string `json:"fail,omitempty"`
@@ -210,6 +213,7 @@ func (e *Effects) Merge(o *Effects) {
 	e.Notes = append(e.Notes, o.Notes...)
 	e.Summary = append(e.Summary, o.Summary...)
 	e.Artifacts = append(e.Artifacts, o.Artifacts...)
+	e.Reports = append(e.Reports, o.Reports...)
 	e.Fail = cmp.Or(e.Fail, o.Fail)
 	e.Lacking = cmp.Or(e.Lacking, o.Lacking)
 }

@@ -78,8 +78,8 @@ reuse:
 		{"known issues", "known-issues:\n- name: slow registry\n  pattern: 'ETIMEDOUT .*registry'\n  job: e2e*\n  branch: release/*\n  note: run again\n  link: https://example.com/12\n  verdict: infrastructure\n  until: '2026-12-24'\n", File{Known: []KnownIssue{
 			{Name: "slow registry", Pattern: "ETIMEDOUT .*registry", Job: "e2e*", Branch: "release/*", Note: "run again", Link: "https://example.com/12", Verdict: "infrastructure",
 				Until: time.Date(2026, 12, 24, 0, 0, 0, 0, time.UTC), Source: spot(2, 3)}}}},
-		{"tests", "tests:\n  retry: 2\n  quarantine: {manual: true, days: 7, most: 3, who: [ann, bob]}\n", File{Tests: Tests{
-			Retry: 2, Quarantine: Quarantine{Manual: true, Days: 7, Most: 3, Who: []string{"ann", "bob"}}}}},
+		{"tests", "tests:\n  retry: 2\n  quarantine: {manual: true, days: 7, most: 3, who: [ann, bob]}\n  budgets: {small: 2s, large: 5m}\n", File{Tests: Tests{
+			Retry: 2, Budgets: Budgets{Small: 2 * time.Second, Large: 5 * time.Minute}, Quarantine: Quarantine{Manual: true, Days: 7, Most: 3, Who: []string{"ann", "bob"}}}}},
 		{"alias", "reuse:\n  zones: &z [/a/a, /b/b]\n  steps:\n  - match: a/*\n    zones: *z\n", File{Reuse: Reuse{
 			Zones: []string{"/a/a", "/b/b"},
 			Steps: []StepReuse{{Match: "a/*", Zones: []string{"/a/a", "/b/b"}, Source: spot(4, 5)}}}}},
@@ -139,6 +139,7 @@ func TestProblems(t *testing.T) {
 		{name: "mapping for text", text: "reuse: {size: {a: b}}\n", want: []string{`1:15: size must be a number and a unit, not a mapping`}},
 
 		{name: "too many retries", text: "tests: {retry: 99}\n", want: []string{`1:16: retry must be a whole number from 0 to 5`}},
+		{name: "a budget without a unit", text: "tests:\n  budgets:\n    small: 5\n    tiny: 1s\n", want: []string{`3:12: small must be a length of time`, `4:5: unknown key "tiny"`}},
 		{name: "text for a number", text: "tests:\n  quarantine:\n    days: two\n    most: 1.5\n", want: []string{`3:11: days must be a whole number from 1 to 90, not the text "two"`, `4:11: most must be a whole number from 1 to 10000, not the number 1.5`}},
 		{name: "far too large a number", text: "tests: {retry: 99999999999999999999}\n", want: []string{`1:16: retry must be`}, unseen: true},
 		{name: "no match", text: "reuse: {steps: [{never: true}]}\n", want: []string{`1:17: match is missing [fairlead-yaml]: write job/step`}},

@@ -3,6 +3,7 @@ package project
 import (
 	"fmt"
 	"strconv"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -17,7 +18,12 @@ type Tests struct {
 	Quarantine Quarantine
 	// Reports are patterns of reports that are not found by themselves.
 	Reports []string
+	Budgets Budgets
 }
+
+// Budgets are how long a test may take, by what it was seen to do; zero fields leave
+// it to Fairlead.
+type Budgets struct{ Small, Medium, Large time.Duration }
 
 // Quarantine is what a project says of tests that fail by chance. Zero fields leave
 // it to Fairlead.
@@ -41,12 +47,14 @@ const (
 func tests() kind[Tests] {
 	return mapping("keys of tests",
 		at("retry", func(t *Tests) *int { return &t.Retry }, between(0, maxRetry),
-			"How often the failed tests of a step are run again: those alone, where it is known how to. A step that passes so is shown as flaky. Known are go test, pytest, jest, playwright and ctest.").
+			"How often the failed tests of a step are run again: those alone, where it is known how to. A step that passes so is shown as flaky. Known are go test, pytest, unittest, jest, vitest, mocha, node --test, playwright, rspec, cargo nextest, maven, gradle, dotnet and ctest.").
 			or("0"),
 		at("quarantine", func(t *Tests) *Quarantine { return &t.Quarantine }, quarantine(),
 			"Tests that fail by chance: they still run, and their failures do not count."),
 		at("reports", func(t *Tests) *[]string { return &t.Reports }, list("patterns", maxReports, plain("a pattern", "out/**/results.json")),
 			"Reports that are not found by themselves, because of how they are called or where they lie: paths in the workspace, with `*`, `?` and `**`; a directory is all that is in it."),
+		at("budgets", func(t *Tests) *Budgets { return &t.Budgets }, budgets(),
+			"How long a test may take, by what it was seen to do. Those that take longer are listed; nothing fails for that."),
 		at("seed", func(t *Tests) *bool { return &t.Seed }, boolean(),
 			"Give every step the variable `FAIRLEAD_SEED`: a number that is the run's own, is recorded, and that `fairlead rerun` gives again. It costs reuse: a step whose script or files name the variable runs again under every new seed.").
 			or("false"),
@@ -66,6 +74,14 @@ func quarantine() kind[Quarantine] {
 			or("8"),
 		at("who", func(q *Quarantine) *[]string { return &q.Who }, list("names", maxWho, plain("a name", "ann")),
 			"Who may put tests into quarantine and take them out of it. Not given, all who may change the project."),
+	)
+}
+
+func budgets() kind[Budgets] {
+	return mapping("keys of budgets",
+		at("small", func(b *Budgets) *time.Duration { return &b.Small }, duration(), "Of a test that opens no socket and starts no other process.").or("1s"),
+		at("medium", func(b *Budgets) *time.Duration { return &b.Medium }, duration(), "Of one that talks to others on its own machine alone.").or("10s"),
+		at("large", func(b *Budgets) *time.Duration { return &b.Large }, duration(), "Of one that talks to other machines.").or("60s"),
 	)
 }
 

@@ -23,6 +23,7 @@ func TestEveryKindIsDecoded(t *testing.T) {
 		&Material{Name: "a/b@v1", Commit: "c"}, &StepStarted{Name: "s", Phase: plan.Post, Line: 4},
 		&StepFinished{Outcome: plan.Failure, Conclusion: plan.Success, Fault: &Diagnosis{Rule: "r", Lines: []string{"l"}}, Effects: plan.Effects{Path: []string{"/p"}}},
 		&TestsReported{Source: "go test", Passed: 1, Bad: []TestResult{{Name: "T"}}}, &ArtifactSaved{plan.Artifact{Name: "n", Size: 9}, &Shown{Digest: "d", Size: 3, Masked: 1, Holds: 2}},
+		&ChangeCompared{Base: "main", Files: []ChangedFile{{Path: "a", Made: true}}},
 	}
 	seen := map[Kind]bool{}
 	for _, b := range bodies {

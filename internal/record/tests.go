@@ -29,6 +29,9 @@ type TestsReported struct {
 	Variant string `json:"variant,omitempty"`
 	// Reused says that the step was reused: no test was run.
 	Reused bool `json:"reused,omitempty"`
+	// Cached are the suites of which the runner told what it remembered: their tests were
+	// not run. At most ten thousand.
+	Cached []string `json:"cached,omitempty"`
 	// Commit and Branch are of a report that was handed in and not found in a
 	// step: whose code the tests were run on.
 	Commit string `json:"commit,omitempty"`

@@ -203,6 +203,12 @@ func TestStorms(t *testing.T) {
 		{Toll{Base: true, Ran: 100, Bad: 90, Fresh: 90}, false}, // that is how it is now
 		{Toll{Base: true, Ran: 100, Bad: 90, Fresh: 90}, false},
 		{Toll{Base: true, Ran: 5, Bad: 5, Fresh: 5}, false},
+		{Toll{Run: "1", Base: true, Ran: 100}, false},
+		{Toll{Run: "1", Base: true, Ran: 200, Bad: 90, Fresh: 90}, true}, // more is known of the same run
+		{Toll{Run: "1", Base: true, Ran: 300, Bad: 180, Fresh: 180}, true},
+		{Toll{Run: "2", Base: true, Ran: 100, Bad: 90, Fresh: 90}, true},
+		{Toll{Run: "2", Base: true, Ran: 100, Bad: 90, Fresh: 90}, true},
+		{Toll{Run: "3", Base: true, Ran: 100, Bad: 90, Fresh: 90}, false},
 	} {
 		if why := s.Add(tt.toll); (why != "") != tt.want {
 			t.Errorf("%d: %q, want %v", i, why, tt.want)

@@ -32,6 +32,7 @@ const (
 
 // Toll is what one run of a project's tests showed of all of them.
 type Toll struct {
+	Run   string
 	Base  bool // of the branch that changes go to
 	Ran   int  // tests that did not skip
 	Bad   int  // of them, those that failed
@@ -40,24 +41,33 @@ type Toll struct {
 
 // Storms tells runs in which the machine failed from those in which tests did.
 // It takes the runs of a repository in their order; the zero value has seen
-// none.
+// none. It is plain data, to be kept as JSON.
 type Storms struct {
 	Row int // storms of the base branch in a row, so far
+	// Run is the run of the base branch that came last, and Before what Row was before
+	// it: of a run that goes on, more is known later.
+	Run    string `json:",omitempty"`
+	Before int    `json:",omitempty"`
 }
 
-// Add takes the next run and says why it is a storm, "" when it is none. Its
-// results are then added with [Result.Storm] set.
+// Add takes the next run, or the newest once more when more is known of it, and says
+// why it is a storm, "" when it is none. Its results are then added with
+// [Result.Storm] set.
 func (s *Storms) Add(run Toll) (why string) {
 	well := run.Ran - (run.Bad - run.Fresh) // that could have failed anew
 	storm := run.Fresh >= stormTests && float64(run.Fresh) >= stormShare*float64(well)
-	switch {
-	case !run.Base:
-	case !storm:
-		s.Row = 0
-	case s.Row >= maxStorms:
-		return ""
-	default:
-		s.Row++
+	if run.Base {
+		if run.Run == "" || run.Run != s.Run {
+			s.Run, s.Before = run.Run, s.Row
+		}
+		switch s.Row = s.Before; {
+		case !storm:
+			s.Row = 0
+		case s.Row >= maxStorms:
+			return ""
+		default:
+			s.Row++
+		}
 	}
 	if !storm {
 		return ""

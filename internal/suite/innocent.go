@@ -26,6 +26,9 @@ type Scene struct {
 	// it something: what they wrote may be made of the change. Nil for one that
 	// was not watched.
 	Earlier []*record.Observation
+	// Told are the numbers in Earlier of those that set variables or outputs, which
+	// no file carries.
+	Told []int
 }
 
 // Innocence is whether a failure can come from a change.
@@ -77,6 +80,9 @@ func Innocent(s Scene) Innocence {
 			return Innocence{Why: fmt.Sprintf("an earlier step (number %d) may have carried the change to the test: %s", i+1, why)}
 		}
 		if from := touches(o, changed, s.Root); len(from) > 0 {
+			if slices.Contains(s.Told, i) {
+				return Innocence{Why: fmt.Sprintf("an earlier step (number %d) that used %s set values that later steps see", i+1, from[0])}
+			}
 			for _, out := range o.Outputs {
 				if _, ok := changed[out.Path]; !ok {
 					changed[out.Path] = from[0]

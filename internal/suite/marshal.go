@@ -11,7 +11,7 @@ import (
 )
 
 // layout is the version of what MarshalBinary writes.
-const layout = 1
+const layout = 2
 
 // MarshalBinary writes the test: at most 2 KB, and the same bytes for the same
 // results. It never fails.
@@ -51,6 +51,7 @@ func (t *Test) MarshalBinary() ([]byte, error) {
 	w.uint(uint64(len(t.seen)))
 	for _, c := range t.seen {
 		w.b = binary.LittleEndian.AppendUint64(w.b, c.key)
+		w.b = binary.LittleEndian.AppendUint64(w.b, c.commit)
 		w.int(int64(c.passed - run))
 		w.int(int64(c.failed - run))
 		w.uint(uint64(c.open))
@@ -108,7 +109,7 @@ func (t *Test) UnmarshalBinary(b []byte) error {
 	contents := r.count(maxSeen)
 	n.seen = make([]content, 0, contents)
 	for range contents {
-		n.seen = append(n.seen, content{key: r.fixed(), passed: run + uint64(r.int()), failed: run + uint64(r.int()), open: uint32(r.uint())})
+		n.seen = append(n.seen, content{key: r.fixed(), commit: r.fixed(), passed: run + uint64(r.int()), failed: run + uint64(r.int()), open: uint32(r.uint())})
 	}
 	for range r.count(maxEvidence) {
 		n.evidence = append(n.evidence, Evidence{Kind: EvidenceKind(r.uint()), Run: r.uint(), Other: r.uint(), Time: r.time()})

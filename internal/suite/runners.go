@@ -180,36 +180,6 @@ func RunnerNamed(name string) (Runner, bool) {
 	return all[i], true
 }
 
-// Guess is the runner that a command line starts; false when it is none that is
-// known: "npx vitest run", "./gradlew test", "python -m pytest -x".
-func Guess(command []string) (Runner, bool) {
-	for i, word := range command {
-		word = word[strings.LastIndexAny(word, `/\`)+1:]
-		for _, ending := range []string{".exe", ".cmd", ".bat", ".js"} {
-			word = strings.TrimSuffix(word, ending)
-		}
-		next := ""
-		if i+1 < len(command) {
-			next = command[i+1]
-		}
-		switch {
-		case word == "go" && next == "test", word == "dotnet" && next == "test":
-			return RunnerNamed(word)
-		case word == "cargo" && next == "nextest":
-			return RunnerNamed("cargo-nextest")
-		case word == "mvn", word == "mvnw", word == "mvnd":
-			return RunnerNamed("maven")
-		case word == "gradle", word == "gradlew":
-			return RunnerNamed("gradle")
-		case word == "py.test":
-			return RunnerNamed("pytest")
-		case slices.Contains([]string{"pytest", "jest", "vitest", "playwright", "mocha", "rspec"}, word):
-			return RunnerNamed(word)
-		}
-	}
-	return Runner{}, false
-}
-
 // Read says which tests there are, by what the command of List printed or by
 // the names of files. Files are named from root, the directory that the command
 // ran in, with slashes. Units are in the order of their names. Output that is

@@ -131,7 +131,7 @@ func Judge(t *Test, e Estimate, w Ward, p Policy, now time.Time) *record.TestJud
 	switch sure := e.Above(p.Rate); {
 	case sure < .05 && t.clean >= p.Passes:
 		return to(record.TestHealthy, "it fails by chance too rarely to matter: at a rate of %s", e.Range())
-	case sure < p.Sure, p.Off, t.flakes-t.before < int64(p.Flakes), t.evidenceRuns() < min(p.Flakes, maxEvidence),
+	case sure < p.Sure, p.Off, t.flakes-t.before < int64(p.Flakes), t.evidenceRuns() < float64(min(p.Flakes, maxEvidence)),
 		w.Owner == "", w.Quarantined >= p.Places(w.Tests), t.renewals >= p.Renewals:
 		return nil
 	}
@@ -152,7 +152,7 @@ func Obstacle(t *Test, e Estimate, w Ward, p Policy) string {
 		return "the project leaves quarantine to people"
 	case t.renewals >= p.Renewals:
 		return fmt.Sprintf("it was in quarantine %s without being fixed: a person must decide", times(t.renewals))
-	case t.flakes-t.before < int64(p.Flakes) || t.evidenceRuns() < min(p.Flakes, maxEvidence):
+	case t.flakes-t.before < int64(p.Flakes) || t.evidenceRuns() < float64(min(p.Flakes, maxEvidence)):
 		return fmt.Sprintf("it takes flakes in %d runs", p.Flakes)
 	case e.Above(p.Rate) < p.Sure:
 		return fmt.Sprintf("it is not sure that its rate is above %s", percent(p.Rate))
@@ -241,15 +241,17 @@ func (t *Test) Apply(j *record.TestJudged, at time.Time) {
 // Since is when the test came into its state, zero when it was never judged.
 func (t *Test) Since() time.Time { return t.since }
 
-// evidenceRuns is how many runs the kept evidence is of.
-func (t *Test) evidenceRuns() int {
-	n := 0
-	for i, e := range t.evidence {
-		if !slices.ContainsFunc(t.evidence[:i], func(o Evidence) bool { return o.Run == e.Run }) {
-			n++
-		}
+// evidenceRuns is how many runs the kept evidence is of, weak ones for less.
+func (t *Test) evidenceRuns() float64 {
+	runs := map[uint64]float64{}
+	for _, e := range t.evidence {
+		runs[e.Run] = max(runs[e.Run], e.Kind.weight())
 	}
-	return n
+	sum := 0.0
+	for _, w := range runs {
+		sum += w
+	}
+	return sum
 }
 
 // ill is the rate of the test up to its last flake, as if results did not come

@@ -69,6 +69,14 @@ func TestStates(t *testing.T) {
 			want: []string{"healthy > suspected", "suspected > quarantined: it fails by chance, at a rate of "}, end: record.TestQuarantined,
 		},
 		{
+			name: "the same commit on other inputs is not enough", course: "1..2F3...4F", ward: owned, with: func(r *Result) { r.Commit = "c" },
+			want: []string{"healthy > suspected"}, end: record.TestSuspected,
+		},
+		{
+			name: "the same commit on other inputs, again and again", course: "1..2F3...4F5..6F7..8F", ward: owned, with: func(r *Result) { r.Commit = "c" },
+			want: []string{"healthy > suspected", "suspected > quarantined"}, end: record.TestQuarantined,
+		},
+		{
 			name: "nobody owns it", course: "..F...F...F", ward: Ward{Tests: 100},
 			want: []string{"healthy > suspected"}, end: record.TestSuspected,
 		},

@@ -40,9 +40,11 @@ const (
 // A failure is evidence of chance, a flake, only when it is known not to come
 // from the code:
 //
-//   - the same inputs (the same commit, when the inputs are not known) passed,
-//     before or afterwards, or
+//   - the same inputs (the same commit in the same job, when the inputs are not
+//     known) passed, before or afterwards, or
 //   - it passed when it was tried again, or
+//   - the same commit passed in the same job, though not all that it read was the
+//     same: a cold cache, a file of the day. This is weaker, and counts half, or
 //   - nothing that it read is of the change, and it is not failing on the base
 //     branch, either.
 //
@@ -91,6 +93,7 @@ type stretch struct {
 // content is how a test ended on the same inputs.
 type content struct {
 	key            uint64
+	commit         uint64 // of the newest result: [Result.source], 0 when that is the key
 	passed, failed uint64 // the newest run that did, 0 for none
 	open           uint32 // failures that are not yet known to be flakes
 }
@@ -98,18 +101,27 @@ type content struct {
 // EvidenceKind says why a failure is known not to come from the code.
 type EvidenceKind uint8
 
-// The classes of evidence, the strongest first.
+// The classes of evidence. Their numbers are kept with tests.
 const (
 	Contradiction EvidenceKind = iota + 1 // the same inputs passed in another run
 	Retry                                 // it passed when it was tried again
 	Unreachable                           // nothing that the test read is of the change
+	SameCommit                            // the same commit passed in another run, on other inputs
 )
+
+// weight is what a failure counts that is known by such evidence to be chance.
+func (k EvidenceKind) weight() float64 {
+	if k == SameCommit {
+		return .5
+	}
+	return 1
+}
 
 // Evidence is a failure that does not come from the code.
 type Evidence struct {
 	Kind  EvidenceKind
 	Run   uint64 // that failed
-	Other uint64 // that passed on the same inputs, for a Contradiction
+	Other uint64 // that passed on the same inputs or commit
 	Time  time.Time
 }
 
@@ -119,6 +131,8 @@ func (e Evidence) String() string {
 		return fmt.Sprintf("run %d failed, run %d passed: the same inputs", e.Run, e.Other)
 	case Retry:
 		return fmt.Sprintf("run %d failed, and passed when it was tried again", e.Run)
+	case SameCommit:
+		return fmt.Sprintf("run %d failed, run %d passed: the same commit, though not all that they read was the same", e.Run, e.Other)
 	}
 	return fmt.Sprintf("run %d failed, and nothing that the test read was of the change", e.Run)
 }
@@ -213,11 +227,11 @@ func (t *Test) Add(r Result) {
 		run = t.lastRun // of another system, which names its runs otherwise
 	}
 	t.lastRun = max(t.lastRun, run)
-	key, commit := r.Inputs, hash(r.Commit)
+	key, from := r.Inputs, r.source()
 	if key == 0 {
-		key = commit
+		key, from = from, 0
 	}
-	t.pass(r.Time, commit)
+	t.pass(r.Time, hash(r.Commit))
 	switch {
 	case r.Outcome == Skipped:
 		t.skips++
@@ -236,12 +250,21 @@ func (t *Test) Add(r Result) {
 		}
 	}
 	if r.Outcome == Passed {
-		t.passed(key, run, r.Time)
+		t.passed(key, from, run, r.Time)
 		return
 	}
 	t.failures++
 	t.failed = r.Time
-	t.fails(key, run, r)
+	t.fails(key, from, run, r)
+}
+
+// source is the commit and the job that a result is of. Another job may run the same
+// test in another way, and fail for that.
+func (r *Result) source() uint64 {
+	if r.Job == "" || r.Commit == "" {
+		return hash(r.Commit)
+	}
+	return hash(r.Job + "\x00" + r.Commit)
 }
 
 // pass lets time go by.
@@ -284,15 +307,21 @@ func (t *Test) time(r Result) {
 }
 
 // passed takes a pass, and with it what it says of failures before it.
-func (t *Test) passed(key, run uint64, at time.Time) {
+func (t *Test) passed(key, from, run uint64, at time.Time) {
 	t.grow(false, run, at)
 	s := &t.course[len(t.course)-1]
 	s.good += math.Exp2(t.age)
-	c := t.content(key)
+	c := t.content(key, from)
 	c.passed = run
 	if c.open > 0 {
 		t.flake(key, Evidence{Kind: Contradiction, Run: c.failed, Other: run, Time: at}, c.open)
 		c.open = 0
+	}
+	for i := range t.seen {
+		if o := &t.seen[i]; o.open > 0 && from != 0 && o.commit == from {
+			t.flake(o.key, Evidence{Kind: SameCommit, Run: o.failed, Other: run, Time: at}, o.open)
+			o.open = 0
+		}
 	}
 	t.clean++
 	if key != t.guilty {
@@ -301,10 +330,15 @@ func (t *Test) passed(key, run uint64, at time.Time) {
 }
 
 // fails takes a failure, and says whether it is known to be chance.
-func (t *Test) fails(key, run uint64, r Result) {
+func (t *Test) fails(key, from, run uint64, r Result) {
 	t.grow(true, run, r.Time)
-	c := t.content(key)
-	passed := c.passed
+	c := t.content(key, from)
+	passed, other := c.passed, uint64(0)
+	for _, o := range t.seen {
+		if from != 0 && o.commit == from && o.passed != 0 {
+			other = o.passed
+		}
+	}
 	c.failed = run
 	switch {
 	case r.Outcome == Flaked:
@@ -314,6 +348,8 @@ func (t *Test) fails(key, run uint64, r Result) {
 		t.flake(key, Evidence{Kind: Contradiction, Run: run, Other: passed, Time: r.Time}, 1)
 	case r.Unreachable && t.baseBad == 0:
 		t.flake(key, Evidence{Kind: Unreachable, Run: run, Time: r.Time}, 1)
+	case other != 0:
+		t.flake(key, Evidence{Kind: SameCommit, Run: run, Other: other, Time: r.Time}, 1)
 	default:
 		c.open++
 	}
@@ -336,7 +372,7 @@ func (t *Test) flake(key uint64, e Evidence, n uint32) {
 		if s := &t.course[i]; s.run <= e.Run || i == 0 {
 			some := min(n, s.bad-s.flakes)
 			s.flakes += some
-			s.chance += float64(some) * math.Exp2(t.age)
+			s.chance += float64(some) * e.Kind.weight() * math.Exp2(t.age)
 			n -= some
 		}
 	}
@@ -365,8 +401,9 @@ func (t *Test) grow(bad bool, run uint64, at time.Time) {
 	}
 }
 
-// content finds what is known of a content and makes it the newest.
-func (t *Test) content(key uint64) *content {
+// content finds what is known of a content, of which there is a result of a commit, and
+// makes it the newest.
+func (t *Test) content(key, commit uint64) *content {
 	n := len(t.seen)
 	for i := n - 1; i >= 0; i-- {
 		if t.seen[i].key == key {
@@ -375,6 +412,7 @@ func (t *Test) content(key uint64) *content {
 				copy(t.seen[i:], t.seen[i+1:])
 				t.seen[n-1] = c
 			}
+			t.seen[n-1].commit = commit
 			return &t.seen[n-1]
 		}
 	}
@@ -382,7 +420,7 @@ func (t *Test) content(key uint64) *content {
 		copy(t.seen, t.seen[1:])
 		t.seen = t.seen[:n-1]
 	}
-	t.seen = append(t.seen, content{key: key})
+	t.seen = append(t.seen, content{key: key, commit: commit})
 	return &t.seen[len(t.seen)-1]
 }
 

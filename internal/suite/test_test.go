@@ -38,6 +38,7 @@ func course(t *Test, letters string, with ...func(*Result)) {
 func TestEvidence(t *testing.T) {
 	t.Parallel()
 	noInputs := func(r *Result) { r.Inputs = 0 }
+	sameCommit := func(r *Result) { r.Commit = "c" }
 	for _, tt := range []struct {
 		name, course string
 		with         func(*Result)
@@ -57,6 +58,11 @@ func TestEvidence(t *testing.T) {
 		{name: "did not end", course: "1.E", failures: 1, flakes: 1, last: "run 2 failed, run 1 passed: the same inputs"},
 		{name: "the commit stands in for inputs", course: "1.F", with: noInputs, failures: 1, flakes: 1, last: "run 2 failed, run 1 passed: the same inputs"},
 		{name: "another commit", course: "1.2F3.", with: noInputs, failures: 1},
+		{name: "the same commit in another job", course: "1.F", with: func(r *Result) { r.Inputs, r.Job = 0, r.Run }, failures: 1},
+		{name: "the same commit on other inputs", course: "1.2F", with: sameCommit, failures: 1, flakes: 1, last: "run 2 failed, run 1 passed: the same commit, though not all that they read was the same"},
+		{name: "the same commit on other inputs, the pass later", course: "1F1F2.", with: sameCommit, failures: 2, flakes: 2, last: "run 2 failed, run 3 passed: the same commit, though not all that they read was the same"},
+		{name: "a stronger contradiction goes first", course: "1F1.2.", with: sameCommit, failures: 1, flakes: 1, last: "run 1 failed, run 2 passed: the same inputs"},
+		{name: "the same commit and other inputs in another job", course: "1.2F", with: func(r *Result) { r.Commit, r.Job = "c", r.Run }, failures: 1},
 		{name: "unreachable by the change", course: "1.2F", with: func(r *Result) { r.Base = r.Outcome == Passed; r.Unreachable = !r.Base }, failures: 1, flakes: 1, last: "run 2 failed, and nothing that the test read was of the change"},
 		{name: "unreachable by the change, but broken before", course: "1F2F", with: func(r *Result) { r.Base = r.Inputs == 2; r.Unreachable = !r.Base }, failures: 2},
 		{name: "a storm says nothing", course: "1.F", with: func(r *Result) { r.Storm = r.Outcome == Failed }},

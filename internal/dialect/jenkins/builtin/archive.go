@@ -189,6 +189,9 @@ func junit(k *call) error {
 		if err != nil {
 			return blame("read "+name, err)
 		}
+		if below, err := filepath.Rel(k.Scope.Dirs.Workspace, filepath.Join(k.Dir, name)); err == nil && filepath.IsLocal(below) {
+			k.effects.Reports = append(k.effects.Reports, filepath.ToSlash(below))
+		}
 		r, err := harvest.JUnit(f, name)
 		f.Close()
 		if err != nil {

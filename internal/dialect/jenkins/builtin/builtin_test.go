@@ -194,6 +194,10 @@ func TestJUnit(t *testing.T) {
 	if fail != "" || out[OutWorse] != "UNSTABLE" || out[OutJSON] != `{"totalCount":3,"failCount":1,"skipCount":1,"passCount":1}` {
 		t.Errorf("%v %s", out, fail)
 	}
+	fx, err := p.set.Run(t.Context(), Call{Name: "junit", Dir: filepath.Join(p.scope.Dirs.Workspace, "r"), Args: map[string]string{"testResults": "*.xml"}, Scope: p.scope}, &p.log)
+	if err != nil || !slices.Equal(fx.Reports, []string{"r/a.xml"}) {
+		t.Errorf("reports %q, %v", fx.Reports, err)
+	}
 	if _, fail := p.run("junit", "", "testResults", "none/*.xml"); !strings.Contains(fail, "No test report files were found") {
 		t.Errorf("no reports: %q", fail)
 	}
