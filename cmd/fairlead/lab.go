@@ -20,7 +20,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/launch"
 )
 
-// lab makes what tests have around them: data sets and databases.
+// lab makes data sets.
 func lab(w cli.Wiring) (*cli.Lab, error) {
 	data, err := directory(w.Data, "XDG_STATE_HOME", ".local/state")
 	if err != nil {
@@ -30,7 +30,7 @@ func lab(w cli.Wiring) (*cli.Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cli.Lab{Sets: d.Sets, Databases: d, Close: d.Pool.Close}, nil
+	return &cli.Lab{Sets: d.Sets, Close: d.Pool.Close}, nil
 }
 
 // databases makes those that projects declare, below the data directory. The

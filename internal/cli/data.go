@@ -8,16 +8,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead-dev/fairlead/internal/dataset"
-	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
 
-// Lab is what verbs about the surroundings of tests need.
+// Lab is what verbs about data sets need.
 type Lab struct {
 	// Sets are the data sets of a tree.
-	Sets      func(root string) *dataset.Shelf
-	Databases *launch.Databases
-	Close     func() error
+	Sets  func(root string) *dataset.Shelf
+	Close func() error
 }
 
 // lab does something with a lab, for the tree at a directory.

@@ -11,54 +11,139 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fairlead-dev/fairlead/internal/dataset"
+	"github.com/fairlead-dev/fairlead/internal/executor"
 	"github.com/fairlead-dev/fairlead/internal/fixture"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/project"
+	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
 
 // envCommand is `fairlead env`.
 func (g *global) envCommand() *cobra.Command {
-	return verbs("env", "Bring up the databases of a project for work",
-		`Bring up the databases that fairlead.yaml declares, for work on this machine: fresh,
-filled, and there until they are taken down.`,
+	return verbs("env", "Bring up the databases and services of a project for work",
+		`Bring up what jobs have around them, for work on this machine: the databases that
+fairlead.yaml declares, and the services that jobs of the pipeline files declare. They
+are fresh, filled, healthy, and there until they are taken down.`,
 		g.envUpCommand(), g.envDownCommand(), g.envResetCommand(), g.envListCommand(), g.envExecCommand())
 }
 
-// surroundings are the databases of a tree, for work.
+// surroundings are the databases and services of a tree, for work.
 type surroundings struct {
 	*launch.Databases
+	launcher *launch.Launcher
+	g        *global
 	root     string
 	declared []project.Database
 }
 
-// keep is the word under which they stay.
+// keep is the word under which databases stay.
 func (s *surroundings) keep() string { return "env " + s.root }
 
 // surround does something with what a tree declares.
-func (g *global) surround(ctx context.Context, dir string, do func(s *surroundings) error) error {
-	return g.lab(ctx, dir, func(l *Lab, root string) error {
-		file, problems, err := project.Read(os.DirFS(root))
-		if err != nil {
-			return err
-		}
-		if plan.Errors(problems) {
-			st, cols := g.style(g.Stderr), columns(g.Stderr)
-			for _, p := range problems {
-				writeProblem(g.Stderr, p, st, cols)
-			}
-			return exit(ExitInvalid)
-		}
-		return do(&surroundings{l.Databases, root, file.Databases})
-	})
+func (g *global) surround(ctx context.Context, dir string, do func(s *surroundings) error) (err error) {
+	tree, err := workspace.Open(ctx, dir)
+	if err != nil {
+		return err
+	}
+	root := tree.Root()
+	file, problems, err := project.Read(os.DirFS(root))
+	if err = errors.Join(err, tree.Close()); err != nil {
+		return err
+	}
+	if plan.Errors(problems) {
+		return g.invalid(problems)
+	}
+	tools, err := g.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tools.Close()) }()
+	err = do(&surroundings{tools.Launcher.Databases, tools.Launcher, g, root, file.Databases})
+	if e := new(dataset.Error); errors.As(err, &e) {
+		err = usage(e.Hint, "%s", e.Message)
+	}
+	return err
 }
 
-// up makes what is not there; databases whose templates changed stay as they
+// invalid shows the problems of files that cannot be acted on.
+func (g *global) invalid(problems []plan.Problem) error {
+	st, cols := g.style(g.Stderr), columns(g.Stderr)
+	for _, p := range problems {
+		writeProblem(g.Stderr, p, st, cols)
+	}
+	return exit(ExitInvalid)
+}
+
+// around says what somebody wants to be up.
+type around struct {
+	dir           string
+	job, pipeline string
+	secrets       secrets
+}
+
+func (o *around) flags(c *cobra.Command) {
+	dirFlag(c, &o.dir)
+	c.Flags().StringVar(&o.job, "job", "", "bring up the services of this `job` alone, by ID or name")
+	c.Flags().StringVar(&o.pipeline, "pipeline", "", "bring up the services of this pipeline alone, by `file` or name")
+	o.secrets.flags(c)
+}
+
+// bring makes what is not there, and returns the variables that tell of all.
+func (s *surroundings) bring(ctx context.Context, o *around) (map[string]string, error) {
+	values, err := o.secrets.values(s.g)
+	if err != nil {
+		return nil, err
+	}
+	asked := o.job != "" || o.pipeline != ""
+	declared, problems, err := s.launcher.Services(ctx, launch.ServiceOrder{Dir: s.root, Pipeline: o.pipeline, Job: o.job, Secrets: values})
+	switch {
+	case err != nil:
+		return nil, err
+	case plan.Errors(problems):
+		return nil, s.g.invalid(problems)
+	case len(declared.All) == 0 && asked:
+		return nil, usage("`fairlead env up` without --job and --pipeline brings up all that is declared", "what was named declares no services")
+	case len(declared.All) == 0 && len(s.declared) == 0:
+		return nil, usage("add services to a job of a pipeline, or a section databases to "+project.Name+", see docs/how-to/databases.md", "nothing is declared that could be brought up")
+	}
+	for _, note := range declared.Notes {
+		fmt.Fprintln(s.g.Stderr, shown(note))
+	}
+	env := map[string]string{}
+	if len(s.declared) > 0 {
+		lent, changed, err := s.up(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range changed {
+			fmt.Fprintf(s.g.Stderr, "the template of %s has changed since it was made: `fairlead env reset` makes it anew\n", shown(name))
+		}
+		maps.Copy(env, launch.DatabaseEnv(lent))
+	}
+	if len(declared.All) > 0 {
+		kept, err := s.launcher.KeepServices(ctx, declared, func(text string) { fmt.Fprintln(s.g.Stderr, shown(text)) })
+		lost := new(executor.EngineError)
+		switch {
+		case errors.As(err, &lost) && !asked && len(s.declared) > 0:
+			fmt.Fprintf(s.g.Stderr, "the databases are up, and the services of pipelines are not: %s\n", shown(lost.Error()))
+		case err != nil:
+			return nil, err
+		}
+		for _, k := range kept {
+			if k.Outdated {
+				fmt.Fprintf(s.g.Stderr, "the service %s is declared otherwise now: `fairlead env reset` makes it anew\n", shown(k.Name))
+			}
+		}
+		maps.Copy(env, launch.ServiceEnv(kept))
+	}
+	return env, nil
+}
+
+// up makes databases that are not there; those whose templates changed stay as they
 // are, and are named.
 func (s *surroundings) up(ctx context.Context) (lent []fixture.Lent, changed []string, err error) {
-	if len(s.declared) == 0 {
-		return nil, nil, usage("add a section databases, see docs/how-to/databases.md", "%s declares no databases", project.Name)
-	}
 	kept, digests, err := s.Pool.Kept(s.keep())
 	if err != nil {
 		return nil, nil, err
@@ -98,7 +183,7 @@ func (s *surroundings) up(ctx context.Context) (lent []fixture.Lent, changed []s
 	return kept, changed, nil
 }
 
-// down drops what is there.
+// down drops what is there: all services, whatever pipeline they are of.
 func (s *surroundings) down(ctx context.Context) error {
 	var addresses []string
 	for i := range s.declared {
@@ -106,12 +191,11 @@ func (s *surroundings) down(ctx context.Context) error {
 			addresses = append(addresses, a)
 		}
 	}
-	return s.Pool.Return(ctx, s.keep(), addresses)
+	return errors.Join(s.Pool.Return(ctx, s.keep(), addresses), s.launcher.DropServices(ctx, s.root))
 }
 
 // environs shows the variables: as lines for a shell, or as JSON.
-func (g *global) environs(lent []fixture.Lent, format string) error {
-	env := launch.DatabaseEnv(lent)
+func (g *global) environs(env map[string]string, format string) error {
 	if format == "json" || g.json() {
 		return writeJSON(g.Stdout, env)
 	}
@@ -129,45 +213,48 @@ func formatFlag(c *cobra.Command, format *string) {
 	c.Flags().StringVar(format, "format", "text", "how the variables are printed: text, env (for a shell to read) or json")
 }
 
-// outdated names databases whose templates are not what they were.
-func (g *global) outdated(changed []string) {
-	for _, name := range changed {
-		fmt.Fprintf(g.Stderr, "the template of %s has changed since it was made: `fairlead env reset` makes it anew\n", shown(name))
-	}
-}
-
 func (g *global) envUpCommand() *cobra.Command {
-	var dir, format string
+	o, format := &around{}, ""
 	c := &cobra.Command{
 		Use:   "up",
-		Short: "Bring databases up",
-		Long: `Bring up the databases that fairlead.yaml declares, and print the variables that hold
-their addresses. Those that are up stay as they are, and what is in them, too.`,
+		Short: "Bring databases and services up",
+		Long: `Bring up the databases that fairlead.yaml declares and the services that jobs declare,
+wait until all are healthy, and print the variables by which they are found. For the port
+5432 of a service "postgres" those are POSTGRES_HOST, POSTGRES_PORT and
+POSTGRES_PORT_5432. What is up stays as it is, and what is in it, too.`,
 		Example: `  fairlead env up
+  fairlead env up --job integration
   eval "$(fairlead env up --format env)"`,
 		Args: args(),
 	}
-	dirFlag(c, &dir)
+	o.flags(c)
 	formatFlag(c, &format)
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := oneOf("format", format, "text", "env", "json"); err != nil {
-			return err
-		}
-		return g.surround(cmd.Context(), dir, func(s *surroundings) error {
-			lent, changed, err := s.up(cmd.Context())
-			if err != nil {
+	c.RunE = func(cmd *cobra.Command, _ []string) error { return g.envUp(cmd.Context(), o, format, false) }
+	return c
+}
+
+// envUp brings up what somebody wants; anew takes down what is up before.
+func (g *global) envUp(ctx context.Context, o *around, format string, anew bool) error {
+	if err := oneOf("format", format, "text", "env", "json"); err != nil {
+		return err
+	}
+	return g.surround(ctx, o.dir, func(s *surroundings) error {
+		if anew {
+			if err := s.down(ctx); err != nil {
 				return err
 			}
-			g.outdated(changed)
-			return g.environs(lent, format)
-		})
-	}
-	return c
+		}
+		env, err := s.bring(ctx, o)
+		if err != nil {
+			return err
+		}
+		return g.environs(env, format)
+	})
 }
 
 func (g *global) envDownCommand() *cobra.Command {
 	var dir string
-	c := &cobra.Command{Use: "down", Short: "Take databases down", Long: `Drop the databases that are up, with all that is in them.`, Example: `  fairlead env down`, Args: args()}
+	c := &cobra.Command{Use: "down", Short: "Take databases and services down", Long: `Drop the databases and services that are up, with all that is in them.`, Example: `  fairlead env down`, Args: args()}
 	dirFlag(c, &dir)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		return g.surround(cmd.Context(), dir, func(s *surroundings) error { return s.down(cmd.Context()) })
@@ -176,57 +263,68 @@ func (g *global) envDownCommand() *cobra.Command {
 }
 
 func (g *global) envResetCommand() *cobra.Command {
-	var dir, format string
-	c := &cobra.Command{Use: "reset", Short: "Make databases anew", Long: `Drop the databases that are up, and bring fresh ones up.`, Example: `  fairlead env reset`, Args: args()}
-	dirFlag(c, &dir)
+	o, format := &around{}, ""
+	c := &cobra.Command{Use: "reset", Short: "Make databases and services anew", Long: `Drop the databases and services that are up, and bring fresh ones up.`, Example: `  fairlead env reset`, Args: args()}
+	o.flags(c)
 	formatFlag(c, &format)
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := oneOf("format", format, "text", "env", "json"); err != nil {
-			return err
-		}
-		return g.surround(cmd.Context(), dir, func(s *surroundings) error {
-			if err := s.down(cmd.Context()); err != nil {
-				return err
-			}
-			lent, _, err := s.up(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return g.environs(lent, format)
-		})
-	}
+	c.RunE = func(cmd *cobra.Command, _ []string) error { return g.envUp(cmd.Context(), o, format, true) }
 	return c
+}
+
+// standing is a line of `fairlead env list`.
+type standing struct {
+	Name  string `json:"name"`
+	Kind  string `json:"kind"` // of a database, or "service"
+	Env   string `json:"env"`
+	URL   string `json:"url"`
+	State string `json:"state"`
 }
 
 func (g *global) envListCommand() *cobra.Command {
 	var dir string
-	c := &cobra.Command{Use: "list", Short: "List the databases that are up", Example: `  fairlead env list`, Args: args()}
+	c := &cobra.Command{Use: "list", Short: "List the databases and services that are up", Example: `  fairlead env list`, Args: args()}
 	dirFlag(c, &dir)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		return g.surround(cmd.Context(), dir, func(s *surroundings) error {
-			kept, _, err := s.Pool.Kept(s.keep())
+			lent, _, err := s.Pool.Kept(s.keep())
 			if err != nil {
 				return err
 			}
-			if kept == nil {
-				kept = []fixture.Lent{}
+			kept, err := s.launcher.KeptServices(cmd.Context(), s.root)
+			if err != nil {
+				return err
+			}
+			all := []standing{}
+			for _, l := range lent {
+				all = append(all, standing{l.Name, l.Kind, l.Env, l.URL, "up"})
+			}
+			for _, k := range kept {
+				env := launch.ServiceEnv([]executor.Kept{k})
+				if len(env) == 0 {
+					all = append(all, standing{k.Name, "service", "", "", k.State})
+				}
+				for _, name := range slices.Sorted(maps.Keys(env)) {
+					if strings.Contains(name, "_PORT_") {
+						all = append(all, standing{k.Name, "service", name, "127.0.0.1:" + env[name], k.State})
+					}
+				}
 			}
 			var cells [][]string
-			for _, l := range kept {
-				cells = append(cells, []string{shown(l.Name), l.Kind, l.Env, l.URL})
+			for _, x := range all {
+				cells = append(cells, []string{shown(x.Name), x.Kind, x.Env, x.URL, x.State})
 			}
-			return g.rows(kept, "no database is up: `fairlead env up`", []string{"name", "kind", "variable", "address"}, cells)
+			return g.rows(all, "no database and no service is up: `fairlead env up`", []string{"name", "kind", "variable", "address", "state"}, cells)
 		})
 	}
 	return c
 }
 
 func (g *global) envExecCommand() *cobra.Command {
-	var dir string
+	o := &around{}
 	c := &cobra.Command{
 		Use:     "exec -- COMMAND...",
-		Short:   "Run a command with the databases",
-		Long:    `Bring up what is not up, and run a command that finds the addresses in its environment. Its exit code is that of the command.`,
+		Short:   "Run a command with the databases and services",
+		Long:    `Bring up what is not up, and run a command that finds the variables in its environment. Its exit code is that of the command.`,
 		Example: `  fairlead env exec -- go test ./...`,
 		Args: func(c *cobra.Command, a []string) error {
 			if len(a) == 0 {
@@ -235,15 +333,14 @@ func (g *global) envExecCommand() *cobra.Command {
 			return nil
 		},
 	}
-	dirFlag(c, &dir)
+	o.flags(c)
 	c.RunE = func(cmd *cobra.Command, a []string) error {
-		return g.surround(cmd.Context(), dir, func(s *surroundings) error {
-			lent, changed, err := s.up(cmd.Context())
+		return g.surround(cmd.Context(), o.dir, func(s *surroundings) error {
+			env, err := s.bring(cmd.Context(), o)
 			if err != nil {
 				return err
 			}
-			g.outdated(changed)
-			code, err := g.Execute(cmd.Context(), a, launch.DatabaseEnv(lent))
+			code, err := g.Execute(cmd.Context(), a, env)
 			if err == nil && code != 0 {
 				return exit(code)
 			}

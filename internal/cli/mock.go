@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -26,6 +27,10 @@ Hoverfly, imposters of Mountebank or an OpenAPI document; or record a real one a
 
 // mockVar is the variable in which a command finds the mock.
 const mockVar = "FAIRLEAD_MOCK_URL"
+
+// mockCA is the variable with the file of the certificates by which a command knows
+// imposters of https.
+const mockCA = "FAIRLEAD_MOCK_CA"
 
 type mocking struct {
 	listen, openapi, proxy, journal string
@@ -49,7 +54,8 @@ is 1 if there was such a request, or one that breaks the contract of --openapi.
 
 With a COMMAND it is run, finds the address in FAIRLEAD_MOCK_URL, and ends the server
 with itself; without, the server runs until it is interrupted. Imposters with several
-ports are served at those.`,
+ports are served at those. If any speaks TLS, FAIRLEAD_MOCK_CA names a file with the
+certificates to trust.`,
 		Example: `  fairlead mock serve wiremock/ --listen 127.0.0.1:8080
   fairlead mock serve wiremock/ --strict -- go test ./...
   fairlead mock serve --openapi api.yaml`,
@@ -107,9 +113,18 @@ func (g *global) mockServe(ctx context.Context, o mocking, paths, command []stri
 		return err
 	}
 	fmt.Fprintf(g.Stderr, "%s at %s\n", plural(len(stubs), "mapping"), at.URL)
-	code := 0
+	code, env := 0, map[string]string{mockVar: at.URL}
+	if at.Certificates != nil {
+		ca, clean, err := certificates(at.Certificates)
+		if err != nil {
+			return errors.Join(err, at.Close())
+		}
+		defer clean()
+		env[mockCA] = ca
+		fmt.Fprintf(g.Stderr, "its certificates are in %s\n", ca)
+	}
 	if command != nil {
-		code, err = g.Execute(ctx, command, map[string]string{mockVar: at.URL})
+		code, err = g.Execute(ctx, command, env)
 	} else {
 		fmt.Fprintln(g.Stdout, at.URL)
 		asked, stop := untilAsked(ctx)
@@ -128,6 +143,16 @@ func (g *global) mockServe(ctx context.Context, o mocking, paths, command []stri
 		return exit(ExitFailed)
 	}
 	return nil
+}
+
+// certificates writes them to a file for as long as the mock is there.
+func certificates(text []byte) (name string, clean func(), err error) {
+	dir, err := os.MkdirTemp("", "fairlead-mock-")
+	if err != nil {
+		return "", nil, err
+	}
+	name = filepath.Join(dir, "ca.pem")
+	return name, func() { _ = os.RemoveAll(dir) }, os.WriteFile(name, text, 0o644)
 }
 
 // mockFiles reads the files and says what is wrong with them.

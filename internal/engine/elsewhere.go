@@ -77,6 +77,12 @@ type Assignment struct {
 	// again.
 	Muted      []record.Mute
 	RetryTests int
+
+	// Seed and SeedAll are the run's: see Request.
+	Seed    string
+	SeedAll bool
+	// Lend says that the job is lent what its tree declares, by who does it.
+	Lend bool
 }
 
 // Reusable is what [Reuse] says of a run, without the machine.
@@ -174,7 +180,11 @@ func (o *owner) once(soft context.Context, n *node, try int, again func(*end) bo
 	}
 	o.earnest(n)
 	scope := n.seen()
-	a := Assignment{Run: o.runID, Job: n.job.ID, Try: try, Retry: o.req.Retry, Context: scope.Context, Plan: n.job, Scope: scope, Muted: o.req.Tests.Muted, RetryTests: o.req.Tests.Retry}
+	a := Assignment{Run: o.runID, Job: n.job.ID, Try: try, Retry: o.req.Retry, Context: scope.Context, Plan: n.job, Scope: scope, Muted: o.req.Tests.Muted, RetryTests: o.req.Tests.Retry, Seed: o.req.Seed, SeedAll: o.req.SeedAll}
+	if o.req.Lending != nil {
+		l := o.req.Lending(n.job)
+		a.Lend = l != nil && l.Refused == ""
+	}
 	if p := o.prior(n); p != nil && try == 1 {
 		a.PriorRun, a.Prior, a.From = o.req.Prior.ID, p, o.req.From[n.job.ID]
 	}
@@ -220,6 +230,7 @@ func (e *Engine) Do(soft, hard context.Context, req Request, a Assignment) (Ende
 	}
 	req.Context, req.Retry = a.Context, a.Retry
 	req.Tests.Muted, req.Tests.Retry = a.Muted, a.RetryTests
+	req.Seed, req.SeedAll = a.Seed, a.SeedAll
 	if a.Prior != nil {
 		req.Prior = &record.Run{ID: a.PriorRun, Jobs: map[string]*record.JobRun{a.Job: a.Prior}}
 		if a.From != "" {

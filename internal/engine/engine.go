@@ -142,8 +142,10 @@ type Request struct {
 	// Secrets are those that a job is given besides the Context's because it names an
 	// environment, already known to Masker; nil: none.
 	Secrets func(ctx context.Context, environment string) (map[string]string, error)
-	// Seed is given to every command that does not set it itself; "" for none.
-	Seed string
+	// Seed is given to commands that name it and do not set it themselves; with
+	// SeedAll, to those that do not name it, too. "" for none.
+	Seed    string
+	SeedAll bool
 	// Lending is what a job is lent; nil, also of the answer: nothing.
 	Lending func(job *plan.Job) *Lending
 	// Reuse lets steps be reused; nil runs all, and watches none.

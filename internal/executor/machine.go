@@ -172,3 +172,40 @@ func (r *twofold) Close() error {
 	}
 	return errors.Join(errs...)
 }
+
+var _ Keeper = Machine{}
+
+// keeper is who has the containers, if services can be kept there.
+func (m Machine) keeper() (Keeper, error) {
+	if k, ok := m.Containers.(Keeper); ok {
+		return k, nil
+	}
+	return nil, &EngineError{errors.New("services cannot be kept up here")}
+}
+
+// Keep keeps services in containers.
+func (m Machine) Keep(ctx context.Context, word string, spec Spec) ([]Kept, error) {
+	k, err := m.keeper()
+	if err != nil {
+		return nil, err
+	}
+	return k.Keep(ctx, word, spec)
+}
+
+// Kept are those in containers.
+func (m Machine) Kept(ctx context.Context, word string) ([]Kept, error) {
+	k, err := m.keeper()
+	if err != nil {
+		return nil, err
+	}
+	return k.Kept(ctx, word)
+}
+
+// Drop drops those in containers.
+func (m Machine) Drop(ctx context.Context, word string) error {
+	k, err := m.keeper()
+	if err != nil {
+		return err
+	}
+	return k.Drop(ctx, word)
+}

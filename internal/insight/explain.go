@@ -5,15 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/fault"
-	"github.com/fairlead-dev/fairlead/internal/harvest"
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
@@ -558,112 +555,4 @@ func (c *court) read(ctx context.Context, run string, j *record.JobRun, s *recor
 		return true
 	})
 	return err == nil
-}
-
-// Innocence decides whether what failed in a step of a run can come from the files that a
-// change touches, by the Observations of the step and of those that ran before it in its
-// workspace. In doubt nothing is proven, and Why says what the doubt is.
-func Innocence(ctx context.Context, blobs blob.Store, r *record.Run, j *record.JobRun, s *record.StepRun, changed []suite.Changed) suite.Innocence {
-	unproven := func(why string) suite.Innocence { return suite.Innocence{Why: why} }
-	fin := s.Finished
-	if fin == nil || fin.Watched == nil || fin.Watched.Kept == "" || blobs == nil {
-		return unproven("nobody watched what it read")
-	}
-	if len(changed) == 0 {
-		return unproven("it is not known which files the change touches")
-	}
-	if u := fin.Reuse; u != nil && slices.ContainsFunc(u.Barred, func(b record.Bar) bool { return b.Kind == record.BarHazard }) {
-		return unproven("a step at the same time touched the same files")
-	}
-	for _, need := range needsOf(r, j) {
-		if n := r.Jobs[need]; n != nil && len(n.Outputs) > 0 {
-			return unproven("it was given outputs of job " + need + ", which may be made of the change")
-		}
-	}
-	scene := suite.Scene{Root: j.Started.Workspace, Changed: changed, Pipelines: pipelineFiles(r.Planned.Pipeline, changed)}
-	var earlier []*record.Observation
-	for _, e := range fin.Watched.Earlier {
-		o := observation(ctx, blobs, e.Kept)
-		before := j.Step(e.Step)
-		if o != nil && (before == nil || sets(before.Finished)) {
-			// What it set reaches later steps without a file that anybody could see.
-			scene.Step, scene.Earlier = o, earlier
-			if in := suite.Innocent(scene); !in.Proven {
-				return suite.Innocence{Why: "an earlier step set variables, and of it: " + in.Why, Touched: in.Touched}
-			}
-		}
-		earlier = append(earlier, o)
-	}
-	if scene.Step = observation(ctx, blobs, fin.Watched.Kept); scene.Step == nil {
-		return unproven("what it read is no longer kept")
-	}
-	scene.Earlier = earlier
-	return suite.Innocent(scene)
-}
-
-// sets reports whether a step left later ones something beside files.
-func sets(fin *record.StepFinished) bool {
-	return fin == nil || len(fin.Effects.Env)+len(fin.Effects.Path)+len(fin.Effects.Outputs)+len(fin.Effects.State) > 0
-}
-
-// needsOf are the jobs that a job was given something of: those that it needs, or that one
-// needs which became it.
-func needsOf(r *record.Run, j *record.JobRun) []string {
-	needs := slices.Clone(j.Needs)
-	for range r.Order { // a damaged record may go in a circle
-		if j = r.Jobs[j.Parent]; j == nil {
-			break
-		}
-		needs = append(needs, j.Needs...)
-	}
-	return needs
-}
-
-// pipelineFiles are the files that say what the steps of a pipeline do: those that it was
-// read from, and of the change those that look as if they did.
-func pipelineFiles(p *plan.Pipeline, changed []suite.Changed) []string {
-	files := map[string]bool{p.File: true, "fairlead.yaml": true}
-	for i := range p.Jobs {
-		files[p.Jobs[i].Source.File] = true
-		for k := range p.Jobs[i].Steps {
-			files[p.Jobs[i].Steps[k].Source.File] = true
-		}
-	}
-	for _, c := range changed {
-		base := path.Base(c.Path)
-		if strings.HasPrefix(c.Path, ".github/") || strings.HasPrefix(c.Path, ".gitlab") || strings.HasPrefix(base, "action.y") ||
-			strings.Contains(base, "azure-pipelines") || strings.Contains(base, "Jenkinsfile") || strings.HasSuffix(base, ".groovy") || p.Dialect != "github" && isYAML(base) {
-			files[c.Path] = true
-		}
-	}
-	var list []string
-	for f := range files {
-		if f != "" {
-			list = append(list, f)
-		}
-	}
-	slices.Sort(list)
-	return list
-}
-
-// isYAML: other languages include files of any name.
-func isYAML(name string) bool {
-	return strings.HasSuffix(name, ".yml") || strings.HasSuffix(name, ".yaml")
-}
-
-func observation(ctx context.Context, blobs blob.Store, digest string) *record.Observation {
-	d, err := blob.Parse(digest)
-	if err != nil {
-		return nil
-	}
-	r, err := blobs.Open(ctx, d)
-	if err != nil {
-		return nil // what cannot be read proves nothing
-	}
-	defer r.Close()
-	o, err := harvest.ReadObservation(r)
-	if err != nil {
-		return nil
-	}
-	return o
 }

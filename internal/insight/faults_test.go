@@ -275,7 +275,7 @@ func TestTests(t *testing.T) {
 	}
 }
 
-func TestInnocence(t *testing.T) {
+func TestInnocenceOfFailures(t *testing.T) {
 	t.Parallel()
 	w := newWard(t)
 	blobs := func(o record.Observation) *record.Watched {

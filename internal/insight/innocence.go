@@ -118,7 +118,7 @@ func recipes(p *plan.Pipeline, changed []suite.Changed) []string {
 	for _, c := range changed {
 		base := path.Base(c.Path)
 		yaml := strings.HasSuffix(base, ".yml") || strings.HasSuffix(base, ".yaml")
-		if strings.HasPrefix(c.Path, ".github/") || strings.HasPrefix(c.Path, ".gitlab") || strings.HasPrefix(base, "action.y") ||
+		if strings.HasPrefix(c.Path, ".github/") || strings.HasPrefix(c.Path, ".gitlab") || strings.HasPrefix(base, "action.y") || strings.Contains(base, "azure-pipelines") ||
 			strings.Contains(base, "Jenkinsfile") || strings.HasSuffix(base, ".groovy") || yaml && p.Dialect != "github" { // other languages include files of any name
 			files = append(files, c.Path)
 		}

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"net/url"
 	"os"
 	"path"
@@ -18,14 +19,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/fairlead-dev/fairlead/internal/dataset"
 	"github.com/fairlead-dev/fairlead/internal/engine"
 	"github.com/fairlead-dev/fairlead/internal/fixture"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/project"
+	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/secret"
-	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
 
 // Databases makes the databases that a project declares, for jobs and for work.
@@ -219,7 +221,8 @@ func (m *mould) command(root string) error {
 
 // furnish gives a run what fairlead.yaml says that its jobs get: a seed, and
 // databases. A file that is not whole gives nothing.
-func (l *Launcher) furnish(s *start, req *engine.Request, masker *secret.Masker) error {
+func (l *Launcher) furnish(ctx context.Context, s *start, req *engine.Request, masker *secret.Masker) error {
+	req.Seed = s.settings.Seed
 	file, problems, err := project.Read(s.tree.FS())
 	if err != nil {
 		return fmt.Errorf("read the project's file: %w", err)
@@ -227,27 +230,58 @@ func (l *Launcher) furnish(s *start, req *engine.Request, masker *secret.Masker)
 	if plan.Errors(problems) {
 		return nil
 	}
-	if file.Tests.Seed {
-		req.Seed = s.settings.Seed
-	}
 	req.Tests.Reports = file.Tests.Reports
-	req.Lending = l.lending(s, file, masker)
+	if req.SeedAll = file.Tests.Seed; l.Databases == nil || len(file.Databases) == 0 {
+		return nil
+	}
+	lends, err := l.lends(ctx, s)
+	if err != nil {
+		return err
+	}
+	req.Lending = l.lending(s.tree.Root(), file, masker, lends)
 	return nil
 }
 
-// wantsSeed reports whether the project's file asks for one. What cannot be read
-// asks for nothing, and is told by who reads it for its problems.
-func wantsSeed(tree *workspace.Tree) bool {
-	file, problems, err := project.Read(tree.FS())
-	return err == nil && !plan.Errors(problems) && file.Tests.Seed
+// unlent is why the jobs of a change from outside get no databases: what fills one
+// is run outside of any step, what a server of ours lends opens the whole of it,
+// and the address of a given one may hold a password.
+const unlent = "this run gets no databases: it is of a change from outside that nobody has approved"
+
+// lends reports whether jobs of a run are lent databases: those of a run that would be
+// given secrets.
+func (l *Launcher) lends(ctx context.Context, s *start) (bool, error) {
+	if s.origin == nil || confides(s.origin, false) {
+		return true, nil
+	}
+	r, err := l.Store.Run(ctx, s.id)
+	if err != nil {
+		return false, fmt.Errorf("who approved the run: %w", err)
+	}
+	return confides(s.origin, r.ApprovedBy != ""), nil
+}
+
+// unlentProblems tell a person, before a run begins, that its jobs will get no
+// databases.
+func unlentProblems(file *project.File, o *record.Origin) (problems []plan.Problem) {
+	if confides(o, true) { // it does not begin before somebody has approved it
+		return nil
+	}
+	for _, b := range file.Databases {
+		problems = append(problems, plan.Problem{
+			Source: b.Source, Severity: plan.Warning, Rule: "databases", Message: unlent,
+			Hint: "approve such runs one by one (forks: approve), or use services in the pipeline, which each job has for itself",
+		})
+	}
+	return problems
 }
 
 // newSeed is a number that tests can begin their chance with: it fits into 31
 // bits, for there are generators that take no more.
 func newSeed() string { return strconv.Itoa(rand.IntN(math.MaxInt32)) }
 
-// lending is what a run lends to a job: the databases that are declared for it.
-func (l *Launcher) lending(s *start, file *project.File, masker *secret.Masker) func(job *plan.Job) *engine.Lending {
+// lending is what a run whose tree is at root lends to a job: the databases that are
+// declared for it, unless it lends none.
+func (l *Launcher) lending(root string, file *project.File, masker *secret.Masker, lends bool) func(job *plan.Job) *engine.Lending {
 	if l.Databases == nil || len(file.Databases) == 0 {
 		return nil
 	}
@@ -264,31 +298,107 @@ func (l *Launcher) lending(s *start, file *project.File, masker *secret.Masker) 
 				names = append(names, fmt.Sprintf("%s_%d", b.Env, i+1))
 			}
 		}
-		if len(mine) == 0 {
+		switch {
+		case len(mine) == 0:
 			return nil
+		case !lends:
+			return &engine.Lending{Refused: unlent}
 		}
-		return &engine.Lending{Names: names, Lend: func(ctx context.Context) (map[string]string, func() error, error) {
-			wants, clean, err := l.Databases.Wants(ctx, s.tree.Root(), mine)
-			if err != nil {
-				return nil, nil, err
-			}
-			loan, err := l.Databases.Pool.Lend(ctx, wants, "")
-			if err = errors.Join(err, clean()); err != nil {
-				if loan != nil {
-					err = errors.Join(err, loan.Close(context.WithoutCancel(ctx)))
-				}
-				return nil, nil, err
-			}
-			for _, x := range loan.Lent {
-				if u, err := url.Parse(x.URL); err == nil {
-					if password, ok := u.User.Password(); ok {
-						masker.Add(password)
-					}
-				}
-			}
-			return loan.Env(), func() error { return loan.Close(context.WithoutCancel(ctx)) }, nil
+		return &engine.Lending{Names: names, Lend: func(ctx context.Context, temp string) (*engine.Lent, error) {
+			return l.lend(ctx, root, mine, masker, temp)
 		}}
 	}
+}
+
+// lend makes databases for a job. Files go to its directory for such, where all of
+// its steps find them, those in containers, too.
+func (l *Launcher) lend(ctx context.Context, root string, mine []project.Database, masker *secret.Masker, temp string) (_ *engine.Lent, err error) {
+	wants, clean, err := l.Databases.Wants(ctx, root, mine)
+	if err != nil {
+		return nil, err
+	}
+	loan, err := l.Databases.Pool.Lend(ctx, wants, "")
+	if err = errors.Join(err, clean()); err != nil {
+		if loan != nil {
+			err = errors.Join(err, loan.Close(context.WithoutCancel(ctx)))
+		}
+		return nil, err
+	}
+	lent := &engine.Lent{Env: loan.Env()}
+	var moved []string
+	lent.Back = func() error {
+		var errs []error
+		for _, dir := range moved {
+			errs = append(errs, os.RemoveAll(dir))
+		}
+		return errors.Join(append(errs, loan.Close(context.WithoutCancel(ctx)))...)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, lent.Back())
+		}
+	}()
+	places := map[string]string{} // of files: where they are now, by where they were
+	for _, x := range loan.Lent {
+		if x.Kind == project.SQLite {
+			if places[x.URL] == "" {
+				dir, err := os.MkdirTemp(temp, "database-")
+				if err != nil {
+					return nil, fmt.Errorf("database %s: %w", x.Name, err)
+				}
+				moved = append(moved, dir)
+				places[x.URL] = filepath.Join(dir, filepath.Base(x.URL))
+				if err := move(x.URL, places[x.URL]); err != nil {
+					return nil, fmt.Errorf("database %s: %w", x.Name, err)
+				}
+			}
+			lent.Env[x.Env] = places[x.URL]
+			continue
+		}
+		u, err := url.Parse(x.URL)
+		if err != nil {
+			continue // only what reads it knows what it is
+		}
+		if password, ok := u.User.Password(); ok {
+			masker.Add(password)
+		}
+		if port := loopbackPort(u); port > 0 && !slices.Contains(lent.Loopback, port) {
+			lent.Loopback = append(lent.Loopback, port)
+		}
+	}
+	return lent, nil
+}
+
+// loopbackPort is the port of an address that is this machine's own, 0 for others.
+func loopbackPort(u *url.URL) int {
+	if a, err := netip.ParseAddr(u.Hostname()); u.Hostname() != "localhost" && (err != nil || !a.IsLoopback()) {
+		return 0
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"postgres": "5432", "postgresql": "5432", "redis": "6379"}[u.Scheme]
+	}
+	n, _ := strconv.Atoi(port)
+	return n
+}
+
+// move moves a file, also to another file system.
+func move(from, to string) error {
+	err := os.Rename(from, to)
+	if !errors.Is(err, syscall.EXDEV) {
+		return err
+	}
+	r, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	w, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, r)
+	return errors.Join(err, w.Close()) // the other goes with the loan
 }
 
 // forJob reports whether one of the patterns is for the job; none is for all.

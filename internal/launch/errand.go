@@ -8,6 +8,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/engine"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/project"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/secret"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
@@ -44,6 +45,15 @@ func (l *Launcher) Do(soft, hard context.Context, e Errand) (engine.Ended, error
 			return e.Log, nil
 		},
 		Open: dirs.open, Kept: dirs.kept,
+	}
+	if e.Lend {
+		file, problems, err := project.Read(e.Tree.FS())
+		if err != nil {
+			return engine.Ended{}, fmt.Errorf("do job %s of run %s: read the project's file: %w", e.Job, e.Run, err)
+		}
+		if !plan.Errors(problems) {
+			req.Lending = l.lending(e.Tree.Root(), file, masker, true)
+		}
 	}
 	var room int64
 	if e.Reuse != nil {

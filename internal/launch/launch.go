@@ -174,7 +174,7 @@ func (l *Launcher) Prepare(ctx context.Context, o Order) (*Prepared, error) {
 	if o.Change != nil {
 		o.Event = o.Change.Event
 	}
-	if p.Project, p.project, err = project.Read(tree.FS()); err != nil {
+	if p.Project, p.project, err = project.Read(p.files); err != nil {
 		return nil, fmt.Errorf("read the project's file: %w", err)
 	}
 	events := []string{o.Event}

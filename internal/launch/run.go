@@ -348,7 +348,7 @@ func (l *Launcher) previous(ctx context.Context, s *start) (*plan.Previous, erro
 
 // planned is the first event of the run.
 func (l *Launcher) planned(s *start) *record.RunPlanned {
-	if s.settings.Seed == "" && wantsSeed(s.tree) {
+	if s.settings.Seed == "" {
 		s.settings.Seed = newSeed()
 	}
 	return &record.RunPlanned{
@@ -412,7 +412,7 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 			return values, err
 		}
 	}
-	if err := l.furnish(&s, &req, masker); err != nil {
+	if err := l.furnish(ctx, &s, &req, masker); err != nil {
 		return res, err
 	}
 	var room int64

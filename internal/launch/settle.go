@@ -469,7 +469,7 @@ func (d *Desk) since(ctx context.Context, m *workspace.Mirror, ref, sha string) 
 
 // plan makes the first events of the pipelines that were chosen.
 func (d *Desk) plan(ctx context.Context, p *Prepared, origin record.Origin, settled *record.RequestSettled) (events []record.Event, err error) {
-	settled.Problems = append(settled.Problems, p.Problems...)
+	settled.Problems = slices.Concat(settled.Problems, p.Problems, unlentProblems(p.Project, &origin))
 	for _, pl := range p.Chosen {
 		if plan.Errors(p.ProblemsOf(pl)) {
 			continue

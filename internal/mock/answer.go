@@ -1,6 +1,7 @@
 package mock
 
 import (
+	"crypto/tls"
 	"fmt"
 	"math"
 	"net/http"
@@ -62,8 +63,14 @@ func misbehave(w http.ResponseWriter, f fault, status int) error {
 	defer conn.Close()
 	switch f {
 	case faultReset:
-		if c, ok := conn.(interface{ SetLinger(sec int) error }); ok {
-			return c.SetLinger(0) // closing then resets
+		raw := conn
+		if t, ok := conn.(*tls.Conn); ok {
+			raw = t.NetConn() // TLS itself would take its leave first
+		}
+		if c, ok := raw.(interface{ SetLinger(sec int) error }); ok {
+			err := c.SetLinger(0) // closing then resets
+			_ = raw.Close()       // the client is to see just that
+			return err
 		}
 	case faultGarbage:
 		_, _ = buf.WriteString(rubbish)
@@ -76,6 +83,7 @@ func misbehave(w http.ResponseWriter, f fault, status int) error {
 
 // filled is a response with what comes from the request put in.
 func (a *response) filled(s *scope) (header []pair, body []byte) {
+	s.shape = a.shape
 	fill := func(text string, t *template) string {
 		if t != nil {
 			text = t.render(s)

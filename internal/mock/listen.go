@@ -2,10 +2,14 @@ package mock
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -14,7 +18,11 @@ import (
 // Running is a server that listens.
 type Running struct {
 	URL string // for clients on this machine
+	// Certificates are those by which clients know imposters that speak TLS, in PEM
+	// form; nil when none does.
+	Certificates []byte
 
+	own     *tls.Certificate // made here, for all imposters that bring none
 	servers []*http.Server
 	serving sync.WaitGroup
 }
@@ -36,21 +44,31 @@ func (r *Running) Close() error {
 	return errors.Join(errs...)
 }
 
-func (r *Running) add(address string, h http.Handler) (net.Addr, error) {
+// add listens at an address; with an identity, it speaks TLS.
+func (r *Running) add(address string, id *identity, h http.Handler) (net.Addr, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	s := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
+	if id != nil {
+		host, _, _ := net.SplitHostPort(address)
+		secured, err := r.secured(l, id, host)
+		if err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+		l = secured
+	}
+	// A client that trusts no certificate of ours says so itself.
+	s := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
 	r.servers = append(r.servers, s)
 	r.serving.Go(func() { _ = s.Serve(l) }) // it ends when it is told to
 	return l.Addr(), nil
 }
 
 // begin listens at an address.
-func begin(address string, h http.Handler) (*Running, error) {
+func begin(address string, id *identity, h http.Handler) (*Running, error) {
 	r := &Running{}
-	at, err := r.add(address, h)
+	at, err := r.add(address, id, h)
 	if err != nil {
 		return nil, err
 	}
@@ -62,14 +80,22 @@ func begin(address string, h http.Handler) (*Running, error) {
 		host = "localhost"
 	}
 	r.URL = "http://" + net.JoinHostPort(host, port)
+	if id != nil {
+		r.URL = "https://" + net.JoinHostPort(host, port)
+	}
 	return r, nil
 }
 
 // Listen serves at an address (host:port; port 0 is a free one), and, when there
-// are imposters of several ports, at those, too.
+// are imposters of several ports, at those, too. When nothing but one imposter
+// answers, the address speaks TLS if it does; else it never does.
 func (s *Server) Listen(address string) (*Running, error) {
-	r, err := begin(address, s.Handler(0))
 	ports := s.Ports()
+	var id *identity
+	if len(ports) <= 1 && !slices.ContainsFunc(s.stubs, func(x Stub) bool { return x.tls == nil }) && len(s.stubs) > 0 {
+		id = s.stubs[0].tls
+	}
+	r, err := begin(address, id, s.Handler(0))
 	if err != nil || len(ports) < 2 {
 		return r, err
 	}
@@ -78,7 +104,8 @@ func (s *Server) Listen(address string) (*Running, error) {
 		return nil, errors.Join(err, r.Close())
 	}
 	for _, p := range ports {
-		if _, err := r.add(net.JoinHostPort(host, strconv.Itoa(p)), s.Handler(p)); err != nil {
+		i := slices.IndexFunc(s.stubs, func(x Stub) bool { return x.Port == p })
+		if _, err := r.add(net.JoinHostPort(host, strconv.Itoa(p)), s.stubs[i].tls, s.Handler(p)); err != nil {
 			return nil, errors.Join(fmt.Errorf("the imposter of port %d: %w", p, err), r.Close())
 		}
 	}
@@ -86,4 +113,4 @@ func (s *Server) Listen(address string) (*Running, error) {
 }
 
 // Listen records what comes to an address (host:port; port 0 is a free one).
-func (rec *Recorder) Listen(address string) (*Running, error) { return begin(address, rec) }
+func (rec *Recorder) Listen(address string) (*Running, error) { return begin(address, nil, rec) }

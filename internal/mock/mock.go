@@ -59,6 +59,7 @@ type Stub struct {
 	late     bool
 	// Port is that of an imposter; 0 for a stub that answers at any.
 	Port int
+	tls  *identity // of an imposter that speaks TLS
 
 	conditions []condition
 	responses  []response // in turn, and from the beginning again
@@ -100,6 +101,7 @@ func parseJSON(text []byte) (v any, ok bool) {
 
 // response is one answer.
 type response struct {
+	shape    string // the path that names its parts, for templates
 	status   int
 	header   []pair
 	body     []byte

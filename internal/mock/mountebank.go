@@ -1,6 +1,8 @@
 package mock
 
 import (
+	"cmp"
+	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"maps"
@@ -17,6 +19,7 @@ import (
 type imposters struct {
 	*reader
 	port int
+	tls  *identity
 	base response // the imposter's default
 }
 
@@ -32,14 +35,14 @@ func (i *imposters) read(n *node) (stubs []Stub) {
 }
 
 func (i *imposters) imposter(n *node) (stubs []Stub) {
-	i.port, i.base = 0, response{status: 200, defaults: true}
+	i.port, i.tls, i.base = 0, nil, response{status: 200, defaults: true}
 	if v := n.get("port"); v != nil {
 		i.port, _ = i.number(v, "port", 1, 65535)
 	}
 	switch protocol := orEmpty(n.get("protocol")); protocol.text {
 	case "http":
 	case "https":
-		i.ignored(protocol.start, "https: it is served as http, and https itself")
+		i.tls = i.identity(n)
 	default:
 		i.unsupported(max(protocol.start, n.start), fmt.Sprintf("the protocol %q", plan.Clip(protocol.text)))
 		return nil
@@ -57,6 +60,7 @@ func (i *imposters) imposter(n *node) (stubs []Stub) {
 		"port": ignore, "protocol": ignore, "name": ignore, "defaultResponse": ignore, "recordRequests": ignore, "numberOfRequests": ignore,
 		"requests": ignore, "_links": ignore, "allowCORS": ignore, "recordMatches": ignore, "host": ignore, "stubs": ignore, "schema": ignore,
 		"key": ignore, "cert": ignore,
+		"mutualAuth": ignore, // certificates of clients are asked for, and refused in no case
 	}, nil)
 	stubs = []Stub{}
 	if all := n.get("stubs"); all != nil {
@@ -68,13 +72,33 @@ func (i *imposters) imposter(n *node) (stubs []Stub) {
 	}
 	// What fits nothing gets the default: a stub without conditions, last.
 	return append(stubs, Stub{
-		Name: "default response", Source: i.source(n.start), Priority: 1 << 30, Port: i.port,
+		Name: "default response", Source: i.source(n.start), Priority: 1 << 30, Port: i.port, tls: i.tls,
 		responses: []response{i.base},
 	})
 }
 
+// identity reads what an imposter of https shows.
+func (i *imposters) identity(n *node) *identity {
+	key, cert := n.get("key"), n.get("cert")
+	if key == nil || cert == nil {
+		if one := cmp.Or(key, cert); one != nil {
+			i.add(plan.Error, one.start, "key and cert belong together", "give both, or neither: then one is made")
+		}
+		return &identity{}
+	}
+	k, _ := i.string(key, "key")
+	c, _ := i.string(cert, "cert")
+	pair, err := tls.X509KeyPair([]byte(c), []byte(k))
+	if err != nil {
+		// The error names what is missing, and nothing of the key.
+		i.add(plan.Error, cert.start, fmt.Sprintf("key and cert are no pair in PEM form: %v", err), "give both, or neither: then one is made")
+		return &identity{}
+	}
+	return &identity{&pair}
+}
+
 func (i *imposters) one(n *node, s *Stub) {
-	s.Port = i.port
+	s.Port, s.tls = i.port, i.tls
 	i.keys(n, "a stub", map[string]func(*node){
 		"_links": func(*node) {}, "matches": func(*node) {},
 		"predicates": func(v *node) {

@@ -45,6 +45,7 @@ type scope struct {
 	states  map[string]string
 	now     func() time.Time
 	random  func(n int) int // from 0 to below n
+	shape   string          // /things/{id}, of which templates may name a part
 }
 
 // words are the names that a format has for the parts of a request.
@@ -446,10 +447,15 @@ func (s *scope) wiremock(name string) string {
 	case "url":
 		return r.target()
 	case "path":
-		if len(rest) > 0 {
-			return nth(segments(r.Path), rest)
+		if len(rest) == 0 {
+			return r.RawPath
 		}
-		return r.RawPath
+		if v := inTemplate(s.shape, rest[0], r.RawPath); v != nil {
+			if text, err := url.PathUnescape(v[0]); err == nil {
+				return text
+			}
+		}
+		return nth(segments(r.Path), rest)
 	case "pathSegments":
 		return nth(segments(r.Path), rest)
 	case "query":

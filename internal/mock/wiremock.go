@@ -12,7 +12,8 @@ import (
 // mappings reads WireMock's stub mappings.
 type mappings struct {
 	*reader
-	open func(name string) ([]byte, error)
+	open  func(name string) ([]byte, error)
+	shape string // urlPathTemplate of the mapping being read
 }
 
 // started is the state a scenario begins in: no state at all is set.
@@ -29,6 +30,7 @@ func (m *mappings) read(n *node) (stubs []Stub) {
 
 func (m *mappings) mapping(n *node, s *Stub) {
 	var scenario, required, next string
+	m.shape = ""
 	text := func(to *string, what string) func(*node) {
 		return func(v *node) { *to, _ = m.string(v, what) }
 	}
@@ -49,6 +51,9 @@ func (m *mappings) mapping(n *node, s *Stub) {
 	}, nil)
 	if n.kind == '{' && !answered {
 		m.wrong(n, "a mapping needs a response")
+	}
+	for i := range s.responses {
+		s.responses[i].shape = m.shape
 	}
 	if scenario != "" {
 		key := "wiremock:" + scenario
@@ -110,7 +115,7 @@ func (m *mappings) request(n *node) (all []condition) {
 		"urlPattern":      url("url", target, true),
 		"urlPath":         url("path", func(r *Request) []string { return []string{r.RawPath, r.Path} }, false),
 		"urlPathPattern":  url("path", func(r *Request) []string { return []string{r.RawPath} }, true),
-		"urlPathTemplate": func(v *node) { template, _ = m.string(v, "urlPathTemplate") },
+		"urlPathTemplate": func(v *node) { template, _ = m.string(v, "urlPathTemplate"); m.shape = template },
 		"pathParameters":  func(v *node) { pathParameters = v },
 		"scheme":          url("scheme", func(r *Request) []string { return []string{r.Scheme} }, false),
 		"host": func(v *node) {

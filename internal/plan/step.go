@@ -102,6 +102,9 @@ type Command struct {
 	// Container is where the command runs, instead of its job's place; the
 	// directories are the same. Without Argv the container's own command is run.
 	Container *Container `json:"container,omitempty"`
+	// Loopback are ports of this machine's loopback address that the command finds
+	// at the loopback address of the place where it runs, wherever that is.
+	Loopback []int `json:"loopback,omitempty"`
 	// Script is the text for people: what Argv runs, without secrets' values.
 	Script string `json:"script,omitempty"`
 	// Volatile names the variables of Env that tell one run from another

@@ -11,7 +11,7 @@ import (
 // Tests is the section tests: how tests are run, and what becomes of those that
 // fail.
 type Tests struct {
-	// Seed gives every step a number in FAIRLEAD_SEED, which a rerun gives again.
+	// Seed gives every step the run's number in FAIRLEAD_SEED, also those that do not name it.
 	Seed bool
 	// Retry is how often the failed tests of a step are run again.
 	Retry      int
@@ -56,7 +56,7 @@ func tests() kind[Tests] {
 		at("budgets", func(t *Tests) *Budgets { return &t.Budgets }, budgets(),
 			"How long a test may take, by what it was seen to do. Those that take longer are listed; nothing fails for that."),
 		at("seed", func(t *Tests) *bool { return &t.Seed }, boolean(),
-			"Give every step the variable `FAIRLEAD_SEED`: a number that is the run's own, is recorded, and that `fairlead rerun` gives again. It costs reuse: a step whose script or files name the variable runs again under every new seed.").
+			"Give every step the variable `FAIRLEAD_SEED`, and not only those that name it: a number that is the run's own, is recorded, and that `fairlead rerun` gives again. It costs reuse: a step whose script or files name the variable runs again under every new seed.").
 			or("false"),
 	)
 }

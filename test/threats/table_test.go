@@ -36,6 +36,11 @@ func threats() []threat {
 			Rooms:   []string{"launch TestSecretsOfEnvironment TestSecretsOfRun", "secret TestResolve"},
 		},
 		{
+			Name:    "A change from a fork declares databases whose commands, SQL or addresses do more than they should",
+			Control: "Templates are filled outside of any step, a server of ours is shared by all jobs, and the address of a given one may hold a password: so a run of such a change is lent nothing, whatever `forks` says, until a maintainer has approved it. Its pages and its log say so. Addresses come from no variables but those that begin with `TEST_`.",
+			Rooms:   []string{"launch TestForkGetsNoDatabases"},
+		},
+		{
 			Name:    "The token of one run is read from the memory of another process",
 			Control: "Steps are given only what they name. They run as the account that runs Fairlead: this is for trusted code.",
 			Rooms:   []string{"executor/host TestLeaks TestInherit", "trace TestRefusedMemory"},

@@ -51,8 +51,9 @@ type box struct {
 	said    *lastLines // what was printed by others than commands
 	quiet   chan struct{}
 	stream  client.HijackedResponse
-	dir     string // of the socket
-	ready   ready  // who lives there
+	dir     string               // of the sockets
+	routes  map[int]net.Listener // by port: see route
+	ready   ready                // who lives there
 	altered string
 }
 
@@ -62,7 +63,17 @@ func (r *room) prepare(c *plan.Container, set *settings, img *image, what string
 	if set.config.Labels == nil {
 		set.config.Labels = map[string]string{}
 	}
-	maps.Copy(set.config.Labels, r.x.owner.labels(r.spec.Run, r.spec.Job))
+	name := containerName(r.spec.Run, r.spec.Job, what)
+	if r.keep != nil {
+		name = r.keep.name(what)
+		if err := r.keep.label(set.config.Labels, c, what, img.name); err != nil {
+			return client.ContainerCreateOptions{}, err
+		}
+		atHome(set, img)
+	} else {
+		delete(set.config.Labels, labelKeep) // nobody makes himself somebody's service
+		maps.Copy(set.config.Labels, r.x.owner.labels(r.spec.Run, r.spec.Job))
+	}
 	for _, b := range c.Private {
 		value, err := r.value(b.Value)
 		if err != nil {
@@ -77,7 +88,7 @@ func (r *room) prepare(c *plan.Container, set *settings, img *image, what string
 		set.host.UsernsMode = "host" // users are who they are outside, as far as that goes
 	}
 	r.x.opts.Limits.apply(&set.host)
-	opts := client.ContainerCreateOptions{Config: &set.config, HostConfig: &set.host, Name: containerName(r.spec.Run, r.spec.Job, what)}
+	opts := client.ContainerCreateOptions{Config: &set.config, HostConfig: &set.host, Name: name}
 	if set.platform != "" {
 		p, err := platformOf(set.platform)
 		if err != nil {
@@ -103,13 +114,18 @@ func containerName(run, job, what string) string {
 	if what != "" {
 		name += "-" + what
 	}
+	return cleanName(name) + "-" + strings.ToLower(rand.Text()[:8])
+}
+
+// cleanName is what the engine takes of a name.
+func cleanName(name string) string {
 	clean := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_.-", r) {
 			return r
 		}
 		return '-'
 	}, name)
-	return clean[:min(len(clean), 100)] + "-" + strings.ToLower(rand.Text()[:8])
+	return clean[:min(len(clean), 100)]
 }
 
 // image has the image of a container here: fetched, or built.
@@ -425,6 +441,7 @@ func (b *box) discard() error {
 	if b.stream.Conn != nil {
 		b.stream.Close()
 	}
+	err = errors.Join(err, b.closeRoutes())
 	if b.dir != "" {
 		err = errors.Join(err, os.RemoveAll(b.dir))
 	}

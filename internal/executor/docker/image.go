@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -28,7 +30,8 @@ type image struct {
 	entrypoint []string
 	command    []string
 	user       string
-	tested     bool // it says how its health is asked for
+	exposed    []string // ports, "5432/tcp"
+	tested     bool     // it says how its health is asked for
 }
 
 // errMissing is wrapped when an image is not here, and may not be fetched now.
@@ -49,6 +52,7 @@ func (d *daemon) inspect(ctx context.Context, name string) (*image, error) {
 	}
 	if c := r.Config; c != nil {
 		i.env, i.entrypoint, i.command, i.user = c.Env, c.Entrypoint, c.Cmd, c.User
+		i.exposed = slices.Sorted(maps.Keys(c.ExposedPorts))
 		i.tested = c.Healthcheck != nil && len(c.Healthcheck.Test) > 0 && c.Healthcheck.Test[0] != "NONE"
 	}
 	return i, nil

@@ -50,7 +50,8 @@ func serve(socket string, open func(grace time.Duration) executor.Executor) erro
 	if err != nil {
 		return err
 	}
-	a := &agent{line: newLine(conn), runs: map[uint32]*inner{}}
+	a := &agent{line: newLine(conn), runs: map[uint32]*inner{}, ways: filepath.Dir(socket), routes: map[int]net.Listener{}}
+	defer a.closeRoutes()
 	defer a.wait.Wait()
 	defer conn.Close()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -117,9 +118,11 @@ type agent struct {
 	user   [2]int // that steps run as
 	owner  [2]int // of all in dirs, in the end
 	wait   sync.WaitGroup
+	ways   string // directory of the sockets
 
-	mu   sync.Mutex
-	runs map[uint32]*inner
+	mu     sync.Mutex
+	runs   map[uint32]*inner
+	routes map[int]net.Listener // by port: see route
 }
 
 func (a *agent) find(id uint32) *inner {
@@ -160,8 +163,12 @@ func (a *agent) run(ctx context.Context, id uint32, o *order) {
 		if o.Watch != nil {
 			watch = &trace.Spec{Inside: o.Watch.Inside, Ignored: o.Watch.Ignored}
 		}
-		res, err := a.room.Run(ctx, &o.Command, watch, r)
-		err = errors.Join(err, a.give(res.Observation))
+		var res executor.Result
+		err := a.open(o.Command.Loopback)
+		if err == nil {
+			res, err = a.room.Run(ctx, &o.Command, watch, r)
+			err = errors.Join(err, a.give(res.Observation))
+		}
 		a.mu.Lock()
 		delete(a.runs, id)
 		a.mu.Unlock()

@@ -27,8 +27,9 @@ type room struct {
 	x       *Executor
 	d       *daemon
 	spec    executor.Spec
-	network string // its name; "" when the job has none of its own
-	box     *box   // the job's; nil when its steps run elsewhere
+	network string   // its name; "" when the job has none of its own
+	box     *box     // the job's; nil when its steps run elsewhere
+	keep    *keeping // nil unless its services are to outlive us
 
 	mu       sync.Mutex
 	closed   bool
@@ -215,6 +216,14 @@ func (b *box) run(ctx context.Context, c *plan.Command, watch *trace.Spec, out i
 	for _, value := range c.Env {
 		if err := b.open(value); err != nil {
 			return executor.Result{}, fmt.Errorf("lend a file to user %d of the container: %w", b.ready.User[0], err)
+		}
+	}
+	if b.set.host.NetworkMode.IsHost() {
+		own.Loopback = nil // it is there
+	}
+	for _, port := range own.Loopback {
+		if err := b.route(port); err != nil {
+			return executor.Result{}, fmt.Errorf("a way to port %d of this machine: %w", port, err)
 		}
 	}
 	o := &order{Command: own}

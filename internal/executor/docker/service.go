@@ -56,6 +56,15 @@ func (r *room) startService(ctx context.Context, name string, c *plan.Container)
 	if p != nil {
 		return errors.New(p.String())
 	}
+	if r.keep != nil {
+		s, err := r.takeUp(ctx, name)
+		if err != nil {
+			return err
+		}
+		if s != nil {
+			return r.await(ctx, s)
+		}
+	}
 	img, err := r.image(ctx, c, set, nil)
 	if err != nil {
 		return err
@@ -116,14 +125,7 @@ func (r *room) await(ctx context.Context, s *service) error {
 		case status == container.Unhealthy:
 			return fmt.Errorf("it is unhealthy%s%s", lastCheck(state.Health), r.printed(s))
 		case status == container.NoHealthcheck || status == container.Healthy:
-			s.ports = map[string]string{}
-			if ns := i.Container.NetworkSettings; ns != nil {
-				for port, bound := range ns.Ports {
-					if len(bound) > 0 {
-						s.ports[strings.TrimSuffix(port.String(), "/tcp")] = bound[0].HostPort
-					}
-				}
-			}
+			s.ports = portsOf(i.Container.NetworkSettings)
 			return nil
 		}
 		select {
