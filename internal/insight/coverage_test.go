@@ -97,8 +97,8 @@ func lcov(files ...string) string {
 	return b.String()
 }
 
-// said is a report that is handed in.
-func said(name, text string) ReportFileOf {
+// handed is a report that is handed in.
+func handed(name, text string) ReportFileOf {
 	return ReportFileOf{Name: name, Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }}
 }
 
@@ -130,8 +130,8 @@ func TestCoverage(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	one := s.commit("a.go", "1\n2\n3\n4\n", "lib/b.go", "1\n2\n", "fairlead.yaml", "coverage:\n  components:\n    library: [lib]\n")
-	first := s.run("main", one, "unit", said("u.info", lcov("/home/ci/app/a.go", "1100", "/home/ci/app/vendor/c.go", "1")))
-	s.run("main", one, "e2e", said("e.info", lcov("/home/ci/app/lib/b.go", "11")))
+	first := s.run("main", one, "unit", handed("u.info", lcov("/home/ci/app/a.go", "1100", "/home/ci/app/vendor/c.go", "1")))
+	s.run("main", one, "e2e", handed("e.info", lcov("/home/ci/app/lib/b.go", "11")))
 
 	sum := s.of(first)
 	if sum.Lines() != 4 || sum.Hit != 2 || sum.Strange != 1 || !sum.Matched || !sum.Base {
@@ -152,7 +152,7 @@ func TestCoverage(t *testing.T) {
 	// On a branch a line is put before the others, and one is changed.
 	s.git("checkout", "-qb", "more")
 	two := s.commit("a.go", "0\n1\n2\nthree\n4\n5\n")
-	third := s.of(s.run("more", two, "unit", said("u.info", lcov("src/../a.go", "111010"))))
+	third := s.of(s.run("more", two, "unit", handed("u.info", lcov("src/../a.go", "111010"))))
 	if third.Base || third.Carried != 2 || third.Flags[0].Name != "e2e" || third.Flags[0].From == "" {
 		t.Errorf("the branch: %+v", third)
 	}
@@ -205,7 +205,7 @@ func TestCoverageAgain(t *testing.T) {
 	h := Handed{Repository: "team/app", Commit: commit, Branch: "main", Run: "https://ci.example.org/7", Root: s.dir}
 	take := func(flag, lines string) *Covered {
 		h.Flag = flag
-		taken, err := s.reports.Take(t.Context(), h, []ReportFileOf{said("x.info", lcov("a.go", lines))})
+		taken, err := s.reports.Take(t.Context(), h, []ReportFileOf{handed("x.info", lcov("a.go", lines))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -283,10 +283,10 @@ func TestTake(t *testing.T) {
 	take := func(h Handed, files ...ReportFileOf) (Taken, error) { return s.reports.Take(t.Context(), h, files) }
 	junit := `<testsuite name="s"><testcase classname="T" name="a"/><testcase classname="T" name="b"><failure message="no"/></testcase></testsuite>`
 	taken, err := take(h,
-		said("junit.xml", junit), said("cut.xml", junit[:80]), said("x.info", lcov("a.go", "10")),
-		said("k6.json", `{"metrics":{"http_reqs":{"count":10,"rate":2},"http_req_duration":{"avg":1}}}`),
-		said("lint.sarif", `{"version":"2.1.0","$schema":"sarif","runs":[{"tool":{"driver":{"name":"x"}},"results":[{"ruleId":"r","level":"error","message":{"text":"m"}}]}]}`),
-		said("no.txt", "nothing"), ReportFileOf{Name: "gone", Open: func() (io.ReadCloser, error) { return nil, os.ErrNotExist }})
+		handed("junit.xml", junit), handed("cut.xml", junit[:80]), handed("x.info", lcov("a.go", "10")),
+		handed("k6.json", `{"metrics":{"http_reqs":{"count":10,"rate":2},"http_req_duration":{"avg":1}}}`),
+		handed("lint.sarif", `{"version":"2.1.0","$schema":"sarif","runs":[{"tool":{"driver":{"name":"x"}},"results":[{"ruleId":"r","level":"error","message":{"text":"m"}}]}]}`),
+		handed("no.txt", "nothing"), ReportFileOf{Name: "gone", Open: func() (io.ReadCloser, error) { return nil, os.ErrNotExist }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,11 +316,11 @@ func TestTake(t *testing.T) {
 		t.Errorf("health of another: %+v, %v", none, err)
 	}
 
-	if taken, err := take(h, said("no.txt", "nothing")); err != nil || taken.Run != "" || taken.Read() != 0 {
+	if taken, err := take(h, handed("no.txt", "nothing")); err != nil || taken.Run != "" || taken.Read() != 0 {
 		t.Errorf("nothing that can be read: %+v, %v", taken, err)
 	}
 	h.Run = taken.Run
-	again, err := take(h, said("ok.xml", strings.ReplaceAll(junit, "failure", "system-out")))
+	again, err := take(h, handed("ok.xml", strings.ReplaceAll(junit, "failure", "system-out")))
 	if err != nil || again.New || again.Run != taken.Run {
 		t.Errorf("added: %+v, %v", again, err)
 	}
@@ -333,19 +333,19 @@ func TestTake(t *testing.T) {
 		"no repository": {Commit: commit},
 		"too long":      {Repository: "team/app", Commit: commit, Flag: strings.Repeat("x", 1000)},
 	} {
-		if _, err := take(h, said("x", junit)); !errors.As(err, &bad) {
+		if _, err := take(h, handed("x", junit)); !errors.As(err, &bad) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := take(Handed{Repository: "team/app", Run: "99"}, said("x", junit)); !errors.Is(err, store.ErrNotFound) {
+	if _, err := take(Handed{Repository: "team/app", Run: "99"}, handed("x", junit)); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a run that there is not: %v", err)
 	}
-	if _, err := take(Handed{Repository: "team/other", Run: taken.Run}, said("x", junit)); !errors.Is(err, store.ErrNotFound) {
+	if _, err := take(Handed{Repository: "team/other", Run: taken.Run}, handed("x", junit)); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("another repository's run: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.reports.Take(ctx, Handed{Repository: "team/app", Commit: commit}, []ReportFileOf{said("x", junit)}); err == nil {
+	if _, err := s.reports.Take(ctx, Handed{Repository: "team/app", Commit: commit}, []ReportFileOf{handed("x", junit)}); err == nil {
 		t.Error("it was taken although nobody waits")
 	}
 }
@@ -365,7 +365,7 @@ func BenchmarkCoverage(b *testing.B) {
 		tree = append(tree, files[i], "x\n")
 	}
 	commit := s.commit(tree...)
-	taken, err := s.reports.Take(b.Context(), Handed{Repository: "team/app", Commit: commit, Branch: "main", Root: s.dir}, []ReportFileOf{said("x.info", lcov(files...))})
+	taken, err := s.reports.Take(b.Context(), Handed{Repository: "team/app", Commit: commit, Branch: "main", Root: s.dir}, []ReportFileOf{handed("x.info", lcov(files...))})
 	if err != nil {
 		b.Fatal(err)
 	}
