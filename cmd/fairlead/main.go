@@ -138,7 +138,7 @@ func open(ctx context.Context, w cli.Wiring) (*cli.Tools, error) {
 		}
 		return o.office(forge.Guard{Private: r.Private, Loopback: r.Loopback}, oidc, cli.Serving{}, slog.New(slog.DiscardHandler))
 	}
-	return &cli.Tools{Launcher: o.launcher, Runs: o.record, Blob: o.blobs.Open, Office: office, Close: o.close, Histories: o.histories(), Wards: o.wards()}, nil
+	return &cli.Tools{Launcher: o.launcher, Runs: o.record, Blob: o.blobs.Open, Office: office, Close: o.close, Reports: o.reports(), Histories: o.histories(), Wards: o.wards()}, nil
 }
 
 // wire makes the pieces and puts them together. sync says what of the record
@@ -205,6 +205,7 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 		Outputs:  outputs,
 		Results:  o.lent,
 		Tests:    &insight.Tests{Store: o.record, Runs: o.record, Ledger: o.record, Blobs: o.lent},
+		Coverage: &insight.Coverage{Store: o.record, Runs: o.record, Blobs: o.lent},
 		Faults:   &insight.Faults{Store: o.record, Runs: o.record, Ledger: o.record, Blobs: o.lent},
 		Slots:    &workspace.Slots{Dir: filepath.Join(o.caches, "workspaces")},
 		Data:     o.data, Idle: here.Idle, Version: version(),
@@ -223,6 +224,11 @@ func (o *opened) histories() *insight.Histories {
 // wards takes what people decide about tests.
 func (o *opened) wards() *insight.Wards {
 	return &insight.Wards{Tests: o.launcher.Tests, Log: o.record}
+}
+
+// reports takes in what other systems' runs reported.
+func (o *opened) reports() *insight.Reports {
+	return &insight.Reports{Store: o.record, Runs: o.record, Blobs: o.lent, Version: version()}
 }
 
 // directory is where something is kept: as given, or below the user's own. It is

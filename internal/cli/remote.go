@@ -29,6 +29,7 @@ type Remote interface {
 	RemoteActs
 	RemoteFiles
 	TestRoom
+	RemoteReports
 	RemoteRoutes
 	Faults
 	RemoteSplits

@@ -21,6 +21,7 @@ package coverage
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"path"
@@ -65,6 +66,17 @@ func (s State) String() string {
 
 // MarshalText is the state's word, for JSON.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the state's word.
+func (s *State) UnmarshalText(text []byte) error {
+	for _, state := range []State{None, Miss, Partial, Hit} {
+		if state.String() == string(text) {
+			*s = state
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no state of a line", text)
+}
 
 // Line is what is known of one line of code.
 type Line struct {

@@ -299,11 +299,8 @@ func (j *job) harvest(workspace string) {
 		return // a step removed its workspace: there is nothing to read
 	}
 	defer root.Close()
-	var bodies []record.Body
 	tests := j.trial()
-	for _, r := range readers() {
-		bodies = append(bodies, j.read(root, r, r.find(root, j.began), tests)...)
-	}
+	bodies := j.read(root, j.lately(root, j.began), tests)
 	bodies = append(tests.close(), bodies...)
 	if len(bodies) > 0 {
 		j.note("", bodies...)

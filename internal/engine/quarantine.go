@@ -97,10 +97,13 @@ func (t *thread) quarantined(s *plan.Step, act *plan.Act, w *stepWork) bool {
 	return true
 }
 
-// tested reports whether the step left results of tests.
+// tested reports whether the step left results of tests, or of what they covered.
 func (w *stepWork) tested() bool {
 	return slices.ContainsFunc(w.said, func(b record.Body) bool {
-		_, ok := b.(*record.TestsReported)
-		return ok
+		switch b.(type) {
+		case *record.TestsReported, *record.CoverageReported:
+			return true
+		}
+		return false
 	})
 }

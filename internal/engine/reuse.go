@@ -460,7 +460,7 @@ func (t *thread) keep(s *plan.Step, act *plan.Act, w *stepWork, fin *record.Step
 // reports reads the reports that a command has written. Those of a command that
 // nobody watched are looked for at the end of the job. Processes that it left may
 // go on writing: then, too.
-func (t *thread) reports(w *stepWork, begun time.Time) (bodies []record.Body) {
+func (t *thread) reports(w *stepWork, begun time.Time) []record.Body {
 	o := w.result.Observation
 	unseen := o == nil || o.Mechanism == "" || o.LeftOver > 0
 	if unseen {
@@ -493,16 +493,12 @@ func (t *thread) reports(w *stepWork, begun time.Time) (bodies []record.Body) {
 		return nil
 	}
 	defer root.Close()
-	for _, r := range readers() {
-		found := names
-		if unseen {
-			found = r.find(root, begun)
-		} else {
-			found = r.among(root, names)
-		}
-		bodies = append(bodies, t.read(root, r, found, w.tests)...)
+	if unseen {
+		names = t.lately(root, begun)
+	} else {
+		names = t.written(root, names)
 	}
-	return bodies
+	return t.read(root, names, w.tests)
 }
 
 // again is what was read in what a step left when it ran. No test was run now.
@@ -512,8 +508,11 @@ func (t *thread) again(rec *cache.Record) (bodies []record.Body) {
 		if err != nil {
 			continue // a newer Fairlead wrote it
 		}
-		if tests, ok := body.(*record.TestsReported); ok {
-			tests.Reused, tests.Results = true, t.there(tests.Results)
+		switch b := body.(type) {
+		case *record.TestsReported:
+			b.Reused, b.Results = true, t.there(b.Results)
+		case *record.CoverageReported:
+			b.Report = t.there(b.Report)
 		}
 		bodies = append(bodies, body)
 	}

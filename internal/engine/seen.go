@@ -123,5 +123,5 @@ func (t *thread) declared(w *stepWork) []record.Body {
 		return nil // the built-in has said so
 	}
 	defer root.Close()
-	return t.read(root, readers()[0], w.fx.Reports, w.tests)
+	return t.read(root, w.fx.Reports, w.tests)
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
+	"github.com/fairlead-dev/fairlead/internal/coverage"
 	"github.com/fairlead-dev/fairlead/internal/harvest"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
@@ -26,43 +28,52 @@ type Tests struct {
 	// Retry is how often the failed tests of a step are run again, where that is known
 	// how to.
 	Retry int
+	// Reports are patterns of reports that are not found by themselves, as those of
+	// [coverage.Component].
+	Reports []string
 }
 
 // maxFailing is how many failed tests of a step are looked up among those in
 // quarantine. When there are more, something else is wrong.
 const maxFailing = 10_000
 
-// reader reads a kind of file that tools leave behind. What it returns, unless that
-// is nil, is recorded; reports of tests go to keep.
-type reader struct {
-	among func(root *os.Root, names []string) []string
-	find  func(root *os.Root, since time.Time) []string // when nobody watched
-	read  func(file io.Reader, name string, keep *keeping) record.Body
+// maxBad and maxSalvaged are how many failed tests, and how many things that were
+// wrong, a report of several files or attempts tells of.
+const maxBad, maxSalvaged = 100, 20
+
+// written is the reports among files that a command has written: those that are
+// found by themselves, and those that the project names.
+func (j *job) written(root *os.Root, names []string) []string {
+	return j.named(names, harvest.Among(root.FS(), names))
 }
 
-// readers are what is looked for among the files that a step has written.
-// Reports of coverage, of load and of findings are further rows.
-func readers() []reader {
-	return []reader{{
-		among: func(root *os.Root, names []string) []string { return harvest.Among(root.FS(), names) },
-		find:  func(root *os.Root, since time.Time) []string { return harvest.Find(root.FS(), since) },
-		read: func(file io.Reader, name string, keep *keeping) record.Body {
-			report, err := harvest.Read(file, name, keep.add)
-			if err != nil {
-				report = record.TestsReported{Source: name, Unread: err.Error()}
-			}
-			keep.end(report)
-			return nil
-		},
-	}}
+// lately is the reports that were written since a time, where nobody watched.
+func (j *job) lately(root *os.Root, since time.Time) []string {
+	found := harvest.Find(root.FS(), since)
+	if len(j.req.Tests.Reports) == 0 {
+		return found
+	}
+	return j.named(harvest.Since(root.FS(), since), found)
 }
 
-// read reads reports, by name below the workspace.
-func (j *job) read(root *os.Root, r reader, names []string, step *trial) (bodies []record.Body) {
+// named adds to the reports that were found those of the files that the project names.
+func (j *job) named(names, found []string) []string {
+	patterns := coverage.Component{Paths: j.req.Tests.Reports}
+	for _, name := range names {
+		if patterns.Has(name) && !slices.Contains(found, name) {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
+// read reads reports, by name below the workspace. Those of tests go to the step's;
+// what others say is returned.
+func (j *job) read(root *os.Root, names []string, step *trial) (bodies []record.Body) {
 	for _, name := range names {
 		// What a command beside this one wrote may be among its outputs, too.
 		info, err := root.Stat(name)
-		if err != nil || j.known(name, info.ModTime()) {
+		if err != nil || !info.Mode().IsRegular() || j.known(name, info.ModTime()) {
 			continue
 		}
 		file, err := root.Open(name)
@@ -70,12 +81,65 @@ func (j *job) read(root *os.Root, r reader, names []string, step *trial) (bodies
 			step.keep(name).end(record.TestsReported{Source: name, Unread: err.Error()})
 			continue
 		}
-		if body := r.read(file, name, step.keep(name)); body != nil {
+		if body := j.readOne(file, name, step); body != nil {
 			bodies = append(bodies, body)
 		}
 		_ = file.Close() // it was only read
 	}
 	return bodies
+}
+
+func (j *job) readOne(file *os.File, name string, step *trial) record.Body {
+	head := make([]byte, harvest.HeadSize)
+	n, _ := io.ReadFull(file, head) // what cannot be read cannot be again
+	head = head[:n]
+	source := harvest.Source(head, name)
+	var keep *keeping
+	body, lines, _ := harvest.Any(io.MultiReader(bytes.NewReader(head), file), name, func(r record.TestResult) error {
+		if keep == nil {
+			keep = step.keep(source)
+		}
+		return keep.add(r) // which never fails
+	})
+	m := j.req.Masker
+	switch b := body.(type) {
+	case *record.TestsReported:
+		b.Source = source
+		step.keep(source).end(*b)
+		return nil
+	case *record.CoverageReported:
+		if lines != nil {
+			b.Report = j.keepLines(lines)
+		}
+		b.Unread, b.Salvaged = m.String(b.Unread), masked(j, b.Salvaged)
+	case *record.LoadReported:
+		b.Unread, b.Salvaged = m.String(b.Unread), masked(j, b.Salvaged)
+	case *record.FindingsReported:
+		b.Unread, b.Salvaged = m.String(b.Unread), masked(j, b.Salvaged)
+		for i := range b.Findings {
+			f := &b.Findings[i]
+			for _, s := range []*string{&f.Rule, &f.Message, &f.File, &f.Fingerprint, &f.URL} {
+				*s = m.String(*s)
+			}
+		}
+	}
+	return body
+}
+
+// keepLines keeps the lines of a coverage report, "" when that cannot be: then the
+// counts are known.
+func (j *job) keepLines(lines *coverage.Report) string {
+	if j.req.Tests.Blobs == nil {
+		return ""
+	}
+	out, in := io.Pipe()
+	go func() { in.CloseWithError(coverage.Encode(in, lines)) }()
+	digest, _, err := j.req.Tests.Blobs.Put(context.WithoutCancel(j.hard), out)
+	out.CloseWithError(err)
+	if err != nil {
+		return ""
+	}
+	return string(digest)
 }
 
 // trial is what the tests of a step, or of a job's end, came to, all its attempts
@@ -169,6 +233,7 @@ type keeping struct {
 	report *record.TestsReported // of the first attempt, until it is closed
 	failed map[string]bool       // cases
 	first  int                   // that failed at the first attempt
+	ended  int                   // the attempt at which a part of it was read last
 	pipe   *io.PipeWriter        // nil until there is a result
 	keeper *harvest.Keeper
 	done   chan struct{} // closed when digest is set
@@ -182,6 +247,7 @@ func (k *keeping) add(r record.TestResult) error {
 		r.Attempt = max(r.Attempt, n)
 	}
 	mask(k.step.job, &r)
+	harvest.Relative(&r, k.step.job.base.Dirs.Workspace)
 	k.note(&r)
 	blobs := k.step.job.req.Tests.Blobs
 	if blobs == nil || k.err != nil {
@@ -241,9 +307,24 @@ func (k *keeping) end(report record.TestsReported) {
 	if report.Unread != "" || len(report.Salvaged) > 0 || report.Failed > 0 && len(k.step.failing) == 0 {
 		k.step.lost = true
 	}
-	if k.report == nil {
+	for i := range report.Bad {
+		harvest.Relative(&report.Bad[i], k.step.job.base.Dirs.Workspace)
+	}
+	again := k.ended != k.step.attempt
+	k.ended = k.step.attempt
+	switch {
+	case k.report == nil:
 		k.report, k.first = &report, len(k.failed)
 		return
+	case !again: // a further file of one report
+		k.report.Passed, k.report.Failed = k.report.Passed+report.Passed, k.report.Failed+report.Failed
+		k.report.Skipped, k.report.Flaky = k.report.Skipped+report.Skipped, k.report.Flaky+report.Flaky
+		if report.Unread != "" {
+			k.report.Salvaged = append(k.report.Salvaged, report.Unread)
+		}
+		if k.step.attempt == 1 {
+			k.first = len(k.failed)
+		}
 	}
 	k.report.Seconds = math.Round((k.report.Seconds+report.Seconds)*1e6) / 1e6
 	k.report.Bad = append(k.report.Bad, report.Bad...)
@@ -279,6 +360,7 @@ func (k *keeping) close() {
 			return gone
 		})
 	}
+	r.Bad, r.Salvaged = r.Bad[:min(len(r.Bad), maxBad)], r.Salvaged[:min(len(r.Salvaged), maxSalvaged)]
 	for i := range r.Bad {
 		mask(j, &r.Bad[i])
 	}

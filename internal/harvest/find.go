@@ -24,8 +24,8 @@ const (
 // large.
 var notReports = []string{"node_modules", "bower_components", "site-packages", "__pycache__", "venv", "Pods", "DerivedData"}
 
-// Finder finds the reports of tests that were written in a tree, of all
-// formats. It looks at names first, asks for the time only of files that are
+// Finder finds the reports that were written in a tree: of tests, coverage, load
+// and findings, in all formats. It looks at names first, asks for the time only of files that are
 // called as reports are, and opens only those that are new. It does not look
 // into hidden directories and those of package managers, and follows no links;
 // what it may not read it leaves out.
@@ -116,27 +116,42 @@ func (f *Finder) directory(name string) *directory {
 // its content is, is asked later.
 func likely(base string) bool {
 	switch base = strings.ToLower(base); base {
-	case "pom.xml", "androidmanifest.xml", "web.xml", "phpunit.xml", "checkstyle.xml", "coverage.xml", "cobertura.xml", "jacoco.xml",
+	case "pom.xml", "androidmanifest.xml", "web.xml", "phpunit.xml", "checkstyle.xml",
 		"package.json", "package-lock.json", "tsconfig.json":
 		return false
 	}
-	for _, p := range reportNames()[path.Ext(base)] {
-		if ok, _ := path.Match(p, base); ok {
-			return true
+	for _, end := range []string{path.Ext(base), anyEnd} {
+		for _, p := range reportNames()[end] {
+			if ok, _ := path.Match(p, base); ok {
+				return true
+			}
 		}
 	}
 	return false
 }
 
+// anyEnd is where the names are that do not say how they end: "*vegeta*".
+const anyEnd = "*"
+
 // reportNames is the names of the reports of all formats, by their ends.
 var reportNames = sync.OnceValue(func() map[string][]string {
 	names := map[string][]string{}
+	add := func(p string) {
+		end := path.Ext(p)
+		if strings.ContainsAny(end, "*?[") {
+			end = anyEnd
+		}
+		if !slices.Contains(names[end], p) {
+			names[end] = append(names[end], p)
+		}
+	}
 	for n := range formats {
 		for _, p := range formats[n].files {
-			if end := path.Ext(p); !slices.Contains(names[end], p) {
-				names[end] = append(names[end], p)
-			}
+			add(p)
 		}
+	}
+	for _, p := range measuredNames() {
+		add(p)
 	}
 	return names
 })
@@ -148,8 +163,14 @@ func known(tree fs.FS, name string) bool {
 		return false
 	}
 	defer f.Close()
-	is := newInput(f, name).format()
-	return is != nil && !is.named
+	in := newInput(f, name)
+	switch kind, _ := in.kind(); kind {
+	case "":
+		return false
+	case KindTests:
+		return !in.format().named
+	}
+	return true
 }
 
 // Among returns those of the files that are reports: slash paths, in the
@@ -165,4 +186,30 @@ func Among(tree fs.FS, names []string) (found []string) {
 		}
 	}
 	return found
+}
+
+// Since lists the files of a tree that were written since a time, for who knows
+// which of them are reports: slash paths, within the limits of [Finder].
+func Since(tree fs.FS, since time.Time) (names []string) {
+	since = since.Add(-findSlack)
+	seen := 0
+	_ = fs.WalkDir(tree, ".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // what may not be read is left out
+		}
+		if seen++; seen > findEntries {
+			return fs.SkipAll
+		}
+		if e.IsDir() {
+			if slices.Contains(notReports, e.Name()) || e.Name() == ".git" || strings.Count(name, "/") >= findDepth {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if info, err := e.Info(); err == nil && e.Type().IsRegular() && !info.ModTime().Before(since) {
+			names = append(names, name)
+		}
+		return nil
+	})
+	return names
 }

@@ -318,10 +318,16 @@ func TestFind(t *testing.T) {
 		"allure-results/1-result.json":      {Data: []byte(`{"uuid":"1","status":"passed","labels":[]}`), ModTime: start},
 		"test.json":                         {Data: []byte(`{"Action":"pass","Package":"p","Test":"TestA"}`), ModTime: start},
 		"results.json":                      {Data: []byte(`{"other":1}`), ModTime: start},
+		"cover.out":                         {Data: []byte("mode: set\na.go:1.1,2.2 1 1\n"), ModTime: start},
+		"coverage/.resultset.json":          {Data: []byte(`{"RSpec":{"coverage":{"/w/a.rb":{"lines":[1,0,null]}},"timestamp":1}}`), ModTime: start},
+		"coverage.xml":                      {Data: []byte(`<coverage line-rate="1"><packages/></coverage>`), ModTime: start},
+		"coverage.txt":                      {Data: []byte("no profile"), ModTime: start},
+		"lint.sarif":                        {Data: []byte(`{"version":"2.1.0","$schema":"sarif","runs":[]}`), ModTime: start},
+		"vegeta.bin":                        {Data: []byte("no results"), ModTime: start},
 		strings.Repeat("d/", 20) + "r.xml":  report(-time.Second),
 	}
 	got := Find(tree, start)
-	if want := []string{"allure-results/1-result.json", "app/target/surefire-reports/T.xml", "build/results.XML", "junit.xml", "out/results.trx", "test-results/results.json"}; !slices.Equal(got, want) {
+	if want := []string{"allure-results/1-result.json", "app/target/surefire-reports/T.xml", "build/results.XML", "cover.out", "coverage.xml", "coverage/.resultset.json", "junit.xml", "lint.sarif", "out/results.trx", "test-results/results.json"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -230,6 +230,7 @@ func (l *Launcher) furnish(ctx context.Context, s *start, req *engine.Request, m
 	if plan.Errors(problems) {
 		return nil
 	}
+	req.Tests.Reports = file.Tests.Reports
 	if req.SeedAll = file.Tests.Seed; l.Databases == nil || len(file.Databases) == 0 {
 		return nil
 	}

@@ -562,7 +562,7 @@ func TestRunner(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.desk.Launcher.Secrets = s.desk.ofEnvironment
-	s.desk.Results, s.desk.Tests = blobs, new(insight.Tests)
+	s.desk.Results, s.desk.Tests, s.desk.Coverage = blobs, new(insight.Tests), new(insight.Coverage)
 	s.desk.Cache, s.desk.Outputs, s.desk.Actions = new(cache.Cache), blobs, map[string]string{"a/b": "/c"}
 	s.desk.Inherit = func(context.Context, string, string) error { return nil }
 	s.desk.Databases, s.desk.Faults = new(Databases), new(insight.Faults)

@@ -451,6 +451,9 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 	if l.Tests != nil {
 		l.Tests.Glance(ctx)
 	}
+	if l.Coverage != nil {
+		l.Coverage.Glance(ctx)
+	}
 	if l.Faults != nil {
 		l.Faults.Glance(ctx)
 	}

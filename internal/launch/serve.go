@@ -156,6 +156,9 @@ func (d *Desk) Serve(ctx context.Context) error {
 	if d.Tests != nil {
 		parts.Go(func() { d.Tests.Follow(ctx) })
 	}
+	if d.Coverage != nil {
+		parts.Go(func() { d.Coverage.Follow(ctx) })
+	}
 	if d.Faults != nil {
 		parts.Go(func() { d.Faults.Follow(ctx) })
 	}
@@ -345,6 +348,20 @@ func (d *Desk) mirror(ctx context.Context, repo *Repository) (*workspace.Mirror,
 		return nil, err
 	}
 	return &workspace.Mirror{Dir: d.mirrorDir(repo), URL: repo.URL, Token: token, Insecure: repo.InsecureToken, Allowed: d.allowed}, nil
+}
+
+// Past is the history of a repository as our copy of it has it; its Dir is "" when
+// there is no such repository, or no copy yet.
+func (d *Desk) Past(ctx context.Context, repository string) workspace.Past {
+	r, _, err := d.repository(ctx, repository)
+	if err != nil {
+		return workspace.Past{}
+	}
+	p := (&workspace.Mirror{Dir: d.mirrorDir(&r)}).Past()
+	if st, err := os.Stat(p.Dir); err != nil || !st.IsDir() {
+		return workspace.Past{}
+	}
+	return p
 }
 
 // token is what the server shows to a repository's code host; "" for none.

@@ -57,6 +57,7 @@ type File struct {
 	Jenkins   Jenkins
 	Known     []KnownIssue
 	Databases []Database
+	Coverage  Coverage
 }
 
 func file() kind[File] {
@@ -77,6 +78,8 @@ func file() kind[File] {
 			"Troubles that the team knows: failures that look like one are shown with its name, its note and its verdict."),
 		at("databases", func(f *File) *[]Database { return &f.Databases }, databases(),
 			"Databases that jobs are given fresh, and `fairlead env` brings up for work."),
+		at("coverage", func(f *File) *Coverage { return &f.Coverage }, coverage(),
+			"How what the tests covered is shown."),
 	)
 }
 

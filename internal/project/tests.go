@@ -16,7 +16,9 @@ type Tests struct {
 	// Retry is how often the failed tests of a step are run again.
 	Retry      int
 	Quarantine Quarantine
-	Budgets    Budgets
+	// Reports are patterns of reports that are not found by themselves.
+	Reports []string
+	Budgets Budgets
 }
 
 // Budgets are how long a test may take, by what it was seen to do; zero fields leave
@@ -38,6 +40,8 @@ const (
 	maxDays  = 90
 	maxMost  = 10_000
 	maxWho   = 200
+
+	maxReports = 100
 )
 
 func tests() kind[Tests] {
@@ -47,6 +51,8 @@ func tests() kind[Tests] {
 			or("0"),
 		at("quarantine", func(t *Tests) *Quarantine { return &t.Quarantine }, quarantine(),
 			"Tests that fail by chance: they still run, and their failures do not count."),
+		at("reports", func(t *Tests) *[]string { return &t.Reports }, list("patterns", maxReports, plain("a pattern", "out/**/results.json")),
+			"Reports that are not found by themselves, because of how they are called or where they lie: paths in the workspace, with `*`, `?` and `**`; a directory is all that is in it."),
 		at("budgets", func(t *Tests) *Budgets { return &t.Budgets }, budgets(),
 			"How long a test may take, by what it was seen to do. Those that take longer are listed; nothing fails for that."),
 		at("seed", func(t *Tests) *bool { return &t.Seed }, boolean(),

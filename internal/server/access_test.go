@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -31,6 +32,8 @@ func TestAccessible(t *testing.T) {
 	sc.still()
 	failing := sc.story()
 	sc.people()
+	paths := pagePaths(failing)
+	maps.Copy(paths, sc.tellCoverage())
 	sc.s.OIDC = "id.example.org"
 	b := browse(t, sc)
 	pages, rules := 0, map[string]bool{}
@@ -40,7 +43,7 @@ func TestAccessible(t *testing.T) {
 			if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}); err != nil {
 				t.Fatal(err)
 			}
-			for which, path := range pagePaths(failing) {
+			for which, path := range paths {
 				b.open(path)
 				eval[bool](b, string(axe)+"; true")
 				text, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`axe.run(document, {resultTypes: ["violations", "passes"]}).then(r => JSON.stringify({passed: r.passes.map(p => p.id), found: r.violations.map(v => ({id: v.id, impact: v.impact, help: v.help, nodes: v.nodes.slice(0, 3).map(n => n.html.slice(0, 200) + " " + n.failureSummary)}))}))`, chromedp.EvalAwaitPromise))

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -154,6 +155,7 @@ func TestShots(t *testing.T) {
 		t.Fatal(err)
 	}
 	paths["plays"] = "/runs/" + plays
+	maps.Copy(paths, sc.tellCoverage())
 	paths["stages"], paths["nested"] = "/runs/"+stages, "/runs/"+stages+"/log/compile"
 	paths["troubles"] = "/runs/" + sc.troubles()
 	only := os.Getenv("FAIRLEAD_SHOTS_OF")

@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/access"
+	"github.com/fairlead-dev/fairlead/internal/coverage"
 	"github.com/fairlead-dev/fairlead/internal/fault"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 )
 
 // The templates, and the style sheet and scripts beside them, are in the
@@ -124,7 +126,13 @@ func (p *pages) functions() template.FuncMap {
 		"actsOf":    func(p *Page, v RunView) actions { return actions{p, v.Acts, v.Repository} },
 		"anywhere":  func(p *Page, verb string) bool { return access.Anywhere(p.Who, access.Verb(verb)).Allowed },
 		"jobAnchor": func(id string) string { return "job-" + id },
-		"troubles":  troubles, "blameClass": blameClass, "spark": spark, "sparkSays": sparkSays, "clusterIn": clusterIn, "quoteMeta": regexp.QuoteMeta,
+		"percent":   insight.Percent, "covBar": newCovBar, "crumbsOf": crumbsOf, "mark": lineMark, "hourBars": hourBars,
+		"covHref":     func(repository, run string) string { return coverageHref(repository, run, "") },
+		"said":        func(l insight.SourceLine) string { return lineSaid(l.State, l.Hits, l.Taken, l.Branches) },
+		"saidOf":      func(l coverage.MarkedLine) string { return lineSaid(l.State, l.Hits, l.Taken, l.Branches) },
+		"kindOf":      kindOf,
+		"hourChoices": func() []int { return []int{24, healthHours, 24 * 7} },
+		"troubles":    troubles, "blameClass": blameClass, "spark": spark, "sparkSays": sparkSays, "clusterIn": clusterIn, "quoteMeta": regexp.QuoteMeta,
 		"blames": func() []fault.Blame {
 			return []fault.Blame{fault.Yours, fault.Flaky, fault.Infrastructure, fault.Broken}
 		},
@@ -280,6 +288,8 @@ func toInt(n any) int64 {
 	switch n := n.(type) {
 	case int:
 		return int64(n)
+	case int32:
+		return int64(n)
 	case int64:
 		return n
 	}
@@ -402,6 +412,9 @@ func (s *Server) pageRuns(r *request) (RunsView, error) {
 
 func (s *Server) pageRun(r *request) (RunView, error) {
 	v, err := s.viewer().run(r.Context(), r.PathValue("run"))
+	if err == nil {
+		v.Reports, err = s.measured(r.Context(), v.ID)
+	}
 	if err != nil || s.Desk == nil || v.State != Waiting && v.State != Approval {
 		return v, err
 	}

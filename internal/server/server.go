@@ -27,6 +27,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/forge"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/notify"
@@ -119,14 +120,16 @@ type Logs interface {
 // Config is what a server is made of. Nil parts are missing: what needs them
 // answers that this server has no such thing.
 type Config struct {
-	Desk    Desk
-	Runs    Runs
-	Feed    Feed
-	Gate    Gate
-	Trail   Trail
-	Vault   Vault
-	Pushes  Pushes
-	LogPath func(run, job string) string // where a pushed run's logs go
+	Desk     Desk
+	Runs     Runs
+	Feed     Feed
+	Gate     Gate
+	Trail    Trail
+	Vault    Vault
+	Pushes   Pushes
+	LogPath  func(run, job string) string // where a pushed run's logs go
+	Coverage *insight.Coverage            // what runs covered
+	Reports  *insight.Reports             // takes in what other systems' runs reported
 	// Workers are the machines that take jobs; nil: jobs run here.
 	Workers Workers
 	Crew    Crew // what those machines ask for

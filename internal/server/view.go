@@ -214,6 +214,7 @@ type RunView struct {
 	Summaries []Summary         `json:"summaries,omitempty"`
 	Jobs      []JobRow          `json:"jobs"`
 	Tests     *TestsView        `json:"tests,omitempty"`
+	Reports   []MeasuredRow     `json:"reports,omitempty"` // of coverage, load and findings
 	Artifacts []ArtifactRow     `json:"artifacts,omitempty"`
 	Materials []record.Material `json:"materials,omitempty"`
 	Problems  []plan.Problem    `json:"problems,omitempty"`
