@@ -713,3 +713,30 @@ jobs:
 		shown: []string{"A hit false", "B hit true kept"},
 	}})
 }
+
+// A counter counts the runs of its pipeline for each prefix by itself; a run that
+// repeats another has the other's numbers.
+func TestCounter(t *testing.T) {
+	t.Parallel()
+	flow := "variables:\n  line: %s\n  patch: $[ counter(variables.line, 10) ]\nsteps:\n- bash: echo \"this is $(line).$(patch)\"\n"
+	w := newWorld(t, map[string]string{"azure-pipelines.yml": fmt.Sprintf(flow, "v1")})
+	says := func(want string) launch.Result {
+		t.Helper()
+		r, seen := w.run(launch.Order{NoReuse: true})
+		if r.Verdict != plan.Success || !strings.Contains(seen.log.String(), "this is "+want) {
+			t.Errorf("%s (%s), want %s\n%s", r.Verdict, r.Why, want, &seen.log)
+		}
+		return r
+	}
+	says("v1.10")
+	second := says("v1.11")
+	w.place.Write(map[string]string{"azure-pipelines.yml": fmt.Sprintf(flow, "v2")})
+	says("v2.10")
+	seen := &watcher{jobs: map[string]plan.Verdict{}}
+	r, err := w.l.Rerun(t.Context(), second.Run, launch.Again{NoReuse: true}, launch.Watcher{Observer: seen})
+	if err != nil || r.Verdict != plan.Success || !strings.Contains(seen.log.String(), "this is v1.11") {
+		t.Errorf("repeated: %s (%s), %v\n%s", r.Verdict, r.Why, err, &seen.log)
+	}
+	w.place.Write(map[string]string{"azure-pipelines.yml": fmt.Sprintf(flow, "v1")})
+	says("v1.12")
+}

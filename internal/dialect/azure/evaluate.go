@@ -52,7 +52,8 @@ func (d *Dialect) Eval(x plan.Expr, as dialect.Kind, s *plan.Scope) (any, error)
 // It is used by one goroutine.
 type evaluator struct {
 	s    *plan.Scope
-	vars *variables // nil until somebody asks
+	vars *variables                                 // nil until somebody asks
+	next func(prefix string, seed int) (int, error) // gives counters out; nil once the run is planned
 }
 
 // condition is the value of a condition.
@@ -205,23 +206,6 @@ func (e *evaluator) went(want plan.Verdict) func([]any) (any, error) {
 		}
 		return some, nil
 	}
-}
-
-// counter counts the runs of the pipeline from a seed. A counter of its own
-// for each prefix would need what other runs have counted.
-func (e *evaluator) counter(args []any) (any, error) {
-	seed := 0.0
-	if len(args) == 2 {
-		n, ok := expression.Number(expression.String(args[1]))
-		if !ok {
-			return nil, &expression.Error{Message: "the seed must be a number", Offset: -1}
-		}
-		seed = n
-	}
-	if e.s.Context == nil {
-		return seed, nil
-	}
-	return seed + float64(max(e.s.Number-1, 0)), nil
 }
 
 // needs are how the needs of this job ended: of its own, or of the job that
@@ -414,7 +398,11 @@ func (e *evaluator) pipelineContext() *expression.Object {
 	if e.s.Context == nil {
 		return &expression.Object{}
 	}
-	return expression.NewObject("startTime", e.s.Started.UTC().Format("2006-01-02 15:04:05Z"))
+	at := e.s.Started
+	if c := e.s.Counted; c != nil {
+		at = c.At // what a counter counts by does not change while its run waits
+	}
+	return expression.NewObject("startTime", at.UTC().Format(expression.DateForm))
 }
 
 func fromJSON(text string) (any, error) {

@@ -448,9 +448,9 @@ func number(format string, s *plan.Scope, known map[string]string) string {
 		name, layout, _ := strings.Cut(t[2:len(t)-1], ":")
 		switch strings.ToLower(name) {
 		case "date":
-			return at.Format(goLayout(cmp.Or(layout, "yyyyMMdd")))
+			return expression.Lay(at, cmp.Or(layout, "yyyyMMdd"))
 		case "year":
-			return at.Format(goLayout(cmp.Or(layout, "yyyy")))
+			return expression.Lay(at, cmp.Or(layout, "yyyy"))
 		case "month":
 			return strconv.Itoa(int(at.Month()))
 		case "dayofmonth":
@@ -481,9 +481,4 @@ func number(format string, s *plan.Scope, known map[string]string) string {
 		}
 		return t
 	})
-}
-
-// goLayout is a layout of dates in Go's words.
-func goLayout(layout string) string {
-	return strings.NewReplacer("yyyy", "2006", "yy", "06", "MM", "01", "dd", "02", "HH", "15", "mm", "04", "ss", "05", "hh", "03").Replace(layout)
 }

@@ -69,7 +69,7 @@ func features() []feature {
 		{"Needs, stages, order", by(meaning + " TestConditions/a skipped need skips"), by(onGitLab + " TestStates/needs one of two"), by(az + " TestCompile/stages"), by(jk + " TestDeclarative")},
 		{"Conditions and rules", by(meaning + " TestConditions/failure() and success() of a job look at all ancestors"), by(gl + " TestWhatRulesKnow/compare_to"), by(onAzure + " TestConditions/failing and always"),
 			by(jk + " TestBuildBefore")},
-		{"Expressions, templates of text, Groovy", by(gh + "/expression TestConformance"), by(gl + "/rule TestValue"), other(az+"/expression TestEval", "`${{ variables.x }}` of a variable that is set when the run is queued is empty; `counter` counts the runs of the pipeline, whatever its prefix."),
+		{"Expressions, templates of text, Groovy", by(gh + "/expression TestConformance"), by(gl + "/rule TestValue"), other(az+"/expression TestEval", "`${{ variables.x }}` of a variable that is set when the run is queued is empty; a `counter` whose prefix hangs on how other jobs ended is refused."),
 			other(jk+"/groovy TestIdioms", "The subset that pipelines use, without a JVM. Time stands still while a script runs, so that a run can be resumed.")},
 		{"Matrix, parallel jobs", by(meaning + " TestMatrix/include adds to what it fits, overwrites nothing of the original"), by(gl + " TestCells"), by(az + " TestCompile/matrix"), by(jk + "/declarative TestCells")},
 		{"A matrix that another job makes", by(meaning + " TestMatrix/a matrix may come from a job's output"), no, by(az + " TestCompile/matrix at run time"), by(jk + " TestSteps/parallel of a computed map")},
