@@ -200,10 +200,13 @@ type Job struct {
 
 	Deferred *Deferred `json:"deferred,omitempty"`
 
-	Place           Place         `json:"place,omitzero"`
-	Env             []Binding     `json:"env,omitempty"`
-	Steps           []Step        `json:"steps,omitempty"`
-	Outputs         []Binding     `json:"outputs,omitempty"`
+	Place   Place     `json:"place,omitzero"`
+	Env     []Binding `json:"env,omitempty"`
+	Steps   []Step    `json:"steps,omitempty"`
+	Outputs []Binding `json:"outputs,omitempty"`
+	// Confided comes to a JSON object of texts that those who need the job are told and
+	// nobody else: they are secrets, and no part of the record.
+	Confided        Expr          `json:"confided,omitzero"`
 	Timeout         time.Duration `json:"timeout,omitempty"`
 	ContinueOnError bool          `json:"continue_on_error,omitempty"`
 	// Interruptible says that a newer run may cancel it: see AutoCancel.
@@ -256,6 +259,8 @@ type Expansion struct {
 	// Outputs of the whole, asked against Scope.Jobs. When empty the outputs
 	// of the jobs are merged, the last to finish winning.
 	Outputs []Binding `json:"outputs,omitempty"`
+	// Confided of the whole, asked against Scope.Jobs: see Job.
+	Confided Expr `json:"confided,omitzero"`
 }
 
 // Place says where a job wants to run. All values are concrete.

@@ -161,6 +161,9 @@ type GroupScope struct {
 type Outcome struct {
 	Verdict Verdict           `json:"verdict"`
 	Outputs map[string]string `json:"outputs,omitempty"`
+	// Confided is what the job told in confidence (Job.Confided). It is not known of
+	// a job that ended before its run was resumed, or in another run.
+	Confided map[string]string `json:"confided,omitempty"`
 }
 
 // StepOutcome is how an earlier step of the same job ended. Outcome is before

@@ -7,6 +7,7 @@ package azure
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -444,6 +445,85 @@ jobs:
 		shown: []string{"cell 1 one 2", "cell 2 two 2", "made x value-2", "made y value-2", "slice 1 of 2", "slice 2 of 2"},
 		jobs:  map[string]plan.Verdict{"M/one": plan.Success, "N/p": plan.Success, "P/job2": plan.Success},
 	}})
+}
+
+// Outputs that are secrets go to other jobs and stages, and are nowhere in the record.
+func TestSecretOutputs(t *testing.T) {
+	t.Parallel()
+	const secret = "s3cr3t-of-a"
+	w := newWorld(t, map[string]string{"azure-pipelines.yml": `
+stages:
+- stage: Build
+  jobs:
+  - job: A
+    steps:
+    - bash: |
+        echo "##vso[task.setvariable variable=v;isOutput=true;isSecret=true]s3cr3t-"of-a
+        echo "##vso[task.setvariable variable=open;isOutput=true]plain"
+      name: set
+    - bash: echo "##vso[task.setvariable variable=holds;isOutput=true]<$(set.v)>"
+      name: more
+  - job: B
+    dependsOn: A
+    condition: and(succeeded(), startsWith(dependencies.A.outputs['set.v'], 's3cr3t-'))
+    variables:
+      got: $[ dependencies.A.outputs['set.v'] ]
+      plain: $[ dependencies.A.outputs['set.open'] ]
+      also: $[ dependencies.A.outputs['more.holds'] ]
+    steps:
+    - bash: |
+        echo "got [$(got)] env [${GOT}] length ${#MAPPED} plain $PLAIN $(plain) ${#ALSO_MAPPED}"
+      env:
+        MAPPED: $(got)
+        ALSO_MAPPED: $(also)
+  - job: M
+    displayName: M $(got)
+    dependsOn: A
+    variables:
+      got: $[ dependencies.A.outputs['set.v'] ]
+    strategy:
+      matrix:
+        one: {n: 1}
+    steps:
+    - bash: echo "cell ${#MAPPED}"
+      env:
+        MAPPED: $(got)
+- stage: Use
+  condition: and(succeeded(), startsWith(dependencies.Build.outputs['A.set.v'], 's3cr3t-'))
+  variables:
+    far: $[ stageDependencies.Build.A.outputs['set.v'] ]
+  jobs:
+  - job: D
+    steps:
+    - bash: echo "far ${#MAPPED}" && test ! -e fail
+      env:
+        MAPPED: $(far)
+`, "fail": ""})
+	r, seen := w.run(launch.Order{NoReuse: true})
+	log := seen.log.String()
+	for _, want := range []string{"got [***] env [] length 11 plain plain plain 13", "cell 11", "far 11"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("not shown: %q", want)
+		}
+	}
+	if r.Verdict != plan.Failure || strings.Contains(log, secret) {
+		t.Errorf("%s (%s)\n%s", r.Verdict, r.Why, log)
+	}
+	for e, err := range w.l.Store.After(t.Context(), 0) {
+		w.must(err)
+		body, err := json.Marshal(e.Body)
+		w.must(err)
+		if strings.Contains(string(body), secret) {
+			t.Errorf("the secret is in %s of %s: %s", e.Kind(), e.Job, body)
+		}
+	}
+	// What goes on from that run does not know it, and says so.
+	again := &watcher{jobs: map[string]plan.Verdict{}}
+	r, err := w.l.Rerun(t.Context(), r.Run, launch.Again{NoReuse: true, Again: record.Again{Failed: true}}, launch.Watcher{Observer: again})
+	w.must(err)
+	if r.Verdict == plan.Success || !strings.Contains(again.log.String(), "is a secret, whose value is not kept") {
+		t.Errorf("again: %s (%s)\n%s", r.Verdict, r.Why, &again.log)
+	}
 }
 
 func TestDeployments(t *testing.T) {

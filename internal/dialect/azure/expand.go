@@ -117,7 +117,7 @@ type expansion struct {
 
 // stage makes the jobs of a stage.
 func (x *expansion) stage() (*plan.Expansion, error) {
-	out := &plan.Expansion{Outputs: []plan.Binding{{Name: outputsName, Value: plan.Expr{Text: stageOutputsExpr, Source: x.job.Source}}}}
+	out := &plan.Expansion{Outputs: []plan.Binding{{Name: outputsName, Value: plan.Expr{Text: stageOutputsExpr, Source: x.job.Source}}}, Confided: plan.Expr{Text: stageConfided, Source: x.job.Source}}
 	if err := decode(x.job.Deferred.Data["jobs"], &out.Jobs); err != nil {
 		return nil, fmt.Errorf("azure: read the jobs of stage %s: %w", x.job.ID, err)
 	}
@@ -134,7 +134,7 @@ func (x *expansion) stage() (*plan.Expansion, error) {
 func carried(needs map[string]plan.Outcome) map[string]any {
 	m := make(map[string]any, len(needs))
 	for id, o := range needs {
-		m[id] = map[string]any{"verdict": string(o.Verdict), outputsName: o.Outputs[outputsName]}
+		m[id] = map[string]any{"verdict": string(o.Verdict), outputsName: o.Outputs[outputsName], confidedName: o.Confided}
 	}
 	return m
 }
@@ -169,7 +169,7 @@ func (x *expansion) matrix() (*plan.Expansion, error) {
 	if len(cells) > maxCells {
 		return nil, wrong(x.job.Deferred.Source, "limit", fmt.Sprintf("the matrix has %d cells; at most %d are run", len(cells), maxCells), "")
 	}
-	out := &plan.Expansion{Outputs: []plan.Binding{{Name: outputsName, Value: plan.Expr{Text: cellOutputsExpr, Source: x.job.Source}}}}
+	out := &plan.Expansion{Outputs: []plan.Binding{{Name: outputsName, Value: plan.Expr{Text: cellOutputsExpr, Source: x.job.Source}}}, Confided: plan.Expr{Text: cellConfidedExpr, Source: x.job.Source}}
 	if out.MaxParallel, err = e.integer(x.sketch.MaxParallel, "maxParallel"); err != nil {
 		return nil, err
 	}
@@ -245,7 +245,7 @@ func (x *expansion) cells(e *evaluator) ([]cell, error) {
 // deployment makes a job for each lifecycle hook: one after the other, and at
 // the end the one for how it went.
 func (x *expansion) deployment() (*plan.Expansion, error) {
-	out := &plan.Expansion{Outputs: []plan.Binding{{Name: outputsName, Value: plan.Expr{Text: cellOutputsExpr, Source: x.job.Source}}}}
+	out := &plan.Expansion{Outputs: []plan.Binding{{Name: outputsName, Value: plan.Expr{Text: cellOutputsExpr, Source: x.job.Source}}}, Confided: plan.Expr{Text: cellConfidedExpr, Source: x.job.Source}}
 	parts, _ := x.job.Values[valueParts].(map[string]any)
 	resource, _ := parts["resource"].(string)
 	strategy, _ := parts["strategy"].(string)

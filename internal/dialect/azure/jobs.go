@@ -353,8 +353,8 @@ func (b *builder) job(n *node, name string, l level) plan.Job {
 	job := plan.Job{
 		ID: l.prefix + name, Name: cmp.Or(n.Get("displayName").String(), name), Stage: l.label, Source: at,
 		If: b.condition(n), Env: inner.variables,
-		Outputs: []plan.Binding{{Name: outputsName, Value: plan.Expr{Text: outputsExpr, Source: at}}},
-		Values:  map[string]any{valueStage: l.stage, valueJob: name},
+		Outputs: []plan.Binding{{Name: outputsName, Value: plan.Expr{Text: outputsExpr, Source: at}}}, Confided: plan.Expr{Text: confidedExpr, Source: at},
+		Values: map[string]any{valueStage: l.stage, valueJob: name},
 	}
 	if len(inner.readonly) > 0 {
 		job.Values[valueReadonly] = plain(inner.readonly)

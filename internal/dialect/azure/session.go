@@ -50,7 +50,7 @@ func (n *session) Close() error { return nil }
 // variables once, so that one that is wrong fails the job before it has done
 // anything.
 func (n *session) Setup(_ context.Context, s *plan.Scope) (dialect.Setup, error) {
-	var out dialect.Setup
+	out := dialect.Setup{Masks: told(s)}
 	e := &evaluator{s: s}
 	for _, b := range s.Job.Env {
 		if _, ok := wholeRuntime(b.Value.Text); ok {

@@ -141,6 +141,7 @@ func (v *variables) get(name string) (string, *variable) {
 		}
 		delete(v.busy, lower)
 		x.value, x.runtime = expression.String(value), nil
+		x.secret = x.secret || slices.ContainsFunc(told(v.e.s), func(secret string) bool { return len(secret) >= shortest && strings.Contains(x.value, secret) })
 	}
 	return x.value, x
 }
@@ -229,10 +230,13 @@ func variableName(name string) string {
 func (v *variables) environment() map[string]string {
 	env := make(map[string]string, len(v.list))
 	for lower, x := range v.list {
-		if x.secret || strings.ContainsAny(lower, "=\x00") || lower == "" {
+		if strings.ContainsAny(lower, "=\x00") || lower == "" {
 			continue
 		}
 		value, _ := v.get(lower)
+		if x.secret {
+			continue
+		}
 		if value = v.macros(value); !strings.ContainsRune(value, 0) {
 			env[variableName(x.name)] = value
 		}
