@@ -587,6 +587,61 @@ jobs:
 		verdict: plan.Failure,
 		shown:   []string{"pre canary", "deploy 10", "post 10", "deploy 50", "rolled back reject"}, not: []string{"| post 50", "| never"},
 		jobs: map[string]plan.Verdict{"D/onsuccess": plan.Skipped, "D/onfailure": plan.Success, "D/postRouteTraffic_50": plan.Skipped},
+	}, {
+		name:  "rolling over the resources of an environment",
+		files: map[string]string{"fairlead.yaml": "azure:\n  environments:\n    prod: [web-1, web-2, web-3]\n"},
+		flow: `
+jobs:
+- deployment: D
+  environment: prod
+  strategy:
+    rolling:
+      maxParallel: 67%
+      preDeploy:
+        steps:
+        - bash: echo "pre $(Environment.ResourceName)"
+      deploy:
+        steps:
+        - download: none
+        - bash: |
+            echo "deploy $(Environment.ResourceName) of $(Environment.Name)"
+            echo "##vso[task.setvariable variable=v;isOutput=true]on $(Environment.ResourceName)"
+          name: s
+      on:
+        success:
+          steps:
+          - bash: echo "all done"
+- job: After
+  dependsOn: D
+  variables:
+    got: $[ dependencies.D.outputs['deploy_web-2.s.v'] ]
+  steps:
+  - bash: echo "after, $(got)"
+`,
+		shown: []string{"pre web-1", "pre web-2", "deploy web-3 of prod", "all done", "after, on web-2"},
+		jobs:  map[string]plan.Verdict{"D/preDeploy_web-1": plan.Success, "D/deploy_web-3": plan.Success, "D/onsuccess": plan.Success},
+	}, {
+		name:  "rolling stops at the batch that fails",
+		files: map[string]string{"fairlead.yaml": "azure:\n  environments:\n    prod: [web-1, web-2, web-3]\n"},
+		flow: `
+jobs:
+- deployment: D
+  environment: prod
+  strategy:
+    rolling:
+      maxParallel: 1
+      deploy:
+        steps:
+        - download: none
+        - bash: echo "deploy $(Environment.ResourceName)"; test $(Environment.ResourceName) != web-2
+      on:
+        failure:
+          steps:
+          - bash: echo "went wrong"
+`,
+		verdict: plan.Failure,
+		shown:   []string{"deploy web-1", "deploy web-2", "went wrong"}, not: []string{"deploy web-3"},
+		jobs: map[string]plan.Verdict{"D/deploy_web-3": plan.Skipped},
 	}})
 }
 

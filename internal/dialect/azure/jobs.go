@@ -515,6 +515,17 @@ func (b *builder) deployment(n *node, job plan.Job, s sketch) plan.Job {
 	all.Values = job.Values
 	b.share(&all)
 	s.Hooks = list
+	if kind == "rolling" {
+		s.MaxParallel = expr(how.Get("maxParallel"))
+		if s.Targets = b.settings.Environments[name]; resource != "" {
+			s.Targets = []string{resource}
+		}
+		if len(s.Targets) == 0 && name != "" {
+			b.problems = append(b.problems, plan.Problem{Source: environment.Source, Severity: plan.Warning, Rule: "environment",
+				Message: fmt.Sprintf("the resources of the environment %s are kept on the server of Azure: the rolling deployment is done once, for the environment as a whole", plan.Clip(name)),
+				Hint:    fmt.Sprintf("name them in fairlead.yaml: azure: environments: {%s: [web-1, web-2]}", plan.Clip(name))})
+		}
+	}
 	for _, n := range items(how.Get("increments")) {
 		s.Increments = append(s.Increments, n.String())
 	}
