@@ -83,6 +83,9 @@ func (n *session) nothingToDownload(s *plan.Scope) (bool, error) {
 		return true, nil
 	}
 	for _, d := range n.spec.Downloads {
+		if d.Project != "" {
+			return false, nil // which of its runs is the newest is found out in earnest
+		}
 		if a, err := n.d.cfg.Depot.Own(s.RunID, d.Job, archiveName); a != nil || err != nil {
 			return false, err
 		}
@@ -97,9 +100,21 @@ func (w *work) download(ctx context.Context) error {
 		return nil
 	}
 	for _, d := range w.spec.Downloads {
-		a, err := w.d.cfg.Depot.Own(w.s.RunID, d.Job, archiveName)
+		run, job := w.s.RunID, d.Job
+		if d.Project != "" {
+			var err error
+			if run, job, err = w.upstream(ctx, &d); err != nil {
+				return err
+			}
+			d.Name = fmt.Sprintf("%s of %s, run %s", job, w.env.text(d.Project), run)
+		}
+		a, err := w.d.cfg.Depot.Own(run, job, archiveName)
 		if err != nil {
 			return err
+		}
+		if a == nil && d.Project != "" {
+			w.fail("%s has left no artifacts", d.Name)
+			return nil
 		}
 		if a == nil {
 			continue // the job had none to leave, which is nobody's failure
@@ -125,6 +140,22 @@ func (w *work) download(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// upstream is the newest run of another project whose job went well.
+func (w *work) upstream(ctx context.Context, d *download) (run, job string, err error) {
+	project, ref, name := w.env.text(d.Project), w.env.text(d.Ref), w.env.text(d.Job)
+	if w.d.cfg.Upstream == nil {
+		err = errors.New("the runs of other projects are not known here")
+	} else {
+		run, job, err = w.d.cfg.Upstream(ctx, w.s.RunID, project, ref, name)
+	}
+	if err != nil {
+		return "", "", &dialect.ProblemError{Lacking: true, Problem: plan.Problem{Source: d.Source, Severity: plan.Error, Rule: "needs",
+			Message: fmt.Sprintf("the artifacts of %s in project %s at %s cannot be had: %v", plan.Clip(name), plan.Clip(project), plan.Clip(ref), err),
+			Hint:    "run that project here first, on that ref, or write artifacts: false"}}
+	}
+	return run, job, nil
 }
 
 var errExpired = errors.New("they have expired")

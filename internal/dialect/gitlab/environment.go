@@ -285,7 +285,7 @@ func dotenvOf(s *plan.Scope, spec *jobSpec) ([]variable, error) {
 	var list []variable
 	for _, d := range spec.Downloads {
 		o, ok := outcomeOf(s, d.Job)
-		if !ok || o.Outputs[outputDotenv] == "" {
+		if !ok || d.Project != "" || o.Outputs[outputDotenv] == "" {
 			continue
 		}
 		var report map[string]string

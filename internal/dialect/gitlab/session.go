@@ -21,6 +21,11 @@ type Runtime struct {
 	Depot *depot.Depot
 	// LookPath finds a program on this machine; nil means exec.LookPath.
 	LookPath func(program string) (string, error)
+	// Upstream finds the newest run of another project in which a job, by its name,
+	// went well at a branch or tag, on behalf of a run: its ID, and the job's. The error
+	// says why there is none, or why it may not be had. nil: other projects are not
+	// known.
+	Upstream func(ctx context.Context, on, project, ref, job string) (run, id string, err error)
 }
 
 // session is one job while it runs.
