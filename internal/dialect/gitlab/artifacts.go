@@ -102,9 +102,8 @@ func (w *work) download(ctx context.Context) error {
 	for _, d := range w.spec.Downloads {
 		run, job := w.s.RunID, d.Job
 		if d.Project != "" {
-			var err error
-			if run, job, err = w.upstream(ctx, &d); err != nil {
-				return err
+			if run, job = w.upstream(ctx, &d); run == "" {
+				return nil
 			}
 			d.Name = fmt.Sprintf("%s of %s, run %s", job, w.env.text(d.Project), run)
 		}
@@ -142,20 +141,20 @@ func (w *work) download(ctx context.Context) error {
 	return nil
 }
 
-// upstream is the newest run of another project whose job went well.
-func (w *work) upstream(ctx context.Context, d *download) (run, job string, err error) {
+// upstream is the newest run of another project whose job went well; "" when it
+// cannot be had, which ends the step in error.
+func (w *work) upstream(ctx context.Context, d *download) (run, job string) {
 	project, ref, name := w.env.text(d.Project), w.env.text(d.Ref), w.env.text(d.Job)
-	if w.d.cfg.Upstream == nil {
-		err = errors.New("the runs of other projects are not known here")
-	} else {
+	err := errors.New("the runs of other projects are not known here")
+	if w.d.cfg.Upstream != nil {
 		run, job, err = w.d.cfg.Upstream(ctx, w.s.RunID, project, ref, name)
 	}
 	if err != nil {
-		return "", "", &dialect.ProblemError{Lacking: true, Problem: plan.Problem{Source: d.Source, Severity: plan.Error, Rule: "needs",
-			Message: fmt.Sprintf("the artifacts of %s in project %s at %s cannot be had: %v", plan.Clip(name), plan.Clip(project), plan.Clip(ref), err),
-			Hint:    "run that project here first, on that ref, or write artifacts: false"}}
+		w.fx.Lacking = oneLine(fmt.Sprintf("the artifacts of %s in project %s at %s cannot be had: %v; run that project here first, on that ref, or write artifacts: false", name, project, ref, err))
+		fmt.Fprintln(w.log, "ERROR: "+w.fx.Lacking)
+		return "", ""
 	}
-	return run, job, nil
+	return run, job
 }
 
 var errExpired = errors.New("they have expired")

@@ -533,12 +533,12 @@ func TestUpstream(t *testing.T) {
 	if p := st.play(want("main")); p.verdict != plan.Success || !strings.Contains(p.log, "\nmade\n") || !slices.Equal(asked, []string{"7", "team/lib", "main", "make it"}) {
 		t.Errorf("%s, asked for %q\n%s", p.verdict, asked, p.log)
 	}
-	if p := st.play(want("other")); p.err == nil || !strings.Contains(p.err.Error(), "make it in project team/lib at other cannot be had: there is none") {
-		t.Errorf("no run of the kind: %v\n%s", p.err, p.log)
+	if p := st.play(want("other")); !strings.Contains(p.said.Lacking, "make it in project team/lib at other cannot be had: there is none") {
+		t.Errorf("no run of the kind: %q\n%s", p.said.Lacking, p.log)
 	}
 	st.context.RunID = "8"
 	st.d.cfg.Upstream = nil
-	if p := st.play(want("main")); p.err == nil || !strings.Contains(p.err.Error(), "are not known here") {
-		t.Errorf("nobody to ask: %v", p.err)
+	if p := st.play(want("main")); !strings.Contains(p.said.Lacking, "are not known here") {
+		t.Errorf("nobody to ask: %q", p.said.Lacking)
 	}
 }
