@@ -476,6 +476,13 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 			return values, err
 		}
 	}
+	if l.Tokens != nil {
+		req.Tokens = func(ctx context.Context, job *plan.Job) (map[string]string, error) {
+			values, err := l.Tokens(ctx, s.id, job)
+			masker.Add(slices.Collect(maps.Values(values))...)
+			return values, err
+		}
+	}
 	if err := l.furnish(&s, &req, masker); err != nil {
 		return res, err
 	}

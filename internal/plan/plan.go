@@ -219,11 +219,21 @@ type Job struct {
 	Concurrency *Concurrency      `json:"concurrency,omitempty"`
 	Environment *Environment      `json:"environment,omitempty"`
 	Permissions map[string]string `json:"permissions,omitempty"`
+	// Tokens are ID tokens that the job is given as secrets.
+	Tokens []Token `json:"tokens,omitempty"`
 
 	// Values is what the dialect wants to know again when it reads this
 	// job's expressions: the matrix cell, a called workflow's inputs. JSON-like:
 	// nil, bool, float64, string, []any, map[string]any.
 	Values map[string]any `json:"values,omitempty"`
+}
+
+// Token asks for an ID token: a signed text that says what a job is, for those whom it
+// shows it to.
+type Token struct {
+	Name     string   `json:"name"` // of the secret
+	Audience []string `json:"audience,omitempty"`
+	Source   Source   `json:"source,omitzero"`
 }
 
 // Retry says when a job that ended badly is tried again.

@@ -136,6 +136,8 @@ type Config struct {
 	// Channels are the names of the kinds of places that messages go to.
 	Channels []string
 	Log      *slog.Logger
+	// Issuer signs the ID tokens of jobs; nil: nobody does.
+	Issuer *access.Issuer
 	// OIDC is what the button for signing in with somebody else says; "" for none.
 	OIDC string
 

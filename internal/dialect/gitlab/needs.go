@@ -30,7 +30,7 @@ type need struct {
 	outside  bool
 	// project and ref say of which other project, when it is one's.
 	project, ref string
-	source   plan.Source
+	source       plan.Source
 }
 
 func (p *pipeline) readNeeds(e *entry, n *document.Node) {
