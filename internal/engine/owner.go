@@ -86,6 +86,7 @@ type node struct {
 	own      *plan.Scope // with the secrets of its environment; nil: scope
 	paper    bool        // it has started, and done nothing in earnest yet
 	given    bool        // an owner that is gone had given it to a hand
+	let      bool        // nothing protects its environment any more
 	away     bool        // a hand does it
 }
 
@@ -290,8 +291,12 @@ func (o *owner) delay(n *node) {
 	}()
 }
 
-// enter takes a job whose condition holds to its concurrency group.
+// enter takes a job whose condition holds to its environment, then to its concurrency
+// group.
 func (o *owner) enter(n *node) {
+	if o.protect(n) {
+		return
+	}
 	if n.job.Concurrency != nil {
 		o.joinGroup(n, n.job.Concurrency, n.scope)
 		return

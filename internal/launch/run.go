@@ -476,6 +476,11 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 			return values, err
 		}
 	}
+	if l.Protect != nil {
+		req.Protect = func(ctx context.Context, job *plan.Job) (*engine.Protection, error) {
+			return l.Protect(ctx, s.id, job.Environment.Name)
+		}
+	}
 	if l.Tokens != nil {
 		req.Tokens = func(ctx context.Context, job *plan.Job) (map[string]string, error) {
 			values, err := l.Tokens(ctx, s.id, job)

@@ -359,6 +359,10 @@ func Decode(kind Kind, data []byte) (Body, error) {
 		b = new(RequestSettled)
 	case "run.approved":
 		b = new(RunApproved)
+	case "environment.asked":
+		b = new(EnvironmentAsked)
+	case "environment.approved":
+		b = new(EnvironmentApproved)
 	case "acted":
 		b = new(Acted)
 	case "effect.planned":
