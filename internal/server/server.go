@@ -71,6 +71,7 @@ type Desk interface {
 	RemoveRoute(ctx context.Context, by launch.By, name string) error
 	CheckTarget(channel, target string) error
 	TestRoute(ctx context.Context, by launch.By, name string) error
+	Environments
 }
 
 // Gate says who asks, and keeps accounts, sessions and tokens; package access
