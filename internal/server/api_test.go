@@ -564,7 +564,7 @@ func TestEnvironmentsAreSet(t *testing.T) {
 	if w := sc.call("DELETE", "/api/v1/environments/team/app?name=production", "", as); w.Code != 204 {
 		t.Errorf("remove: %d %s", w.Code, w.Body)
 	}
-	if w := sc.call("GET", "/api/v1/environments/team/none", "", as); w.Code != 404 {
+	if w := sc.call("GET", "/api/v1/environments/team/none", "", as); w.Code != 422 {
 		t.Errorf("of no repository: %d", w.Code)
 	}
 	got := strings.Join(sc.desk.asked, "\n")
