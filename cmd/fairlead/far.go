@@ -9,8 +9,10 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/cli"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/notify"
@@ -233,4 +235,47 @@ func (r *remote) RemoveEnvironment(ctx context.Context, repository, name string)
 // ApproveEnvironment implements cli.RemoteEnvironments.
 func (r *remote) ApproveEnvironment(ctx context.Context, run, name, why string) error {
 	return r.told(r.client.ApproveEnvironment(ctx, run, name, why))
+}
+
+// Explain implements cli.Faults.
+func (r *remote) Explain(ctx context.Context, run *record.Run) (*insight.Explanation, error) {
+	v, err := r.client.View(ctx, run.ID)
+	return v.Explained, r.told(err)
+}
+
+// Overview implements cli.Faults.
+func (r *remote) Overview(ctx context.Context, repository string, days int, _ time.Time) (*insight.Overview, error) {
+	v, err := r.client.Failures(ctx, repository, days)
+	return &v, r.told(err)
+}
+
+// Cluster implements cli.Faults.
+func (r *remote) Cluster(ctx context.Context, repository, id string, _ time.Time) (*insight.ClusterView, error) {
+	v, err := r.client.Failure(ctx, repository, id)
+	return v, r.told(err)
+}
+
+// Issues implements cli.Faults.
+func (r *remote) Issues(ctx context.Context, repository string) ([]insight.Issue, error) {
+	v, err := r.client.KnownIssues(ctx, repository, insight.Issue{})
+	return v.Issues, r.told(err)
+}
+
+// Try implements cli.Faults.
+func (r *remote) Try(ctx context.Context, repository string, i insight.Issue) (insight.Trial, error) {
+	v, err := r.client.KnownIssues(ctx, repository, i)
+	if err != nil || v.Trial == nil {
+		return insight.Trial{}, r.told(err)
+	}
+	return *v.Trial, nil
+}
+
+// SetIssue implements cli.Faults.
+func (r *remote) SetIssue(ctx context.Context, _ insight.By, repository string, i insight.Issue) error {
+	return r.told(r.client.SetKnownIssue(ctx, repository, i))
+}
+
+// RemoveIssue implements cli.Faults.
+func (r *remote) RemoveIssue(ctx context.Context, _ insight.By, repository, name string) error {
+	return r.told(r.client.RemoveKnownIssue(ctx, repository, name))
 }

@@ -213,10 +213,12 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 		Outputs:  outputs,
 		Results:  o.lent,
 		Tests:    &insight.Tests{Store: o.record, Runs: o.record, Ledger: o.record, Blobs: o.lent},
+		Faults:   &insight.Faults{Store: o.record, Runs: o.record, Ledger: o.record, Blobs: o.lent},
 		Slots:    &workspace.Slots{Dir: filepath.Join(o.caches, "workspaces")},
 		Data:     o.data, Idle: here.Idle, Version: version(),
 		Actions: w.Actions, Grace: cancelledGrace, Inherit: o.depot.Inherit, Databases: lent, Conceal: o.depot.Conceal,
 	}
+	o.launcher.Faults.Logs = o.launcher
 	o.shut = slices.Concat([]func() error{lent.Pool.Close, here.Close, boxes.Close, actions.Close, trees.Close, steps.Close}, o.shut)
 	return o, nil
 }

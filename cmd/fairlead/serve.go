@@ -73,6 +73,7 @@ func (o *opened) office(guard forge.Guard, oidc *access.OIDC, s cli.Serving, log
 		Log: func(doing string, err error) { log.Warn(doing, "error", err) },
 	}
 	o.launcher.Tests.Log = desk.Log
+	o.launcher.Faults.Log = desk.Log
 	return &cli.Office{
 		Desk: desk, Vault: vault, Keys: keys, Key: audit,
 		Gate:     access.New(access.Options{Registers: o.record, Public: s.Public, OIDC: oidc}),
@@ -232,7 +233,7 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 	o.launcher.Hands, o.launcher.Places, office.Desk.Further = hands, s.Jobs, hands.Runs
 	web, err := server.New(server.Config{
 		Desk: office.Desk, Runs: o.record, Feed: o.record, Gate: office.Gate, Trail: office.Trail, Vault: office.Vault,
-		Pushes: o.record, LogPath: o.launcher.LogPath, Logs: o.launcher, Blobs: o.blobs, Forges: office.Desk.Forges, Channels: slices.Sorted(maps.Keys(office.Desk.Channels)),
+		Pushes: o.record, LogPath: o.launcher.LogPath, Logs: o.launcher, Faults: o.launcher.Faults, Blobs: o.blobs, Forges: office.Desk.Forges, Channels: slices.Sorted(maps.Keys(office.Desk.Channels)),
 		Workers: hands, Crew: hands, Issuer: issuer, Log: log, OIDC: office.Gate.OIDCName(), Version: o.launcher.Version, URL: s.URL, Proxies: proxies,
 	})
 	if err != nil {

@@ -63,6 +63,7 @@ const (
 	SetSettings   Verb = "settings.set"
 	SetRoutes     Verb = "routes.set"
 	DistrustCache Verb = "cache.distrust"
+	SetIssues     Verb = "known-issue.set"
 )
 
 // The verbs of acts that need no right: they are not in [Verbs], only in the

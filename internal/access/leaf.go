@@ -83,13 +83,12 @@ type Telling struct{ act *record.Event }
 // Entry is [EntryOf] for the next event.
 func (t *Telling) Entry(e record.Event) (Entry, bool) {
 	entry, ok := EntryOf(e)
-	act, isAct := e.Body.(*record.Acted)
-	if isAct {
+	if _, isAct := e.Body.(*record.Acted); isAct {
 		t.act = &e
 		return entry, ok
 	}
 	if t.act != nil && t.act.Seq == e.Seq+1 {
-		act = t.act.Body.(*record.Acted)
+		act := t.act.Body.(*record.Acted)
 		if act.By == entry.By && act.Verb == entry.Verb && act.Denied == "" && (e.Kind() == "run.approved" || e.Kind() == "cancel.requested") {
 			return entry, false
 		}

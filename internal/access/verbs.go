@@ -69,6 +69,7 @@ var rules = [...]Rule{
 	{SetSettings, Admin, OnServer, false, false, "change the server's settings"},
 	{SetRoutes, Admin, OnServer, true, false, "set whom the server tells of what"},
 	{DistrustCache, Maintainer, InRepository, true, false, "distrust what was kept for reuse"},
+	{SetIssues, Developer, InRepository, true, false, "set and remove known issues of failures"},
 }
 
 // ruleOf finds a verb's row.

@@ -311,13 +311,6 @@ func (x *coder) bytes(b *[]byte) {
 	}
 }
 
-func (x *coder) float(f *float64) {
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], math.Float64bits(*f))
-	x.raw(b[:])
-	*f = math.Float64frombits(binary.LittleEndian.Uint64(b[:]))
-}
-
 func number[T ~int | ~int64](x *coder, v *T) {
 	u := uint64(*v)<<1 ^ uint64(int64(*v)>>63) // zigzag: small when near zero
 	x.uint(&u)

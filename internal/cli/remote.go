@@ -29,6 +29,7 @@ type Remote interface {
 	RemoteActs
 	RemoteFiles
 	RemoteRoutes
+	Faults
 	RemoteEnvironments
 }
 
@@ -140,6 +141,7 @@ type archive interface {
 	Log(ctx context.Context, run string, j *record.JobRun) (jobLog, error)
 	// here has the filter choose the runs of the repository that dir lies in.
 	here(ctx context.Context, f *store.RunFilter, dir string) error
+	faults() Faults
 	Close() error
 }
 
@@ -185,6 +187,8 @@ func (n near) here(ctx context.Context, f *store.RunFilter, dir string) (err err
 	return err
 }
 
+func (n near) faults() Faults { return n.Faults }
+
 func (n near) Close() error { return n.Tools.Close() }
 
 // far is the archive of a server.
@@ -204,6 +208,8 @@ func (f far) here(ctx context.Context, filter *store.RunFilter, dir string) (err
 	filter.Repository, err = repositoryAt(ctx, f.repo, dir)
 	return err
 }
+
+func (f far) faults() Faults { return f.Remote }
 
 func (f far) Close() error { return nil }
 

@@ -46,7 +46,7 @@ func failureOf(r *record.Run, j *record.JobRun, s *record.StepRun, read func(run
 	}
 	if d := fin.Fault; d != nil {
 		f.Hint, f.Line = d.Hint, d.Line
-		if !d.At.IsZero() {
+		if !d.At.IsZero() && d.Cause == "" { // the place of a cause is in its lines
 			f.At = d.At
 		}
 		if d.Title != "" && d.Title != fin.Why {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
@@ -39,9 +40,15 @@ RUN is a number, or counted back: last or -1, -2 …`,
 			return err
 		}
 		defer o.Close()
+		x, err := o.explained(cmd.Context())
+		if err != nil {
+			return err
+		}
 		tail := func(_, job string, from, to int64, n int) []string { return o.tail(cmd.Context(), job, from, to, n) }
 		if g.json() {
-			return writeJSON(g.Stdout, runJSON(o.run, tail))
+			d := runJSON(o.run, tail)
+			d.Explained = x
+			return writeJSON(g.Stdout, d)
 		}
 		head, err := o.Head(cmd.Context(), o.id)
 		if err != nil {
@@ -49,14 +56,14 @@ RUN is a number, or counted back: last or -1, -2 …`,
 		}
 		st, cols := g.style(g.Stdout), columns(g.Stdout)
 		out := bufio.NewWriterSize(g.Stdout, flushAt)
-		showRun(out, o.run, head, failures(o.run, tail), st, cols)
+		showRun(out, o.run, head, x, failures(o.run, tail), st, cols)
 		return out.Flush()
 	}
 	return c
 }
 
 // showRun writes all that is known of a run.
-func showRun(w io.Writer, r *record.Run, h store.RunHead, list []failure, st style, cols int) {
+func showRun(w io.Writer, r *record.Run, h store.RunHead, x *insight.Explanation, list []failure, st style, cols int) {
 	put := func(text string) { fmt.Fprintln(w, clip(text, cols, st.ellipsis())) }
 	title := func(text string) { fmt.Fprintf(w, "\n%s\n", st.bold(text)) }
 	verdict := st.glyph(r.Verdict) + " " + st.bold("run "+r.ID) + " " + st.verdict(r.Verdict)
@@ -101,8 +108,8 @@ func showRun(w io.Writer, r *record.Run, h store.RunHead, list []failure, st sty
 	}
 	t := tallyOf(r)
 	field("jobs", t.text(st))
-	x := runSums(r)
-	x.fields(r, st, field)
+	sum := runSums(r)
+	sum.fields(r, st, field)
 	if t.Tests > 0 {
 		field("tests", t.testText(st))
 	}
@@ -116,6 +123,7 @@ func showRun(w io.Writer, r *record.Run, h store.RunHead, list []failure, st sty
 	showArtifacts(r, title, put, st)
 	showMaterials(r, title, put, st)
 	showSummaries(w, r, title, st, cols)
+	showTroubles(w, x, title, st, cols)
 	for _, f := range list {
 		fmt.Fprintln(w)
 		writeFailure(w, f, shown(f.Job), st, cols)
@@ -239,9 +247,9 @@ func showTests(r *record.Run, title, put func(string), st style) {
 			t := tally{Passed: x.Passed, Bad: x.Failed, Ignored: x.Skipped}
 			put("  " + shown(id) + "  " + t.testText(st) + st.dim("  "+shown(x.Source)))
 			for _, bad := range x.Bad {
-				name := bad.Name
-				if bad.Suite != "" {
-					name = bad.Suite + " " + st.into() + " " + name
+				name := strings.ReplaceAll(bad.Title(), "›", st.into())
+				if bad.Params != "" {
+					name += " [" + bad.Params + "]"
 				}
 				line := "    " + st.glyph(plan.Failure) + " " + shown(name)
 				if bad.File != "" {
@@ -358,6 +366,8 @@ type runDocument struct {
 	Tests    *testCount    `json:"tests,omitempty"`
 	Jobs     []jobDocument `json:"jobs"`
 	Failures []failure     `json:"failures,omitempty"`
+	// Explained says which of them are new, and whose fault each is.
+	Explained *insight.Explanation `json:"explained,omitempty"`
 }
 
 type testCount struct {

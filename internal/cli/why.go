@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead-dev/fairlead/internal/cache"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 )
@@ -19,12 +20,13 @@ func (g *global) whyCommand() *cobra.Command {
 	var where site
 	c := &cobra.Command{
 		Use:   "why [RUN] [JOB[/STEP]]",
-		Short: "Say why steps ran, were reused, or cannot be reused",
+		Short: "Say why steps ran, were reused, cannot be reused, or failed",
 		Long: `Say of each step of a run whether it was reused or, if it ran, what had changed
 since it ran before, and whether it can be reused the next time.
 
 Of one step, say all that is known: the path that decided, what it held then and
-now, what was seen of the step, and how to make it reusable.
+now, what was seen of the step, and how to make it reusable. Of one that failed, also
+whose fault that is: your change, a flaky test, the machine, or what was broken before.
 
 RUN is a number, or counted back: last or -1, -2 …; without one it is the last
 run. A STEP is named by its number, its id or its name.`,
@@ -56,6 +58,15 @@ run. A STEP is named by its number, its id or its name.`,
 			return err
 		}
 		list := reasons(o.run, job, step)
+		if step != "" {
+			x, err := o.explained(cmd.Context())
+			if err != nil {
+				return err
+			}
+			for i := range list {
+				list[i].failed(x)
+			}
+		}
 		if g.json() {
 			return writeJSON(g.Stdout, list)
 		}
@@ -98,6 +109,8 @@ type reason struct {
 	Reuse   *reuseJSON    `json:"reuse,omitempty"`
 	Watched *watchedJSON  `json:"watched,omitempty"`
 	Bars    []barrierJSON `json:"barriers,omitempty"`
+	// Failures are why it failed, of a step that is asked for by name.
+	Failures []insight.Trouble `json:"failures,omitempty"`
 
 	fin  *record.StepFinished
 	took string
@@ -244,8 +257,36 @@ func (x *reason) mark(st style) string {
 	return st.dim(x.State)
 }
 
+// failed adds why the step failed.
+func (x *reason) failed(e *insight.Explanation) {
+	if e == nil {
+		return
+	}
+	for _, t := range e.Troubles {
+		if t.Job == x.Job && t.Step == x.Step {
+			x.Failures = append(x.Failures, t)
+		}
+	}
+}
+
 // write tells all that is known of a step.
 func (x *reason) write(w io.Writer, st style, cols int) {
+	x.writeReuse(w, st, cols)
+	if len(x.Failures) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "  Why it failed:")
+	for i := range x.Failures {
+		t := &x.Failures[i]
+		if t.Test != "" {
+			fmt.Fprintln(w, clip("  "+st.bold(shown(t.Test))+st.dim(at(t.At)), cols, st.ellipsis()))
+		}
+		writeTrouble(w, t, false, st, cols)
+	}
+}
+
+// writeReuse tells what is known of a step with respect to reuse.
+func (x *reason) writeReuse(w io.Writer, st style, cols int) {
 	head := st.bold(shown(x.Job+"/"+x.Step)) + "  " + shown(x.Name) + "  " + x.mark(st)
 	if x.State == didRun || x.State == isBuiltin {
 		head += " " + x.took

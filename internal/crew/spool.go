@@ -237,6 +237,9 @@ func named(body record.Body) (digests []string) {
 	case *record.StepFinished:
 		if b.Watched != nil {
 			digests = []string{b.Watched.Kept}
+			for _, e := range b.Watched.Earlier {
+				digests = append(digests, e.Kept)
+			}
 		}
 	}
 	return slices.DeleteFunc(digests, func(d string) bool { return d == "" })

@@ -60,6 +60,7 @@ type job struct {
 	posts    []post
 	state    map[string]map[string]string // by the main step's key
 	commands map[string]*plan.Command
+	earlier  []ranBefore          // steps that ran in the workspace, in the order in which they ended
 	reported map[string]time.Time // test reports that were read, below the workspace, and of when they were
 	unseen   bool                 // a command ran of which nobody knows what it wrote
 	lost     error                // an event could not be recorded

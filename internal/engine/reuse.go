@@ -303,6 +303,7 @@ func (t *thread) reuseStep(s *plan.Step, act *plan.Act, a *asked) (stepEnd, bool
 		}
 	}
 	r.reused++
+	t.remember(s.Key, observed(rec))
 	r.Cache.Note(a.habit, cache.Turn{Hit: true, Took: rec.Took})
 	from := rec.Writer.StepRef
 	a.told.From, a.told.Saved, a.told.Log, a.told.Lines = &from, rec.Took, string(rec.Log), rec.Lines
@@ -382,8 +383,11 @@ func (t *thread) keep(s *plan.Step, act *plan.Act, w *stepWork, fin *record.Step
 			Mechanism: o.Mechanism, Inputs: len(o.Inputs), Outputs: len(o.Outputs), Calls: o.Calls, Overhead: o.Overhead,
 			Peers: o.Peers[:min(len(o.Peers), 8)], Digest: t.inputs(a, act.Command, o),
 		}
-		if w.tested() {
+		if w.tested() || fin.Outcome == plan.Failure {
 			fin.Watched.Kept = t.keepSeen(o)
+			if fin.Outcome.Bad() {
+				fin.Watched.Earlier = t.keepEarlier()
+			}
 		}
 	}
 	a.told.Verified = a.verify != nil

@@ -347,6 +347,9 @@ func (t *thread) repeat(s *plan.Step, f *frame, fin *record.StepFinished, said [
 	for _, fx := range said {
 		t.heed(fx)
 	}
+	if fin.Outcome != plan.Skipped {
+		t.remember(s.Key, nil)
+	}
 	t.save(s, fin.Effects.State)
 	if s.Use != nil && fin.Outcome != plan.Skipped {
 		if act, err := t.session.Resolve(t.ctx, s, t.scope(s, f)); err == nil {
@@ -494,6 +497,7 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 		}
 	}
 	t.judge(fin, w)
+	t.explain(fin, s, &w)
 	fin.Conclusion = fin.Outcome
 	if act.ContinueOnError && fin.Outcome.Bad() {
 		fin.Conclusion = plan.Success
@@ -509,6 +513,7 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 	if w.asked != nil {
 		t.keep(s, act, &w, fin)
 	}
+	t.rememberWork(s, act, &w)
 	if t.exit(w.beside, w.result.Observation) {
 		fin.Reuse.Barred = []record.Bar{{Kind: record.BarHazard}}
 	}

@@ -14,8 +14,6 @@ type finder struct {
 // wordSet is a set of words of a finder.
 type wordSet [4]uint64
 
-const maxFinderWords = 64 * len(wordSet{})
-
 func (s *wordSet) add(id int) { s[id/64] |= 1 << (id % 64) }
 
 func (s *wordSet) meets(o *wordSet) bool {

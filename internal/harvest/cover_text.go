@@ -53,14 +53,15 @@ func decimal[T string | []byte](s T) (n int64, ok bool) {
 }
 
 func isGoCover(s *sniff) bool {
-	for _, l := range s.beginning(1) {
-		if mode, ok := strings.CutPrefix(l, "mode: "); ok {
-			return slices.Contains([]string{"set", "count", "atomic"}, strings.TrimSpace(mode))
-		}
-		_, _, ok := goBlock([]byte(l))
-		return ok
+	first := s.beginning(1)
+	if len(first) == 0 {
+		return false
 	}
-	return false
+	if mode, ok := strings.CutPrefix(first[0], "mode: "); ok {
+		return slices.Contains([]string{"set", "count", "atomic"}, strings.TrimSpace(mode))
+	}
+	_, _, ok := goBlock([]byte(first[0]))
+	return ok
 }
 
 // block is a stretch of Go code without a branch in it.

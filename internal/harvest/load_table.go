@@ -51,16 +51,16 @@ var jtlColumns = []string{"timeStamp", "elapsed", "label", "responseCode", "resp
 const transaction = "Number of samples in transaction"
 
 func isJTL(s *sniff) bool {
-	for _, l := range s.beginning(1) {
-		_, columns := jtlHeader(l)
-		if columns != nil {
-			return true
-		}
-		// Without a header: a time in milliseconds, how many it took.
-		f := strings.Split(l, ",")
-		return len(f) >= 9 && len(f[0]) == 13 && decimalOnly(f[0]) && decimalOnly(f[1]) && (f[7] == "true" || f[7] == "false")
+	first := s.beginning(1)
+	if len(first) == 0 {
+		return false
 	}
-	return false
+	if _, columns := jtlHeader(first[0]); columns != nil {
+		return true
+	}
+	// Without a header: a time in milliseconds, how many it took.
+	f := strings.Split(first[0], ",")
+	return len(f) >= 9 && len(f[0]) == 13 && decimalOnly(f[0]) && decimalOnly(f[1]) && (f[7] == "true" || f[7] == "false")
 }
 
 func decimalOnly(s string) bool {

@@ -121,7 +121,7 @@ func (s *school) results(name string) string {
 	return strings.Join(text, " ")
 }
 
-func result(name, status string) record.TestResult {
+func testResult(name, status string) record.TestResult {
 	r := record.TestResult{Suite: "p", Name: name, Status: status, Seconds: .5, File: "p/a_test.go", Line: 3}
 	if status == record.TestFailed {
 		r.Message = name + " is wrong"
@@ -136,17 +136,17 @@ func TestFolding(t *testing.T) {
 		r.Params, r.Attempt = params, attempt
 		return r
 	}
-	inner := result("inner", record.TestFailed)
+	inner := testResult("inner", record.TestFailed)
 	inner.Groups = []string{"Parent"}
-	parent := result("Parent", record.TestFailed)
+	parent := testResult("Parent", record.TestFailed)
 	parent.Message = ""
 	s.run("c1", "",
-		result("plain", record.TestPassed), result("skipped", record.TestSkipped), result("expected", record.TestXFail),
-		at(result("cases", record.TestPassed), "1", 0), at(result("cases", record.TestFailed), "2", 0), at(result("cases", record.TestPassed), "3", 0),
-		at(result("retried", record.TestFailed), "", 1), at(result("retried", record.TestPassed), "", 2),
-		at(result("in vain", record.TestFailed), "", 1), at(result("in vain", record.TestFailed), "", 2),
-		at(result("half", record.TestFailed), "1", 1), at(result("half", record.TestPassed), "1", 2), at(result("half", record.TestError), "2", 1),
-		result("twice", record.TestFailed), result("twice", record.TestPassed),
+		testResult("plain", record.TestPassed), testResult("skipped", record.TestSkipped), testResult("expected", record.TestXFail),
+		at(testResult("cases", record.TestPassed), "1", 0), at(testResult("cases", record.TestFailed), "2", 0), at(testResult("cases", record.TestPassed), "3", 0),
+		at(testResult("retried", record.TestFailed), "", 1), at(testResult("retried", record.TestPassed), "", 2),
+		at(testResult("in vain", record.TestFailed), "", 1), at(testResult("in vain", record.TestFailed), "", 2),
+		at(testResult("half", record.TestFailed), "1", 1), at(testResult("half", record.TestPassed), "1", 2), at(testResult("half", record.TestError), "2", 1),
+		testResult("twice", record.TestFailed), testResult("twice", record.TestPassed),
 		parent, inner)
 	s.learn()
 	for name, want := range map[string]string{
@@ -167,7 +167,7 @@ func TestLearning(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)
 	flaky := func(status string) record.TestResult {
-		r := result("flaky", status)
+		r := testResult("flaky", status)
 		r.Owner = "@team"
 		return r
 	}
@@ -176,7 +176,7 @@ func TestLearning(t *testing.T) {
 		if n%3 == 2 {
 			status = record.TestFailed
 		}
-		s.run(fmt.Sprint("c", n/4), fmt.Sprint(n/4%10), flaky(status), result("steady", record.TestPassed))
+		s.run(fmt.Sprint("c", n/4), fmt.Sprint(n/4%10), flaky(status), testResult("steady", record.TestPassed))
 		if n%7 == 0 {
 			s.learn()
 		}
@@ -203,13 +203,13 @@ func TestLearning(t *testing.T) {
 	}
 }
 
-// TestLearnedOnce has what was learned written at another time than it was read: whoever
+// TestReportsLearnedOnce has what was learned written at another time than it was read: whoever
 // comes second does not learn it again.
-func TestLearnedOnce(t *testing.T) {
+func TestReportsLearnedOnce(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)
 	for n := range 5 {
-		s.run(fmt.Sprint("c", n), "", result("a", record.TestPassed))
+		s.run(fmt.Sprint("c", n), "", testResult("a", record.TestPassed))
 	}
 	lease, err := s.store.Lease(t.Context(), suiteReader, "somebody")
 	if err != nil {
@@ -228,7 +228,7 @@ func TestLearnedOnce(t *testing.T) {
 		defer close(done)
 		s.tests.Follow(ctx)
 	}()
-	s.run("c5", "", result("a", record.TestFailed))
+	s.run("c5", "", testResult("a", record.TestFailed))
 	newest, err := s.store.Watch(t.Context(), -1)
 	if err != nil {
 		t.Fatal(err)
@@ -255,7 +255,7 @@ func TestBlobsThatAreGone(t *testing.T) {
 	s := newSchool(t)
 	told := 0
 	s.tests.Log = func(string, error) { told++ }
-	s.run("c1", "", result("a", record.TestPassed))
+	s.run("c1", "", testResult("a", record.TestPassed))
 	for _, digest := range []string{"sha256:" + strings.Repeat("0", 64), "nonsense"} {
 		e := record.Event{Run: "1", Job: "other", Body: &record.TestsReported{Source: "x", Results: digest}}
 		if _, err := s.store.Append(t.Context(), e); err != nil {
@@ -268,8 +268,8 @@ func TestBlobsThatAreGone(t *testing.T) {
 	}
 	for _, e := range []record.Event{
 		{Run: "1", Job: "junk", Body: &record.TestsReported{Source: "x", Results: string(d)}},
-		{Run: "77", Job: "of no run", Body: &record.TestsReported{Source: "x", Results: s.keep(result("b", record.TestPassed))}},
-		{Run: "1", Job: "again", Body: &record.TestsReported{Source: "x", Results: s.keep(result("c", record.TestPassed)), Reused: true}},
+		{Run: "77", Job: "of no run", Body: &record.TestsReported{Source: "x", Results: s.keep(testResult("b", record.TestPassed))}},
+		{Run: "1", Job: "again", Body: &record.TestsReported{Source: "x", Results: s.keep(testResult("c", record.TestPassed)), Reused: true}},
 	} {
 		if _, err := s.store.Append(t.Context(), e); err != nil {
 			t.Fatal(err)
@@ -284,7 +284,7 @@ func TestBlobsThatAreGone(t *testing.T) {
 func TestDecisions(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)
-	s.run("c1", "", result("a", record.TestFailed), result("b", record.TestPassed))
+	s.run("c1", "", testResult("a", record.TestFailed), testResult("b", record.TestPassed))
 	s.learn()
 	id := s.row("a").ID
 	var refused *plan.UsageError
@@ -329,7 +329,7 @@ func BenchmarkLearn(b *testing.B) {
 	s := newSchool(b)
 	results := make([]record.TestResult, tests)
 	for n := range results {
-		results[n] = result(fmt.Sprint("Test", n), record.TestPassed)
+		results[n] = testResult(fmt.Sprint("Test", n), record.TestPassed)
 	}
 	n := 0
 	for b.Loop() {

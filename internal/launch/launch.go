@@ -52,11 +52,12 @@ type Launcher struct {
 	Executor executor.Executor
 	Store    Store
 	Slots    *workspace.Slots
-	Cache    *cache.Cache   // of what steps have done before; nil: nothing is reused
-	Outputs  blob.Keeper    // of the blobs that Cache refers to
-	Results  blob.Store     // keeps all results of tests; nil: only their counts are known
-	Tests    *insight.Tests // learns what runs teach of tests; nil: nobody does, and none is in quarantine
-	Data     string         // directory of logs and kept jobs
+	Cache    *cache.Cache    // of what steps have done before; nil: nothing is reused
+	Outputs  blob.Keeper     // of the blobs that Cache refers to
+	Results  blob.Store      // keeps all results of tests; nil: only their counts are known
+	Tests    *insight.Tests  // learns what runs teach of tests; nil: nobody does, and none is in quarantine
+	Faults   *insight.Faults // learns what fails and why; nil: nobody does
+	Data     string          // directory of logs and kept jobs
 	Idle     func() float64
 	Version  string // Fairlead's own
 	// Actions are local overrides, recorded with a run: owner/name -> directory.

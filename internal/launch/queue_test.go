@@ -565,7 +565,7 @@ func TestRunner(t *testing.T) {
 	s.desk.Results, s.desk.Tests = blobs, new(insight.Tests)
 	s.desk.Cache, s.desk.Outputs, s.desk.Actions = new(cache.Cache), blobs, map[string]string{"a/b": "/c"}
 	s.desk.Inherit = func(context.Context, string, string) error { return nil }
-	s.desk.Databases = new(Databases)
+	s.desk.Databases, s.desk.Faults = new(Databases), new(insight.Faults)
 	s.desk.Conceal = func(context.Context, *secret.Masker, string) (*record.Shown, error) { return nil, nil }
 	s.desk.Places, s.desk.Hands = 2, struct{ engine.Hands }{}
 	stop := make(chan struct{})

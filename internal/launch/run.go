@@ -454,7 +454,7 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 	}
 	req := engine.Request{
 		Context: c, Masker: masker, Parallel: s.settings.Parallel, Retry: s.settings.Retry,
-		Record: &leased{Record: l.Store, lease: lease}, Planned: planned,
+		Record: &compared{&leased{Record: l.Store, lease: lease}, s.id, compare(ctx, s.tree, s.change)}, Planned: planned,
 		Prior: s.prior, From: s.from,
 		Tests: engine.Tests{Blobs: l.Results, Muted: s.settings.Muted, Retry: s.settings.RetryTests},
 		Log: func(job string) (engine.Log, error) {
@@ -526,6 +526,9 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 	}
 	if l.Tests != nil {
 		l.Tests.Glance(ctx)
+	}
+	if l.Faults != nil {
+		l.Faults.Glance(ctx)
 	}
 	l.tidy(ctx)
 	return Result{Run: s.id, Pipeline: s.pipeline, Verdict: verdict, Why: why}, err

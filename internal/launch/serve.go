@@ -156,6 +156,9 @@ func (d *Desk) Serve(ctx context.Context) error {
 	if d.Tests != nil {
 		parts.Go(func() { d.Tests.Follow(ctx) })
 	}
+	if d.Faults != nil {
+		parts.Go(func() { d.Faults.Follow(ctx) })
+	}
 	<-ctx.Done()
 	ended := make(chan struct{})
 	go func() {

@@ -197,6 +197,13 @@ type Diagnosis struct {
 	At      plan.Source  `json:"at,omitzero"`     // the line of the user's file that is to blame
 	Lines   []string     `json:"lines,omitempty"` // the log lines that show it, masked
 	Line    int64        `json:"line,omitempty"`  // of the job's log, the first of them
+	// Cause is the line of the log from which the others follow, masked, as
+	// package fault found it; "" when no line says more than that it failed.
+	Cause     string `json:"cause,omitempty"`
+	CauseLine int64  `json:"cause_line,omitempty"` // of the job's log
+	// Print tells failures apart by what failed, see fault.Cause.Print: 16
+	// hexadecimal digits.
+	Print string `json:"print,omitempty"`
 }
 
 // Watched sums up the Observation of a step; the whole of it is with package
@@ -212,8 +219,32 @@ type Watched struct {
 	// inputs; "" when the Observation is not complete.
 	Digest string `json:"digest,omitempty"`
 	// Kept is the digest of the blob that holds the whole Observation: of steps
-	// that left test results.
+	// that left test results, and of those that failed.
 	Kept string `json:"kept,omitempty"`
+	// Earlier are the steps that ran before it in its workspace: of steps that
+	// failed.
+	Earlier []Earlier `json:"earlier,omitempty"`
+}
+
+// Earlier is a step that ran before another in the same workspace.
+type Earlier struct {
+	Step string `json:"step"`           // plan.Step.Key
+	Kept string `json:"kept,omitempty"` // the blob of its Observation; "" when not all is known of it
+}
+
+// ChangeCompared says which files a run's change touches and what became of
+// each: of runs that ended badly, for those who ask whether the change can be
+// to blame.
+type ChangeCompared struct {
+	Base  string        `json:"base,omitempty"` // what it was compared with; "" for the newest commit
+	Files []ChangedFile `json:"files"`
+}
+
+// ChangedFile is a file that a change touches.
+type ChangedFile struct {
+	Path string `json:"path"` // from the root, with slashes
+	// Made says that it was not there before, or is there no longer.
+	Made bool `json:"made,omitempty"`
 }
 
 // Reuse says whether a step was reused, and why or why not.
@@ -310,6 +341,7 @@ func (*Material) kind() Kind        { return "material" }
 func (*StepStarted) kind() Kind     { return "step.started" }
 func (*StepFinished) kind() Kind    { return "step.finished" }
 func (*ArtifactSaved) kind() Kind   { return "artifact.saved" }
+func (*ChangeCompared) kind() Kind  { return "change.compared" }
 
 // Decode is the inverse of json.Marshal(event.Body): it makes a body of the
 // given kind. Unknown fields are ignored, so that an older Fairlead can read
@@ -351,6 +383,8 @@ func Decode(kind Kind, data []byte) (Body, error) {
 		b = new(FindingsReported)
 	case "artifact.saved":
 		b = new(ArtifactSaved)
+	case "change.compared":
+		b = new(ChangeCompared)
 	case "hook.received":
 		b = new(HookReceived)
 	case "run.requested":

@@ -24,6 +24,7 @@ func TestEveryKindIsDecoded(t *testing.T) {
 		&StepFinished{Outcome: plan.Failure, Conclusion: plan.Success, Fault: &Diagnosis{Rule: "r", Lines: []string{"l"}}, Effects: plan.Effects{Path: []string{"/p"}}},
 		&EnvironmentAsked{Environment: "prod", Approvals: 2}, &EnvironmentApproved{Environment: "prod", By: "ada"},
 		&TestsReported{Source: "go test", Passed: 1, Bad: []TestResult{{Name: "T"}}}, &ArtifactSaved{plan.Artifact{Name: "n", Size: 9}, &Shown{Digest: "d", Size: 3, Masked: 1, Holds: 2}},
+		&ChangeCompared{Base: "main", Files: []ChangedFile{{Path: "a", Made: true}}},
 	}
 	seen := map[Kind]bool{}
 	for _, b := range bodies {

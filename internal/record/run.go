@@ -23,6 +23,7 @@ type Run struct {
 
 	CancelledBy string
 	ApprovedBy  string // who let it start, if it had to wait for somebody
+	Compared    *ChangeCompared
 
 	// Environments are those protected ones that it wants to deploy to, by name.
 	Environments map[string]*EnvironmentRun
@@ -81,6 +82,7 @@ type StepRun struct {
 	Ended    time.Time // zero while it runs
 	Finished *StepFinished
 	Summary  []byte
+	Tests    []*TestsReported // that the step left
 }
 
 // Duration is how long the step took; 0 while it runs.
@@ -152,6 +154,8 @@ func (r *Run) Apply(e Event) {
 	case *EnvironmentApproved:
 		x := r.environment(b.Environment)
 		x.ApprovedBy = append(x.ApprovedBy, b.By)
+	case *ChangeCompared:
+		r.Compared = b
 	case *CancelRequested:
 		if e.Job == "" && b.Newer == "" {
 			r.CancelledBy = b.By
@@ -209,6 +213,9 @@ func (j *JobRun) apply(r *Run, e Event) {
 		s.Finished, s.Ended, s.Summary = b, e.Time, b.Effects.Summary
 	case *TestsReported:
 		j.Tests = append(j.Tests, *b)
+		if s := j.Step(e.Step); s != nil {
+			s.Tests = append(s.Tests, b)
+		}
 	case *ArtifactSaved:
 		j.Artifacts = append(j.Artifacts, *b)
 	}

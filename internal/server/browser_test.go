@@ -155,6 +155,7 @@ func TestShots(t *testing.T) {
 	}
 	paths["plays"] = "/runs/" + plays
 	paths["stages"], paths["nested"] = "/runs/"+stages, "/runs/"+stages+"/log/compile"
+	paths["troubles"] = "/runs/" + sc.troubles()
 	only := os.Getenv("FAIRLEAD_SHOTS_OF")
 	for name, path := range paths {
 		if only != "" && !strings.Contains(" "+only+" ", " "+name+" ") {

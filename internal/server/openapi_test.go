@@ -9,12 +9,15 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 
 	"github.com/fairlead-dev/fairlead/internal/access"
+	"github.com/fairlead-dev/fairlead/internal/fault"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 )
@@ -91,8 +94,13 @@ func TestAnswersFitTheDocument(t *testing.T) {
 	run := sc.run("team/app", nil,
 		record.Event{Job: "test", Body: &record.Material{Name: "actions/checkout@v5", Commit: "4711"}},
 		record.Event{Job: "test", Step: "0", Body: &record.TestsReported{Source: "go test -json", Passed: 1, Failed: 1, Bad: []record.TestResult{{Name: "TestX", Status: "failed"}}}},
+		record.Event{Job: "test", Step: "0", Body: &record.StepFinished{Outcome: plan.Failure, Fault: &record.Diagnosis{Rule: "no-space", Title: "The disk is full"}}},
 		record.Event{Job: "test", Step: "0", Body: &record.ArtifactSaved{Artifact: plan.Artifact{Name: "thing", Digest: string(d), Size: size}}})
 	sc.writeLog(run, "one", "two")
+	if err := sc.s.Faults.(*insight.Faults).Learn(t.Context(), time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	cluster := fmt.Sprintf("%016x", fault.Fingerprint("", "TestX", "", nil))
 	act := sc.events("acted")[0]
 	requested, err := sc.store.Append(t.Context(), record.Event{Body: &record.HookReceived{Repository: "team/app", Forge: "played", Delivery: "d"}})
 	if err != nil {
@@ -108,7 +116,7 @@ func TestAnswersFitTheDocument(t *testing.T) {
 		if strings.HasPrefix(a.Row.Path, "/audit/") {
 			seq = act.Seq
 		}
-		target := strings.NewReplacer("{run}", run, "{job...}", "test", "{name...}", "thing", "{repository...}", "team/app", "{seq}", fmt.Sprint(seq)).Replace(a.Pattern)
+		target := strings.NewReplacer("{run}", run, "{job...}", "test", "{name...}", "thing", "{repository...}", "team/app", "{seq}", fmt.Sprint(seq), "{cluster}", cluster).Replace(a.Pattern)
 		as := session(sc.admin)
 		w := sc.call("GET", target, "", as)
 		if w.Code != 200 {

@@ -10,10 +10,12 @@ import (
 	"io/fs"
 	"net/url"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/access"
+	"github.com/fairlead-dev/fairlead/internal/fault"
 )
 
 // The templates, and the style sheet and scripts beside them, are in the
@@ -121,6 +123,11 @@ func (p *pages) functions() template.FuncMap {
 		"actsOf":    func(p *Page, v RunView) actions { return actions{p, v.Acts, v.Repository} },
 		"anywhere":  func(p *Page, verb string) bool { return access.Anywhere(p.Who, access.Verb(verb)).Allowed },
 		"jobAnchor": func(id string) string { return "job-" + id },
+		"troubles":  troubles, "blameClass": blameClass, "spark": spark, "sparkSays": sparkSays, "clusterIn": clusterIn, "quoteMeta": regexp.QuoteMeta,
+		"blames": func() []fault.Blame {
+			return []fault.Blame{fault.Yours, fault.Flaky, fault.Infrastructure, fault.Broken}
+		},
+		"more": func(list any, shown int) int64 { return int64(reflect.ValueOf(list).Len() - shown) },
 	}
 }
 
@@ -174,6 +181,7 @@ func menu(p *Page) (list []menuEntry) {
 	}{
 		{menuEntry{"/runs", "Runs"}, access.SeeRuns},
 		{menuEntry{"/queue", "Queue"}, access.SeeQueue},
+		{menuEntry{"/failures", "Failures"}, access.SeeRuns},
 		{menuEntry{"/repositories", "Repositories"}, access.SeeRepos},
 		{menuEntry{"/workers", "Workers"}, access.SeeWorkers},
 		{menuEntry{"/secrets", "Secrets"}, access.SeeSecrets},
@@ -191,7 +199,8 @@ func menu(p *Page) (list []menuEntry) {
 
 // current reports whether a page belongs to an entry of the menu.
 func current(p *Page, path string) bool {
-	return p.Path == path || strings.HasPrefix(p.Path, path+"/") || path == "/runs" && p.Path == "/"
+	return p.Path == path || strings.HasPrefix(p.Path, path+"/") || path == "/runs" && p.Path == "/" ||
+		path == "/failures" && (strings.HasPrefix(p.Path, "/failure/") || strings.HasPrefix(p.Path, "/known-issues/"))
 }
 
 // refresh is the address of the page itself.
@@ -308,7 +317,7 @@ func stepHref(run, job string, s *StepRow) string {
 
 // viewer makes the views of this server.
 func (s *Server) viewer() *views {
-	v := &views{runs: s.Runs, logs: s.Logs, now: s.Now, branch: s.defaultBranch}
+	v := &views{runs: s.Runs, logs: s.Logs, faults: s.Faults, now: s.Now, branch: s.defaultBranch}
 	if p, ok := s.html.(*pages); ok {
 		v.kept = &p.strips
 	} else {

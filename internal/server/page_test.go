@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/access"
+	"github.com/fairlead-dev/fairlead/internal/fault"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/plan"
@@ -30,6 +32,7 @@ type telling struct {
 	id     string
 	at     time.Time
 	events []record.Event
+	tests  *record.TestsReported // of the next step
 }
 
 // tell begins a run of team/app.
@@ -75,7 +78,11 @@ func (t *telling) write() string {
 func (t *telling) step(job, key, name string, line, lines int64, took time.Duration, v plan.Verdict, more ...func(*record.StepFinished)) {
 	t.say(job, key, &record.StepStarted{Name: name, Script: name, At: plan.Source{File: ".github/workflows/ci.yml", Line: 12, Col: 9}, Line: line})
 	t.wait(took)
-	f := &record.StepFinished{Outcome: v, Conclusion: v, Line: line + lines}
+	if t.tests != nil {
+		t.say(job, key, t.tests)
+		t.tests = nil
+	}
+	f := &record.StepFinished{Name: name, Outcome: v, Conclusion: v, Line: line + lines}
 	if v == plan.Failure {
 		f.Exit = 1
 	}
@@ -158,14 +165,14 @@ func (sc *scene) tellFailing(at time.Time) string {
 	t.say("lint", "", &record.JobFinished{Verdict: plan.Success, Result: plan.Success})
 	t.say("test/1.26", "", &record.JobStarted{Attempt: 1, Place: "host", Workspace: "/var/lib/fairlead/ws/12"})
 	t.step("test/1.26", "1", "Check out", 0, 1, 400*time.Millisecond, plan.Success)
+	t.tests = &record.TestsReported{Source: "go test -json", Passed: 411, Failed: 1, Skipped: 3, Seconds: 28.4,
+		Bad: []record.TestResult{{Suite: "internal/index", Name: "TestSparseIndex/empty_log", Status: "failed", Seconds: .01, Message: "Lines() = 1, want 0", File: "sparse_test.go", Line: 41}}}
 	t.step("test/1.26", "2", "go test ./...", 1, 52, 31*time.Second, plan.Failure, func(f *record.StepFinished) {
 		f.Fault = &record.Diagnosis{Rule: "go-test-failed", Verdict: plan.Failure, Title: "A Go test failed: TestSparseIndex/empty_log", Hint: "run it alone: go test -run 'TestSparseIndex/empty_log' ./internal/index", Lines: []string{"--- FAIL: TestSparseIndex (0.01s)"}, Line: 40}
 		f.Effects.Notes = []plan.Annotation{{Level: plan.ErrorLevel, Message: "sparse_test.go:41: Lines() = 1, want 0", File: "internal/index/sparse_test.go", Line: 41}}
 		f.Effects.Summary = []byte("## 1 of 412 tests failed\n\n- TestSparseIndex/empty_log\n")
 		f.Reuse = &record.Reuse{Key: "beef", Barred: []record.Bar{{Kind: record.BarFailed}, {Kind: record.BarNetwork, Detail: "tcp 192.0.2.9:443"}}}
 	})
-	t.say("test/1.26", "2", &record.TestsReported{Source: "go test -json", Passed: 411, Failed: 1, Skipped: 3, Seconds: 28.4,
-		Bad: []record.TestResult{{Suite: "internal/index", Name: "TestSparseIndex/empty_log", Status: "failed", Seconds: .01, Message: "Lines() = 1, want 0", File: "sparse_test.go", Line: 41}}})
 	t.say("test/1.26", "", &record.JobFinished{Verdict: plan.Failure, Result: plan.Failure})
 	lines := [][2]string{{"1", "\x1b[36mHEAD is now at 9f2c4711 Index every 256 lines\x1b[0m"}}
 	for i := range 40 {
@@ -242,6 +249,11 @@ func (sc *scene) story() (failing string) {
 	fork := sc.tell(noon.Add(-4*time.Minute), p, plan.Change{Event: "pull_request", Ref: "refs/pull/43/merge", HeadRef: "typo", BaseRef: "main", SHA: "c0ffee" + strings.Repeat("1", 34), Actor: "mallory"},
 		&record.Origin{Repository: "team/app", Trust: record.Untrusted, Change: "43", Title: "Fix a typo in the README", Approval: true}, "")
 	fork.write()
+	if f, ok := sc.s.Faults.(*insight.Faults); ok {
+		if err := f.Learn(sc.t.Context(), time.Time{}); err != nil {
+			sc.t.Fatal(err)
+		}
+	}
 	return failing
 }
 
@@ -259,6 +271,11 @@ func (sc *scene) people() {
 	}
 }
 
+// fullDisk is the cluster of the story's full disk.
+func fullDisk() string {
+	return fmt.Sprintf("%016x", fault.Fingerprint("no-space", "The disk is full", "", nil))
+}
+
 // pagePaths are the addresses of all pages, for a record that tells a story.
 func pagePaths(failing string) map[string]string {
 	return map[string]string{
@@ -267,6 +284,7 @@ func pagePaths(failing string) map[string]string {
 		"repositories": "/repositories", "repository": "/repositories/team/app", "queue": "/queue", "workers": "/workers", "secrets": "/secrets?repository=team/app", "environments": "/environments/team/app", "tokens": "/tokens",
 		"accounts": "/accounts", "audit": "/audit", "settings": "/settings", "deliveries": "/deliveries", "nowhere": "/nowhere", "join": "/join?first=1",
 		"sign-in": "/sign-in", "none": "/runs?branch=none",
+		"failing": "/failures", "failures": "/failures/team/app", "failure": "/failure/" + fullDisk() + "/team/app", "known-issues": "/known-issues/team/app?name=full&pattern=disk&verdict=infrastructure",
 	}
 }
 

@@ -132,6 +132,7 @@ type Config struct {
 	Workers Workers
 	Crew    Crew // what those machines ask for
 	Logs    Logs
+	Faults  Faults
 	Blobs   blob.Store
 	Forges  map[string]forge.Forge
 	// Channels are the names of the kinds of places that messages go to.

@@ -27,6 +27,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/crew"
 	"github.com/fairlead-dev/fairlead/internal/depot"
 	"github.com/fairlead-dev/fairlead/internal/forge"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/notify"
@@ -115,6 +116,7 @@ func newSceneB(t testing.TB) *scene {
 	sc.s, err = New(Config{
 		Desk: sc.desk, Runs: sc.store, Feed: sc.store, Gate: sc.gate, Trail: access.NewTrail(sc.store, sc.store, key), Vault: sc.vault,
 		Pushes: sc.store, LogPath: launcher.LogPath, Logs: launcher, Blobs: sc.blobs,
+		Faults: &insight.Faults{Store: sc.store, Runs: sc.store, Ledger: sc.store, Blobs: sc.blobs, Logs: launcher},
 		Forges: map[string]forge.Forge{"played": playedForge{}}, Channels: []string{"slack", "webhook"},
 		Workers: sc.hands, Crew: sc.hands,
 		Log: slog.New(slog.NewJSONHandler(sc.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Version: "test",

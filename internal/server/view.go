@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
@@ -17,9 +18,10 @@ import (
 
 // views makes views.
 type views struct {
-	runs Runs
-	logs Logs // nil: there are none
-	now  func() time.Time
+	runs   Runs
+	logs   Logs   // nil: there are none
+	faults Faults // nil: nobody knows
+	now    func() time.Time
 	// branch is the default branch of a repository; "" when it is not known.
 	branch func(ctx context.Context, repository string) string
 	kept   *stripCache
@@ -218,6 +220,8 @@ type RunView struct {
 	Critical  Critical          `json:"critical"`
 	Acts      []Act             `json:"acts,omitempty"` // what can be done with it now
 	Cancelled string            `json:"cancelled_by,omitempty"`
+	// Explained says of its failures which are new, and whose fault each is.
+	Explained *insight.Explanation `json:"explained,omitempty"`
 
 	timeline *timeline
 	graph    *graph

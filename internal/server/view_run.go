@@ -64,6 +64,14 @@ func (v *views) run(ctx context.Context, id string) (RunView, error) {
 	if err := v.failures(ctx, &view, r); err != nil {
 		return RunView{}, err
 	}
+	if v.faults != nil {
+		if view.Explained, err = v.faults.Explain(ctx, r); err != nil {
+			return RunView{}, err
+		}
+		if len(view.Explained.Troubles) == 0 {
+			view.Explained = nil
+		}
+	}
 	view.Sentence, view.Blame = sentence(&view), blame(&view)
 	view.Acts = acts(&view, r)
 	view.timeline, view.graph = newTimeline(&view, now), newGraph(view.Jobs)
@@ -312,9 +320,15 @@ func (v *views) excerpt(ctx context.Context, run string, j *record.JobRun, s *re
 	defer log.Close()
 	from, to := s.Start.Line, s.Finished.Line
 	first := to - around
-	if f := s.Finished.Fault; f != nil && len(f.Lines) > 0 && f.Line >= from && f.Line < to {
-		open.First = f.Line + 1
-		first = f.Line - around
+	if f := s.Finished.Fault; f != nil {
+		at, known := f.Line, len(f.Lines) > 0
+		if f.Cause != "" {
+			at, known = f.CauseLine, true
+		}
+		if known && at >= from && at < to {
+			open.First = at + 1
+			first = at - around
+		}
 	}
 	from, to = max(from, first), min(to, max(first, from)+2*around+1)
 	err = log.Read(from, func(l logs.Line) bool {

@@ -81,6 +81,24 @@
     history.replaceState(null, "", location.pathname + location.search);
   }
 
+  // A form that is tried while it is written: what comes of it is a fragment of the page.
+  for (const form of document.querySelectorAll("form[data-try]")) {
+    const out = document.getElementById(form.dataset.try);
+    let timer = 0, asking = 0;
+    form.addEventListener("input", () => {
+      clearTimeout(timer);
+      timer = setTimeout(async () => {
+        const url = new URL(form.action), mine = ++asking;
+        for (const [name, value] of new FormData(form)) if (value) url.searchParams.set(name, value);
+        url.searchParams.set("fragment", form.dataset.try);
+        try {
+          const res = await fetch(url, { headers: { "X-Fragment": "1" }, credentials: "same-origin" });
+          if (res.ok && mine === asking) swap(out, await res.text());
+        } catch { /* the button does the same */ }
+      }, 250);
+    });
+  }
+
   const topics = (body.dataset.topics || "").split(" ").filter(Boolean);
   if (!topics.length || !window.EventSource) return;
   const url = new URL("/api/v1/events", location.href);

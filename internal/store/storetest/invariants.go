@@ -44,7 +44,7 @@ func CheckLog(events []record.Event) error {
 //   - a job that finished well has no step that still runs;
 //   - a run's verdict is not better than the result of its worst job.
 //
-// CancelRequested may come at any time after RunPlanned.
+// CancelRequested and ChangeCompared may come at any time after RunPlanned.
 func CheckRun(events []record.Event) error {
 	c := checker{jobs: map[string]*jobState{}}
 	for _, e := range events {
@@ -100,7 +100,7 @@ func (c *checker) check(e record.Event) {
 		c.fail(e, "the run was planned before")
 	}
 	switch b := e.Body.(type) {
-	case *record.RunPlanned, *record.CancelRequested:
+	case *record.RunPlanned, *record.CancelRequested, *record.ChangeCompared:
 		return
 	case *record.RunStarted:
 		if c.started > 0 && !b.Resume {
