@@ -217,6 +217,27 @@ func (r *remote) Push(ctx context.Context, p cli.Pushing) (string, error) {
 	return cmp.Or(page, "/runs/"+id), err
 }
 
+// Environments implements cli.RemoteEnvironments.
+func (r *remote) Environments(ctx context.Context, repository string) ([]record.Environment, error) {
+	list, err := r.client.Environments(ctx, repository)
+	return list, r.told(err)
+}
+
+// SetEnvironment implements cli.RemoteEnvironments.
+func (r *remote) SetEnvironment(ctx context.Context, e record.Environment) error {
+	return r.told(r.client.SetEnvironment(ctx, e))
+}
+
+// RemoveEnvironment implements cli.RemoteEnvironments.
+func (r *remote) RemoveEnvironment(ctx context.Context, repository, name string) error {
+	return r.told(r.client.RemoveEnvironment(ctx, repository, name))
+}
+
+// ApproveEnvironment implements cli.RemoteEnvironments.
+func (r *remote) ApproveEnvironment(ctx context.Context, run, name, why string) error {
+	return r.told(r.client.ApproveEnvironment(ctx, run, name, why))
+}
+
 // Explain implements cli.Faults.
 func (r *remote) Explain(ctx context.Context, run *record.Run) (*insight.Explanation, error) {
 	v, err := r.client.View(ctx, run.ID)

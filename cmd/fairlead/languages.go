@@ -38,7 +38,7 @@ func (o *opened) languages(w cli.Wiring, actions *builtin.Set, sources *workspac
 	projects := func(server, token string) *workspace.Projects {
 		return &workspace.Projects{Dir: filepath.Join(sources.Dir, "projects"), Server: server, Mirror: w.Mirror, Offline: w.Offline, Token: os.Getenv(token)}
 	}
-	others := gitlab.Config{Fetch: projects("https://gitlab.com", "GITLAB_TOKEN"), Runtime: gitlab.Runtime{Depot: o.depot}}
+	others := gitlab.Config{Fetch: projects("https://gitlab.com", "GITLAB_TOKEN"), Runtime: gitlab.Runtime{Depot: o.depot, Upstream: o.upstream}}
 	if !w.Offline {
 		others.Get = remoteFile
 	}
@@ -48,6 +48,11 @@ func (o *opened) languages(w cli.Wiring, actions *builtin.Set, sources *workspac
 		azure.New(azure.Config{Fetch: projects("https://dev.azure.com", "AZURE_DEVOPS_TOKEN"), Depot: o.depot, Trees: azureTrees{trees}}),
 		jenkins.New(jenkins.Config{Fetch: projects("https://github.com", "GITHUB_TOKEN"), Builtins: steps.New(steps.Config{Depot: o.depot, Trees: trees})}),
 	}
+}
+
+// upstream finds what a job of another project has left.
+func (o *opened) upstream(ctx context.Context, on, project, ref, job string) (run, id string, err error) {
+	return launch.Upstream(ctx, o.record, on, project, ref, job)
 }
 
 // azureTrees is what checkout: of Azure's files asks of those who know git.

@@ -107,6 +107,8 @@ type theRecord interface {
 
 // opened is everything that runs and their record need.
 type opened struct {
+	// identity signs ID tokens of jobs, when this is a server.
+	identity     func(ctx context.Context, run string, job *plan.Job, audience string) (string, error)
 	data, caches string
 	record       theRecord
 	blobs        blob.Store
@@ -188,6 +190,12 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 	actions := builtin.New(builtin.Config{
 		Blobs: o.lent, Index: index, Trees: trees, InPlace: w.InPlace,
 		Listen: func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") },
+		Identity: func(ctx context.Context, run string, job *plan.Job, audience string) (string, error) {
+			if o.identity == nil {
+				return "", errors.New("OIDC tokens are not available in a run on this machine: no provider would trust them. Skip the step that logs in, or log in by other means.")
+			}
+			return o.identity(ctx, run, job, audience)
+		},
 	})
 	here := host.New(host.Options{Labels: w.Labels})
 	lent, err := databases(o.data)

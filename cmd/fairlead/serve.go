@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -81,6 +82,32 @@ func (o *opened) office(guard forge.Guard, oidc *access.OIDC, s cli.Serving, log
 		Evidence: access.Evidence{Log: o.record, Registers: o.record, Keys: audit.Public()},
 		Events:   o.record,
 	}, nil
+}
+
+// issuerSecret is the key that ID tokens are signed with, in the vault.
+const issuerSecret = "$ID_TOKENS"
+
+// issuerKey opens the key that ID tokens are signed with. The first to ask for it
+// makes it.
+func issuerKey(vault *secret.Vault) func(ctx context.Context) (string, error) {
+	var mu sync.Mutex
+	return func(ctx context.Context) (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		key, known, err := vault.Internal(ctx, "", issuerSecret)
+		if known || err != nil {
+			return key, err
+		}
+		if key, err = access.NewIssuerKey(); err != nil {
+			return "", err
+		}
+		if err := vault.Set(ctx, secret.By{Name: "fairlead", Via: "server"}, secret.Scope{}, issuerSecret, []byte(key)); err != nil {
+			return "", err
+		}
+		// Another server may have been faster, or will be: what is kept counts.
+		key, _, err = vault.Internal(ctx, "", issuerSecret)
+		return key, err
+	}
 }
 
 // guarded connects to addresses that the guard lets pass.
@@ -202,12 +229,14 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 	if err != nil {
 		return err
 	}
+	issuer := &access.Issuer{URL: s.URL, Key: issuerKey(office.Vault)}
+	office.Desk.Issuer, o.identity = issuer, office.Desk.Identity
 	o.launcher.Hands, o.launcher.Places, office.Desk.Further = hands, s.Jobs, hands.Runs
 	web, err := server.New(server.Config{
 		Desk: office.Desk, Runs: o.record, Feed: o.record, Gate: office.Gate, Trail: office.Trail, Vault: office.Vault,
 		Pushes: o.record, LogPath: o.launcher.LogPath, Coverage: o.launcher.Coverage, Reports: o.reports(), Logs: o.launcher, Faults: o.launcher.Faults, Blobs: o.blobs, Forges: office.Desk.Forges, Channels: slices.Sorted(maps.Keys(office.Desk.Channels)),
 		Tests: o.histories(), Wards: o.wards(), Sharing: &server.Sharing{Registers: o.record, Ledger: o.record},
-		Workers: hands, Crew: hands, Log: log, OIDC: office.Gate.OIDCName(), Version: o.launcher.Version, URL: s.URL, Proxies: proxies,
+		Workers: hands, Crew: hands, Issuer: issuer, Log: log, OIDC: office.Gate.OIDCName(), Version: o.launcher.Version, URL: s.URL, Proxies: proxies,
 	})
 	if err != nil {
 		return err

@@ -33,6 +33,15 @@ type Remote interface {
 	RemoteRoutes
 	Faults
 	RemoteSplits
+	RemoteEnvironments
+}
+
+// RemoteEnvironments sets what protects the environments of a server's repositories.
+type RemoteEnvironments interface {
+	Environments(ctx context.Context, repository string) ([]record.Environment, error)
+	SetEnvironment(ctx context.Context, e record.Environment) error
+	RemoveEnvironment(ctx context.Context, repository, name string) error
+	ApproveEnvironment(ctx context.Context, run, name, why string) error
 }
 
 // RemoteRoutes sets whom a server tells of what.

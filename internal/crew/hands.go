@@ -205,6 +205,8 @@ type given struct {
 	ended  bool
 	left   bool // its engine has gone
 	err    error
+	// confided is what the job told in confidence: known until this process ends.
+	confided map[string]string
 }
 
 func (t *given) ref() Ref { return Ref{t.run, t.job, t.doc.Attempt} }
@@ -460,6 +462,7 @@ func (h *Hands) result(t *given) (engine.Ended, error) {
 		return engine.Ended{}, t.err
 	}
 	e := *t.doc.Ended
+	e.Confided = t.confided
 	e.Settled = func() {
 		t.io.Lock()
 		defer t.io.Unlock()

@@ -132,7 +132,10 @@ func (h *Hands) hear(ctx context.Context, t *given, w *hand, at int64, entries [
 		doc := t.doc
 		doc.Said = max(at, said)
 		if over != nil && over.Lost == "" {
-			doc.State, doc.Ended = assignmentEnded, &over.Ended
+			stored := over.Ended
+			stored.Confided = nil
+			doc.State, doc.Ended = assignmentEnded, &stored
+			t.confided = over.Confided
 		}
 		if _, err := h.write(ctx, t, doc, events...); err != nil {
 			if errors.Is(err, record.ErrConflict) {

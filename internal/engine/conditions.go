@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -20,7 +22,7 @@ func (o *owner) scope(n *node) *plan.Scope {
 		OS:     systemName(runtime.GOOS), Arch: archName(runtime.GOARCH),
 	}
 	for _, need := range n.needs {
-		s.Needs[lastPart(need.job.ID)] = plan.Outcome{Verdict: need.result, Outputs: need.outputs}
+		s.Needs[lastPart(need.job.ID)] = plan.Outcome{Verdict: need.result, Outputs: need.outputs, Confided: need.confided}
 	}
 	return s
 }
@@ -129,6 +131,24 @@ func (e *Engine) outputs(req *Request, bindings []plan.Binding, s *plan.Scope) (
 		outputs[b.Name] = text
 	}
 	return outputs, withheld, nil
+}
+
+// confided asks what a job tells in confidence. Its texts are masked from then on.
+func (e *Engine) confided(req *Request, x plan.Expr, s *plan.Scope) (map[string]string, error) {
+	if x.IsZero() {
+		return nil, nil
+	}
+	v, err := e.Dialect.Eval(x, dialect.Text, s)
+	text, _ := v.(string)
+	if err != nil || text == "" {
+		return nil, err
+	}
+	var told map[string]string
+	if err := json.Unmarshal([]byte(text), &told); err != nil {
+		return nil, fmt.Errorf("read what the job tells in confidence: %w", err)
+	}
+	req.Masker.Add(slices.Collect(maps.Values(told))...)
+	return told, nil
 }
 
 func lastPart(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }

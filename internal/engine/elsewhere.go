@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -136,6 +137,8 @@ type Ended struct {
 	At       plan.Source       `json:"at,omitzero"`
 	Outputs  map[string]string `json:"outputs,omitempty"`
 	Withheld []string          `json:"withheld,omitempty"`
+	// Confided is what the job told in confidence. Whoever stores an Ended leaves it out.
+	Confided map[string]string `json:"confided,omitempty"`
 	// Settled, if not nil, is to be called when the end is a fact.
 	Settled func() `json:"-"`
 }
@@ -195,7 +198,8 @@ func (o *owner) once(soft context.Context, n *node, try int, again func(*end) bo
 	if err != nil {
 		return end{verdict: plan.Fault, why: err.Error(), at: n.job.Source, lost: errors.Is(err, ErrLeft), nobody: errors.Is(err, ErrNobody)}
 	}
-	e := end{verdict: d.Verdict, exit: d.Exit, why: o.req.Masker.String(d.Why), at: d.At, withheld: d.Withheld, leave: d.Settled}
+	e := end{verdict: d.Verdict, exit: d.Exit, why: o.req.Masker.String(d.Why), at: d.At, withheld: d.Withheld, confided: d.Confided, leave: d.Settled}
+	o.req.Masker.Add(slices.Collect(maps.Values(d.Confided))...)
 	for name, value := range d.Outputs {
 		// Whoever did the job was not given the secrets of others.
 		if o.req.Masker.Holds(value) {
@@ -247,7 +251,7 @@ func (e *Engine) Do(soft, hard context.Context, req Request, a Assignment) (Ende
 	e.active.Add(1)
 	defer e.active.Add(-1)
 	end := o.attempt(soft, n, a.Try, o.again(a.Plan, a.Try))
-	d := Ended{Verdict: end.verdict, Exit: end.exit, Why: end.why, At: end.at, Outputs: end.outputs, Withheld: end.withheld, Settled: end.leave}
+	d := Ended{Verdict: end.verdict, Exit: end.exit, Why: end.why, At: end.at, Outputs: end.outputs, Withheld: end.withheld, Confided: end.confided, Settled: end.leave}
 	if end.lost {
 		return d, fmt.Errorf("%w: %s", ErrRecord, end.why)
 	}

@@ -14,7 +14,7 @@ import (
 // end finishes a job: it writes the event, tells its dependents and its
 // parent. Continue-on-error is applied here.
 func (o *owner) end(n *node, e end) {
-	n.state, n.verdict, n.result, n.outputs = record.Finished, e.verdict, e.verdict, e.outputs
+	n.state, n.verdict, n.result, n.outputs, n.confided = record.Finished, e.verdict, e.verdict, e.outputs, e.confided
 	if e.verdict.Bad() && (n.job.ContinueOnError || e.exit != 0 && slices.Contains(n.job.Tolerate, e.exit)) {
 		n.result = plan.Success
 	}
@@ -91,19 +91,21 @@ func (o *owner) gather(p *node) {
 	jobs := map[string]plan.Outcome{}
 	for _, c := range p.children {
 		e.verdict, result = plan.Worse(e.verdict, c.verdict), plan.Worse(result, c.result)
-		jobs[lastPart(c.job.ID)] = plan.Outcome{Verdict: c.result, Outputs: c.outputs}
+		jobs[lastPart(c.job.ID)] = plan.Outcome{Verdict: c.result, Outputs: c.outputs, Confided: c.confided}
 	}
 	if len(p.expansion.Outputs) > 0 {
 		s := *p.scope
 		s.Jobs = jobs
 		var problem error
-		e.outputs, e.withheld, problem = o.outputs(&o.req, p.expansion.Outputs, &s)
+		if e.confided, problem = o.confided(&o.req, p.expansion.Confided, &s); problem == nil {
+			e.outputs, e.withheld, problem = o.outputs(&o.req, p.expansion.Outputs, &s)
+		}
 		if problem != nil {
 			bad := problemEnd(problem, p.job.Source)
 			e.verdict, e.why, e.at, result = bad.verdict, bad.why, bad.at, bad.verdict
 		}
 	}
-	p.verdict, p.result, p.outputs, p.state = e.verdict, result, e.outputs, record.Finished
+	p.verdict, p.result, p.outputs, p.confided, p.state = e.verdict, result, e.outputs, e.confided, record.Finished
 	if p.release != nil {
 		p.release()
 	}

@@ -142,6 +142,11 @@ type Request struct {
 	// Secrets are those that a job is given besides the Context's because it names an
 	// environment, already known to Masker; nil: none.
 	Secrets func(ctx context.Context, environment string) (map[string]string, error)
+	// Protect says what protects the environment that a job names; nil, also of
+	// the answer: nothing.
+	Protect func(ctx context.Context, job *plan.Job) (*Protection, error)
+	// Tokens signs the ID tokens that a job asks for, known to Masker; nil: nobody does.
+	Tokens func(ctx context.Context, job *plan.Job) (map[string]string, error)
 	// Seed is given to commands that name it and do not set it themselves; with
 	// SeedAll, to those that do not name it, too. "" for none.
 	Seed    string

@@ -384,6 +384,9 @@ func (j *job) conclude(t *thread, f *frame) end {
 		}
 		outputs, withheld, err = j.outputs(j.req, j.plan.Outputs, t.scope(nil, f))
 	}
+	if err == nil {
+		e.confided, err = j.confided(j.req, j.plan.Confided, t.scope(nil, f))
+	}
 	e.outputs, e.withheld = outputs, withheld
 	if err != nil && !e.verdict.Bad() {
 		bad := problemEnd(err, j.plan.Source)

@@ -75,17 +75,19 @@ type node struct {
 
 	ancestry plan.Verdict // of all jobs before it, once that is settled
 
-	state   record.State
-	verdict plan.Verdict
-	result  plan.Verdict
-	outputs map[string]string
-	cancel  context.CancelCauseFunc
-	release func() // of its concurrency group
-	scope   *plan.Scope
-	own     *plan.Scope // with the secrets of its environment; nil: scope
-	paper   bool        // it has started, and done nothing in earnest yet
-	given   bool        // an owner that is gone had given it to a hand
-	away    bool        // a hand does it
+	state    record.State
+	verdict  plan.Verdict
+	result   plan.Verdict
+	outputs  map[string]string
+	confided map[string]string
+	cancel   context.CancelCauseFunc
+	release  func() // of its concurrency group
+	scope    *plan.Scope
+	own      *plan.Scope // with the secrets of its environment; nil: scope
+	paper    bool        // it has started, and done nothing in earnest yet
+	given    bool        // an owner that is gone had given it to a hand
+	let      bool        // nothing protects its environment any more
+	away     bool        // a hand does it
 }
 
 // report is what a goroutine tells the owner.
@@ -107,6 +109,7 @@ type end struct {
 	exit     int // exit code of the step that made it end so
 	outputs  map[string]string
 	withheld []string
+	confided map[string]string
 	// events are those of a job that was done on paper: facts only now.
 	events []record.Event
 	waits  bool // it would have begun, had a person asked for it
@@ -288,8 +291,12 @@ func (o *owner) delay(n *node) {
 	}()
 }
 
-// enter takes a job whose condition holds to its concurrency group.
+// enter takes a job whose condition holds to its environment, then to its concurrency
+// group.
 func (o *owner) enter(n *node) {
+	if o.protect(n) {
+		return
+	}
 	if n.job.Concurrency != nil {
 		o.joinGroup(n, n.job.Concurrency, n.scope)
 		return
@@ -329,7 +336,7 @@ func (o *owner) expand(n *node) {
 		heads := make([]record.JobHead, len(x.Jobs))
 		for i := range x.Jobs {
 			j := &x.Jobs[i]
-			heads[i] = record.JobHead{ID: j.ID, Name: j.Name, Stage: j.Stage, Needs: j.Needs}
+			heads[i] = record.JobHead{ID: j.ID, Name: o.req.Masker.String(j.Name), Stage: j.Stage, Needs: j.Needs}
 		}
 		o.emit(n.job.ID, &record.JobExpanded{Jobs: heads})
 	}

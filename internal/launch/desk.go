@@ -42,6 +42,7 @@ type Desk struct {
 	Forges   map[string]forge.Forge
 	Channels map[string]notify.Channel
 	Vault    Secrets
+	Issuer   Issuer // signs ID tokens; nil: jobs get none
 	Dir      string // mirrors and checkouts; the same path on all machines that share the store
 	URL      string // the server's own, for links; "" for none
 	Jobs     int    // how many runs go on at a time here; 0: by the machine

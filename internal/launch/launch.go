@@ -66,6 +66,10 @@ type Launcher struct {
 	// Secrets are those that a job is given besides the run's because it names an
 	// environment; nil: none.
 	Secrets func(ctx context.Context, run, environment string) (map[string]string, error)
+	// Protect says what protects an environment that a job of a run names; nil: nothing.
+	Protect func(ctx context.Context, run, environment string) (*engine.Protection, error)
+	// Tokens signs the ID tokens that a job asks for; nil: nobody does.
+	Tokens func(ctx context.Context, run string, job *plan.Job) (map[string]string, error)
 	// Databases makes those that a project declares; nil: its jobs get none.
 	Databases *Databases
 	// Grace is how long steps may go on in a cancelled run.

@@ -300,7 +300,71 @@ func (l *Launcher) identify(ctx context.Context, s *start) (err error) {
 	if s.previous, err = l.previous(ctx, s); err != nil {
 		return fmt.Errorf("look for the run before: %w", err)
 	}
+	if err := l.count(ctx, s); err != nil {
+		return fmt.Errorf("count for the run: %w", err)
+	}
 	return nil
+}
+
+// counter is a dialect whose pipelines count across runs. Count asks next for
+// every counter that the pipeline names, and keeps what it is given in
+// c.Counted, which stays nil when there is none.
+type counter interface {
+	Count(c *plan.Context, at time.Time, next func(key string, seed int) (int, error)) error
+}
+
+const (
+	// counterKind is the kind of the registers that counters are kept in.
+	counterKind = "counter"
+	// maxTries is how often a counter is read again that somebody else was
+	// faster with.
+	maxTries = 100
+)
+
+// count gives out the numbers of the pipeline's counters. A run that repeats
+// another has those of that one.
+func (l *Launcher) count(ctx context.Context, s *start) error {
+	d, counts := s.dialect.(counter)
+	if !counts || s.settings.Counted != nil {
+		return nil
+	}
+	// Without secrets: what is counted by stands in the record.
+	c := &plan.Context{
+		Pipeline: s.pipeline, Change: s.change, RunID: s.id, Number: s.number, Attempt: s.attempt,
+		Inputs: s.settings.Inputs, Vars: s.settings.Vars, Env: s.settings.Env,
+	}
+	err := d.Count(c, time.Now().UTC(), func(key string, seed int) (int, error) {
+		return l.next(ctx, strings.Join([]string{s.change.Repository, s.pipeline.File, key}, "\n"), seed)
+	})
+	s.settings.Counted = c.Counted
+	return err
+}
+
+// next is the next number of a counter that begins at seed. A number is given
+// out once, also when the run it was for never comes to be.
+func (l *Launcher) next(ctx context.Context, id string, seed int) (int, error) {
+	for range maxTries {
+		r, err := l.Store.Register(ctx, counterKind, id)
+		if err != nil {
+			return 0, err
+		}
+		n := seed
+		if r.Version > 0 {
+			if err := json.Unmarshal(r.Body, &n); err != nil {
+				return 0, fmt.Errorf("read the counter: %w", err)
+			}
+			n++
+		}
+		body, err := json.Marshal(n)
+		if err != nil {
+			return 0, err
+		}
+		_, err = l.Store.Change(ctx, []record.Register{{Kind: counterKind, ID: id, Version: r.Version, Body: body}})
+		if !errors.Is(err, record.ErrConflict) {
+			return n, err
+		}
+	}
+	return 0, errors.New("the counter is changed by others all the time")
 }
 
 // rememberer is a dialect whose pipelines ask how the run before ended.
@@ -385,8 +449,8 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 		Pipeline: s.pipeline, Change: s.change, Root: s.tree.Root(), RunID: s.id, Number: s.number, Attempt: s.attempt,
 		Inputs: s.settings.Inputs, Vars: s.settings.Vars, Secrets: s.secrets, Env: s.settings.Env, Only: s.settings.Matrix,
 		Play:     slices.Concat(s.settings.Jobs, s.settings.Play),
-		Previous: s.previous,
-		Debug:    s.secrets["ACTIONS_STEP_DEBUG"] == "true" || s.settings.Vars["ACTIONS_STEP_DEBUG"] == "true",
+		Previous: s.previous, Counted: s.settings.Counted,
+		Debug: s.secrets["ACTIONS_STEP_DEBUG"] == "true" || s.settings.Vars["ACTIONS_STEP_DEBUG"] == "true",
 	}
 	req := engine.Request{
 		Context: c, Masker: masker, Parallel: s.settings.Parallel, Retry: s.settings.Retry,
@@ -408,6 +472,18 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 	if l.Secrets != nil {
 		req.Secrets = func(ctx context.Context, environment string) (map[string]string, error) {
 			values, err := l.Secrets(ctx, s.id, environment)
+			masker.Add(slices.Collect(maps.Values(values))...)
+			return values, err
+		}
+	}
+	if l.Protect != nil {
+		req.Protect = func(ctx context.Context, job *plan.Job) (*engine.Protection, error) {
+			return l.Protect(ctx, s.id, job.Environment.Name)
+		}
+	}
+	if l.Tokens != nil {
+		req.Tokens = func(ctx context.Context, job *plan.Job) (map[string]string, error) {
+			values, err := l.Tokens(ctx, s.id, job)
 			masker.Add(slices.Collect(maps.Values(values))...)
 			return values, err
 		}

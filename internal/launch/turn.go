@@ -299,7 +299,7 @@ func (d *Desk) runner(stop <-chan struct{}) *Launcher {
 	l := d.Launcher
 	return &Launcher{
 		Dialects: l.Dialects, Executor: l.Executor, Store: &leaving{Store: l.Store, stop: stop}, Slots: l.Slots,
-		Cache: l.Cache, Outputs: l.Outputs, Data: l.Data, Idle: l.Idle, Version: l.Version, Actions: l.Actions, Grace: l.Grace, Secrets: d.ofEnvironment,
+		Cache: l.Cache, Outputs: l.Outputs, Data: l.Data, Idle: l.Idle, Version: l.Version, Actions: l.Actions, Grace: l.Grace, Secrets: d.ofEnvironment, Tokens: d.identities, Protect: d.protection,
 		Places: l.Places, Hands: l.Hands, Inherit: l.Inherit, Results: l.Results, Tests: l.Tests, Coverage: l.Coverage, Faults: l.Faults, Databases: l.Databases, Conceal: l.Conceal,
 	}
 }

@@ -200,10 +200,13 @@ type Job struct {
 
 	Deferred *Deferred `json:"deferred,omitempty"`
 
-	Place           Place         `json:"place,omitzero"`
-	Env             []Binding     `json:"env,omitempty"`
-	Steps           []Step        `json:"steps,omitempty"`
-	Outputs         []Binding     `json:"outputs,omitempty"`
+	Place   Place     `json:"place,omitzero"`
+	Env     []Binding `json:"env,omitempty"`
+	Steps   []Step    `json:"steps,omitempty"`
+	Outputs []Binding `json:"outputs,omitempty"`
+	// Confided comes to a JSON object of texts that those who need the job are told and
+	// nobody else: they are secrets, and no part of the record.
+	Confided        Expr          `json:"confided,omitzero"`
 	Timeout         time.Duration `json:"timeout,omitempty"`
 	ContinueOnError bool          `json:"continue_on_error,omitempty"`
 	// Interruptible says that a newer run may cancel it: see AutoCancel.
@@ -216,11 +219,21 @@ type Job struct {
 	Concurrency *Concurrency      `json:"concurrency,omitempty"`
 	Environment *Environment      `json:"environment,omitempty"`
 	Permissions map[string]string `json:"permissions,omitempty"`
+	// Tokens are ID tokens that the job is given as secrets.
+	Tokens []Token `json:"tokens,omitempty"`
 
 	// Values is what the dialect wants to know again when it reads this
 	// job's expressions: the matrix cell, a called workflow's inputs. JSON-like:
 	// nil, bool, float64, string, []any, map[string]any.
 	Values map[string]any `json:"values,omitempty"`
+}
+
+// Token asks for an ID token: a signed text that says what a job is, for those whom it
+// shows it to.
+type Token struct {
+	Name     string   `json:"name"` // of the secret
+	Audience []string `json:"audience,omitempty"`
+	Source   Source   `json:"source,omitzero"`
 }
 
 // Retry says when a job that ended badly is tried again.
@@ -256,6 +269,8 @@ type Expansion struct {
 	// Outputs of the whole, asked against Scope.Jobs. When empty the outputs
 	// of the jobs are merged, the last to finish winning.
 	Outputs []Binding `json:"outputs,omitempty"`
+	// Confided of the whole, asked against Scope.Jobs: see Job.
+	Confided Expr `json:"confided,omitzero"`
 }
 
 // Place says where a job wants to run. All values are concrete.

@@ -93,6 +93,14 @@ type Context struct {
 	Play     []string            // IDs or names of the jobs that a person asked for, which wait for one
 	Debug    bool
 	Previous *Previous // nil: none, or none that the dialect wants to know of
+	Counted  *Counted  // nil: the pipeline has no counters
+}
+
+// Counted are the counters of a pipeline's as they stand for one run: given out
+// when it was planned, the same in a run that goes on or repeats it.
+type Counted struct {
+	At      time.Time      `json:"at"`      // when they were given out
+	Numbers map[string]int `json:"numbers"` // by what each counter counts
 }
 
 // Previous is the run of the same pipeline and ref that had ended last when this one
@@ -153,6 +161,9 @@ type GroupScope struct {
 type Outcome struct {
 	Verdict Verdict           `json:"verdict"`
 	Outputs map[string]string `json:"outputs,omitempty"`
+	// Confided is what the job told in confidence (Job.Confided). It is not known of
+	// a job that ended before its run was resumed, or in another run.
+	Confided map[string]string `json:"confided,omitempty"`
 }
 
 // StepOutcome is how an earlier step of the same job ended. Outcome is before

@@ -15,9 +15,12 @@ import (
 type Azure struct {
 	// Groups are variable groups, by name, each with its variables by name.
 	Groups map[string]map[string]string
-	// Tasks are scripts for bash that stand for tasks which are not built in:
+	// Tasks are scripts for bash that stand for tasks, built in or not:
 	// Name@1 -> script. Inputs are in the environment as INPUT_NAME.
 	Tasks map[string]string
+	// Environments are the resources of environments, by the environment's name: what a
+	// rolling deployment goes over.
+	Environments map[string][]string
 }
 
 // Group are the variables of a group, sorted by name; none when the group is
@@ -37,6 +40,8 @@ const (
 	maxOfGroup = 1000 // variables
 	maxTasks   = 200
 	maxScript  = 64 << 10 // bytes of a stand-in
+	maxPlaces  = 200      // environments
+	maxTargets = 500      // resources of one
 )
 
 func azure() kind[Azure] {
@@ -45,7 +50,9 @@ func azure() kind[Azure] {
 		at("variable_groups", func(a *Azure) *map[string]map[string]string { return &a.Groups }, named("variable groups", maxGroups, named("variables", maxOfGroup, value)),
 			"Variable groups, each with its variables. Secret variables of a group are given as secrets of the run, by their own names."),
 		at("tasks", func(a *Azure) *map[string]string { return &a.Tasks }, named("tasks", maxTasks, value),
-			"Scripts for bash that stand for tasks which are not built in, by `Name@1`. A task's inputs are in the environment as `INPUT_NAME`."),
+			"Scripts for bash that stand for tasks, by `Name@1`: for those that are not built in, and for those that would log in with a service connection. A task's inputs are in the environment as `INPUT_NAME`."),
+		at("environments", func(a *Azure) *map[string][]string { return &a.Environments }, named("environments", maxPlaces, list("resources", maxTargets, line("the name of a resource", "write its name, such as web-1"))),
+			"The resources of environments. A rolling deployment goes over them, `maxParallel` at a time; each is done where a worker has the resource's name as a label, or on this machine."),
 	)
 }
 

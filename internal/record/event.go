@@ -76,6 +76,8 @@ type Settings struct {
 	Seed  string `json:"seed,omitempty"` // of this run's tests; a rerun has the same
 	// RetryTests is how often the failed tests of a step are run again.
 	RetryTests int `json:"retry_tests,omitempty"`
+	// Counted are the counters of the pipeline; a rerun has the same.
+	Counted *plan.Counted `json:"counted,omitempty"`
 }
 
 // RunStarted says that a process has taken the run on. There is one for every
@@ -391,6 +393,10 @@ func Decode(kind Kind, data []byte) (Body, error) {
 		b = new(RequestSettled)
 	case "run.approved":
 		b = new(RunApproved)
+	case "environment.asked":
+		b = new(EnvironmentAsked)
+	case "environment.approved":
+		b = new(EnvironmentApproved)
 	case "acted":
 		b = new(Acted)
 	case "effect.planned":

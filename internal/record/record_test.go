@@ -22,6 +22,7 @@ func TestEveryKindIsDecoded(t *testing.T) {
 		&JobFinished{Verdict: plan.Failure, Result: plan.Success, Outputs: map[string]string{"k": "v"}, At: plan.Source{File: "f", Line: 1}},
 		&Material{Name: "a/b@v1", Commit: "c"}, &StepStarted{Name: "s", Phase: plan.Post, Line: 4},
 		&StepFinished{Outcome: plan.Failure, Conclusion: plan.Success, Fault: &Diagnosis{Rule: "r", Lines: []string{"l"}}, Effects: plan.Effects{Path: []string{"/p"}}},
+		&EnvironmentAsked{Environment: "prod", Approvals: 2}, &EnvironmentApproved{Environment: "prod", By: "ada"},
 		&TestsReported{Source: "go test", Passed: 1, Bad: []TestResult{{Name: "T"}}}, &ArtifactSaved{plan.Artifact{Name: "n", Size: 9}, &Shown{Digest: "d", Size: 3, Masked: 1, Holds: 2}},
 		&ChangeCompared{Base: "main", Files: []ChangedFile{{Path: "a", Made: true}}},
 	}

@@ -24,6 +24,15 @@ type Run struct {
 	CancelledBy string
 	ApprovedBy  string // who let it start, if it had to wait for somebody
 	Compared    *ChangeCompared
+
+	// Environments are those protected ones that it wants to deploy to, by name.
+	Environments map[string]*EnvironmentRun
+}
+
+// EnvironmentRun is how a run stands with an environment that is protected.
+type EnvironmentRun struct {
+	Asked      EnvironmentAsked
+	ApprovedBy []string
 }
 
 // JobRun is what is known of one job.
@@ -108,6 +117,16 @@ func (r *Run) Job(id string) *JobRun {
 	return j
 }
 
+func (r *Run) environment(name string) *EnvironmentRun {
+	if r.Environments == nil {
+		r.Environments = map[string]*EnvironmentRun{}
+	}
+	if r.Environments[name] == nil {
+		r.Environments[name] = &EnvironmentRun{}
+	}
+	return r.Environments[name]
+}
+
 // Apply adds one event. Events of other runs are ignored.
 func (r *Run) Apply(e Event) {
 	if e.Run != r.ID {
@@ -130,6 +149,11 @@ func (r *Run) Apply(e Event) {
 		r.Verdict, r.Why, r.Ended = b.Verdict, b.Why, e.Time
 	case *RunApproved:
 		r.ApprovedBy = b.By
+	case *EnvironmentAsked:
+		r.environment(b.Environment).Asked = *b
+	case *EnvironmentApproved:
+		x := r.environment(b.Environment)
+		x.ApprovedBy = append(x.ApprovedBy, b.By)
 	case *ChangeCompared:
 		r.Compared = b
 	case *CancelRequested:

@@ -83,6 +83,38 @@ type RunApproved struct {
 	Why string `json:"why,omitempty"`
 }
 
+// Environment is where jobs of a repository deploy to, and what protects it: a register of
+// the server's.
+type Environment struct {
+	Repository string `json:"repository"` // its name on the server
+	Name       string `json:"name"`
+	// Approvals is how many people have to approve a deployment, Approvers who may: names
+	// of accounts; none: whoever may approve runs there.
+	Approvals int      `json:"approvals,omitempty"`
+	Approvers []string `json:"approvers,omitempty"`
+	// NotAuthor says that who made the change, or asked for the run, does not count.
+	NotAuthor bool `json:"not_author,omitempty"`
+	// Branches are patterns of the branches and tags that may be deployed; none: all.
+	Branches []string `json:"branches,omitempty"`
+	// Wait is how many seconds every deployment waits.
+	Wait int `json:"wait,omitempty"`
+}
+
+// EnvironmentAsked says that a run wants to deploy to an environment that is protected,
+// and when it may at the earliest. It is asked once a run, however many jobs deploy.
+type EnvironmentAsked struct {
+	Environment string    `json:"environment"`
+	Approvals   int       `json:"approvals,omitempty"` // that it takes
+	Until       time.Time `json:"until,omitzero"`
+}
+
+// EnvironmentApproved says that somebody lets a run deploy to an environment.
+type EnvironmentApproved struct {
+	Environment string `json:"environment"`
+	By          string `json:"by"`
+	Why         string `json:"why,omitempty"`
+}
+
 // Acted is an act of a person or a token, for the audit trail.
 type Acted struct {
 	By     string            `json:"by"`
@@ -125,9 +157,13 @@ func (*RunRequested) kind() Kind   { return "run.requested" }
 func (*RequestSettled) kind() Kind { return "request.settled" }
 func (*RunApproved) kind() Kind    { return "run.approved" }
 func (*Acted) kind() Kind          { return "acted" }
-func (*EffectPlanned) kind() Kind  { return "effect.planned" }
-func (*EffectDone) kind() Kind     { return "effect.done" }
-func (*WorkerSeen) kind() Kind     { return "worker.seen" }
+
+func (*EnvironmentAsked) kind() Kind    { return "environment.asked" }
+func (*EnvironmentApproved) kind() Kind { return "environment.approved" }
+
+func (*EffectPlanned) kind() Kind { return "effect.planned" }
+func (*EffectDone) kind() Kind    { return "effect.done" }
+func (*WorkerSeen) kind() Kind    { return "worker.seen" }
 
 // Register is a small document that holds now, beside the events that tell how
 // it came to: an account, a repository, a token's digest. The record says what

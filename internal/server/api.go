@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,7 +55,7 @@ func (s *Server) apiRoutes() []route {
 		{Method: "POST", Path: "/requests/{seq}/replay", Verb: access.SetRepo, Object: s.requestObject, Form: "/requests/{seq}/replay", Do: act(s.replay), Status: http.StatusAccepted,
 			Says: "Take a delivery of a code host once more."},
 	}
-	return append(append(rows, s.adminRoutes()...), s.pushRoutes()...)
+	return slices.Concat(rows, s.adminRoutes(), s.pushRoutes(), s.environmentRoutes())
 }
 
 // Me is who asks.

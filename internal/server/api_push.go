@@ -54,7 +54,7 @@ const (
 
 // pushedKinds are the events that a machine may tell of its own run. What people
 // do on the server nobody can push.
-var pushedKinds = []record.Kind{"run.planned", "run.started", "run.finished", "cancel.requested", "job.expanded", "job.queued", "job.started", "job.finished", "material", "step.started", "step.finished", "tests.reported", "artifact.saved", "change.compared"}
+var pushedKinds = []record.Kind{"run.planned", "run.started", "run.finished", "cancel.requested", "job.expanded", "job.queued", "job.started", "job.finished", "material", "step.started", "step.finished", "tests.reported", "coverage.reported", "load.reported", "findings.reported", "artifact.saved", "change.compared"}
 
 // Pushing is a run to be pushed, after it has ended.
 type Pushing struct {

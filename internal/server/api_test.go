@@ -550,3 +550,27 @@ func TestPackedPages(t *testing.T) {
 		}
 	}
 }
+
+func TestEnvironmentsAreSet(t *testing.T) {
+	t.Parallel()
+	sc := newScene(t)
+	as := session(sc.admin)
+	if w := sc.call("PUT", "/api/v1/environments/team/app", `{"name":"production","approvals":2,"branches":["main"],"not_author":true}`, as); w.Code != 204 {
+		t.Errorf("set: %d %s", w.Code, w.Body)
+	}
+	if w := sc.call("GET", "/api/v1/environments/team/app", "", as); w.Code != 200 || !strings.Contains(w.Body.String(), `"production"`) || !strings.Contains(w.Body.String(), `"waiting":[]`) {
+		t.Errorf("list: %d %s", w.Code, w.Body)
+	}
+	if w := sc.call("DELETE", "/api/v1/environments/team/app?name=production", "", as); w.Code != 204 {
+		t.Errorf("remove: %d %s", w.Code, w.Body)
+	}
+	if w := sc.call("GET", "/api/v1/environments/team/none", "", as); w.Code != 422 {
+		t.Errorf("of no repository: %d", w.Code)
+	}
+	got := strings.Join(sc.desk.asked, "\n")
+	for _, want := range []string{"environment team/app production 2 [] [main] 0 true by root", "remove environment team/app production by root"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q was not done:\n%s", want, got)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/forge"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/store"
@@ -41,12 +42,41 @@ type Delivered struct {
 // hookRoutes are what machines ask that have no account: code hosts, and whoever
 // watches over the server.
 func (s *Server) hookRoutes() []route {
-	return []route{
+	rows := []route{
 		{Method: "POST", Path: "/hooks/{repository...}", Open: "a code host proves itself by its signature", Faces: rootOnly, MaxBody: forge.MaxBody, Do: stream(s.hook),
 			Says: "A delivery of a code host.", Status: http.StatusAccepted},
 		{Method: "GET", Path: "/healthz", Open: "it says only that the process answers", Faces: rootOnly, Do: stream(s.healthy)},
 		{Method: "GET", Path: "/readyz", Open: "it says only whether the record can be read", Faces: rootOnly, Do: stream(s.ready)},
 	}
+	if s.Issuer == nil {
+		return rows
+	}
+	return append(rows,
+		route{Method: "GET", Path: access.DiscoveryPath, Open: "whoever is shown a job's ID token asks here who signed it", Faces: rootOnly, Do: stream(s.discovery),
+			Says: "What the issuer of ID tokens is (OpenID Connect Discovery)."},
+		route{Method: "GET", Path: access.IssuerKeysPath, Open: "whoever is shown a job's ID token checks it with these public keys", Faces: rootOnly, Do: stream(s.issuerKeys),
+			Says: "The public keys of ID tokens, as a JSON Web Key Set."})
+}
+
+// discovery says what the issuer of ID tokens is.
+func (s *Server) discovery(w http.ResponseWriter, _ *request) error {
+	return public(w, s.Issuer.Discover())
+}
+
+// issuerKeys are what ID tokens are checked with.
+func (s *Server) issuerKeys(w http.ResponseWriter, r *request) error {
+	keys, err := s.Issuer.Keys(r.Context())
+	if err != nil {
+		return err
+	}
+	return public(w, keys)
+}
+
+// public answers with what everybody may keep for a while.
+func public(w http.ResponseWriter, v any) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "public, max-age=300")
+	return json.NewEncoder(w).Encode(v)
 }
 
 // errForged is the answer to all deliveries that are not believed, whatever is

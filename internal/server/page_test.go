@@ -283,7 +283,7 @@ func pagePaths(failing string) map[string]string {
 	return map[string]string{
 		"runs": "/runs", "run": "/runs/" + failing, "log": "/runs/" + failing + "/log/test/1.26", "why": "/runs/" + failing + "/why",
 		"step": "/runs/" + failing + "/why?job=test/1.26&step=2", "found": "/runs/" + failing + "/log/test/1.26?q=part&stamps=1&at=41",
-		"repositories": "/repositories", "repository": "/repositories/team/app", "queue": "/queue", "workers": "/workers", "secrets": "/secrets?repository=team/app", "tokens": "/tokens",
+		"repositories": "/repositories", "repository": "/repositories/team/app", "queue": "/queue", "workers": "/workers", "secrets": "/secrets?repository=team/app", "environments": "/environments/team/app", "tokens": "/tokens",
 		"accounts": "/accounts", "audit": "/audit", "settings": "/settings", "deliveries": "/deliveries", "nowhere": "/nowhere", "join": "/join?first=1",
 		"sign-in": "/sign-in", "none": "/runs?branch=none",
 		"failing": "/failures", "failures": "/failures/team/app", "failure": "/failure/" + fullDisk() + "/team/app", "known-issues": "/known-issues/team/app?name=full&pattern=disk&verdict=infrastructure",

@@ -72,6 +72,7 @@ type Desk interface {
 	RemoveRoute(ctx context.Context, by launch.By, name string) error
 	CheckTarget(channel, target string) error
 	TestRoute(ctx context.Context, by launch.By, name string) error
+	Environments
 }
 
 // Gate says who asks, and keeps accounts, sessions and tokens; package access
@@ -143,6 +144,8 @@ type Config struct {
 	// Channels are the names of the kinds of places that messages go to.
 	Channels []string
 	Log      *slog.Logger
+	// Issuer signs the ID tokens of jobs; nil: nobody does.
+	Issuer *access.Issuer
 	// OIDC is what the button for signing in with somebody else says; "" for none.
 	OIDC string
 

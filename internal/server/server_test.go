@@ -371,6 +371,25 @@ func (d *playedDesk) Approve(_ context.Context, by launch.By, run string) error 
 	return nil
 }
 
+func (d *playedDesk) Environments(context.Context, string) ([]record.Environment, error) {
+	return []record.Environment{{Repository: "team/app", Name: "production", Approvals: 2, Approvers: []string{"ada", "bob"}, NotAuthor: true, Branches: []string{"main", "release-*"}, Wait: 600}}, nil
+}
+
+func (d *playedDesk) SetEnvironment(_ context.Context, by launch.By, e record.Environment) error {
+	d.note("environment %s %s %d %v %v %d %t by %s", e.Repository, e.Name, e.Approvals, e.Approvers, e.Branches, e.Wait, e.NotAuthor, by.Name)
+	return nil
+}
+
+func (d *playedDesk) RemoveEnvironment(_ context.Context, by launch.By, repository, name string) error {
+	d.note("remove environment %s %s by %s", repository, name, by.Name)
+	return nil
+}
+
+func (d *playedDesk) ApproveEnvironment(_ context.Context, by launch.By, run, name, why string) error {
+	d.note("approve environment %s %s by %s: %s", run, name, by.Name, why)
+	return nil
+}
+
 func (d *playedDesk) Cancel(_ context.Context, by launch.By, run, job string) error {
 	d.note("cancel %s %s %s", by.Name, run, job)
 	return nil

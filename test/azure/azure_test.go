@@ -7,6 +7,7 @@ package azure
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -446,6 +447,85 @@ jobs:
 	}})
 }
 
+// Outputs that are secrets go to other jobs and stages, and are nowhere in the record.
+func TestSecretOutputs(t *testing.T) {
+	t.Parallel()
+	const secret = "s3cr3t-of-a"
+	w := newWorld(t, map[string]string{"azure-pipelines.yml": `
+stages:
+- stage: Build
+  jobs:
+  - job: A
+    steps:
+    - bash: |
+        echo "##vso[task.setvariable variable=v;isOutput=true;isSecret=true]s3cr3t-"of-a
+        echo "##vso[task.setvariable variable=open;isOutput=true]plain"
+      name: set
+    - bash: echo "##vso[task.setvariable variable=holds;isOutput=true]<$(set.v)>"
+      name: more
+  - job: B
+    dependsOn: A
+    condition: and(succeeded(), startsWith(dependencies.A.outputs['set.v'], 's3cr3t-'))
+    variables:
+      got: $[ dependencies.A.outputs['set.v'] ]
+      plain: $[ dependencies.A.outputs['set.open'] ]
+      also: $[ dependencies.A.outputs['more.holds'] ]
+    steps:
+    - bash: |
+        echo "got [$(got)] env [${GOT}] length ${#MAPPED} plain $PLAIN $(plain) ${#ALSO_MAPPED}"
+      env:
+        MAPPED: $(got)
+        ALSO_MAPPED: $(also)
+  - job: M
+    displayName: M $(got)
+    dependsOn: A
+    variables:
+      got: $[ dependencies.A.outputs['set.v'] ]
+    strategy:
+      matrix:
+        one: {n: 1}
+    steps:
+    - bash: echo "cell ${#MAPPED}"
+      env:
+        MAPPED: $(got)
+- stage: Use
+  condition: and(succeeded(), startsWith(dependencies.Build.outputs['A.set.v'], 's3cr3t-'))
+  variables:
+    far: $[ stageDependencies.Build.A.outputs['set.v'] ]
+  jobs:
+  - job: D
+    steps:
+    - bash: echo "far ${#MAPPED}" && test ! -e fail
+      env:
+        MAPPED: $(far)
+`, "fail": ""})
+	r, seen := w.run(launch.Order{NoReuse: true})
+	log := seen.log.String()
+	for _, want := range []string{"got [***] env [] length 11 plain plain plain 13", "cell 11", "far 11"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("not shown: %q", want)
+		}
+	}
+	if r.Verdict != plan.Failure || strings.Contains(log, secret) {
+		t.Errorf("%s (%s)\n%s", r.Verdict, r.Why, log)
+	}
+	for e, err := range w.l.Store.After(t.Context(), 0) {
+		w.must(err)
+		body, err := json.Marshal(e.Body)
+		w.must(err)
+		if strings.Contains(string(body), secret) {
+			t.Errorf("the secret is in %s of %s: %s", e.Kind(), e.Job, body)
+		}
+	}
+	// What goes on from that run does not know it, and says so.
+	again := &watcher{jobs: map[string]plan.Verdict{}}
+	r, err := w.l.Rerun(t.Context(), r.Run, launch.Again{NoReuse: true, Again: record.Again{Failed: true}}, launch.Watcher{Observer: again})
+	w.must(err)
+	if r.Verdict == plan.Success || !strings.Contains(again.log.String(), "is a secret, whose value is not kept") {
+		t.Errorf("again: %s (%s)\n%s", r.Verdict, r.Why, &again.log)
+	}
+}
+
 func TestDeployments(t *testing.T) {
 	check(t, []probe{{
 		name: "run once",
@@ -507,6 +587,61 @@ jobs:
 		verdict: plan.Failure,
 		shown:   []string{"pre canary", "deploy 10", "post 10", "deploy 50", "rolled back reject"}, not: []string{"| post 50", "| never"},
 		jobs: map[string]plan.Verdict{"D/onsuccess": plan.Skipped, "D/onfailure": plan.Success, "D/postRouteTraffic_50": plan.Skipped},
+	}, {
+		name:  "rolling over the resources of an environment",
+		files: map[string]string{"fairlead.yaml": "azure:\n  environments:\n    prod: [web-1, web-2, web-3]\n"},
+		flow: `
+jobs:
+- deployment: D
+  environment: prod
+  strategy:
+    rolling:
+      maxParallel: 67%
+      preDeploy:
+        steps:
+        - bash: echo "pre $(Environment.ResourceName)"
+      deploy:
+        steps:
+        - download: none
+        - bash: |
+            echo "deploy $(Environment.ResourceName) of $(Environment.Name)"
+            echo "##vso[task.setvariable variable=v;isOutput=true]on $(Environment.ResourceName)"
+          name: s
+      on:
+        success:
+          steps:
+          - bash: echo "all done"
+- job: After
+  dependsOn: D
+  variables:
+    got: $[ dependencies.D.outputs['deploy_web-2.s.v'] ]
+  steps:
+  - bash: echo "after, $(got)"
+`,
+		shown: []string{"pre web-1", "pre web-2", "deploy web-3 of prod", "all done", "after, on web-2"},
+		jobs:  map[string]plan.Verdict{"D/preDeploy_web-1": plan.Success, "D/deploy_web-3": plan.Success, "D/onsuccess": plan.Success},
+	}, {
+		name:  "rolling stops at the batch that fails",
+		files: map[string]string{"fairlead.yaml": "azure:\n  environments:\n    prod: [web-1, web-2, web-3]\n"},
+		flow: `
+jobs:
+- deployment: D
+  environment: prod
+  strategy:
+    rolling:
+      maxParallel: 1
+      deploy:
+        steps:
+        - download: none
+        - bash: echo "deploy $(Environment.ResourceName)"; test $(Environment.ResourceName) != web-2
+      on:
+        failure:
+          steps:
+          - bash: echo "went wrong"
+`,
+		verdict: plan.Failure,
+		shown:   []string{"deploy web-1", "deploy web-2", "went wrong"}, not: []string{"deploy web-3"},
+		jobs: map[string]plan.Verdict{"D/deploy_web-3": plan.Skipped},
 	}})
 }
 
@@ -712,4 +847,31 @@ jobs:
 `,
 		shown: []string{"A hit false", "B hit true kept"},
 	}})
+}
+
+// A counter counts the runs of its pipeline for each prefix by itself; a run that
+// repeats another has the other's numbers.
+func TestCounter(t *testing.T) {
+	t.Parallel()
+	flow := "variables:\n  line: %s\n  patch: $[ counter(variables.line, 10) ]\nsteps:\n- bash: echo \"this is $(line).$(patch)\"\n"
+	w := newWorld(t, map[string]string{"azure-pipelines.yml": fmt.Sprintf(flow, "v1")})
+	says := func(want string) launch.Result {
+		t.Helper()
+		r, seen := w.run(launch.Order{NoReuse: true})
+		if r.Verdict != plan.Success || !strings.Contains(seen.log.String(), "this is "+want) {
+			t.Errorf("%s (%s), want %s\n%s", r.Verdict, r.Why, want, &seen.log)
+		}
+		return r
+	}
+	says("v1.10")
+	second := says("v1.11")
+	w.place.Write(map[string]string{"azure-pipelines.yml": fmt.Sprintf(flow, "v2")})
+	says("v2.10")
+	seen := &watcher{jobs: map[string]plan.Verdict{}}
+	r, err := w.l.Rerun(t.Context(), second.Run, launch.Again{NoReuse: true}, launch.Watcher{Observer: seen})
+	if err != nil || r.Verdict != plan.Success || !strings.Contains(seen.log.String(), "this is v1.11") {
+		t.Errorf("repeated: %s (%s), %v\n%s", r.Verdict, r.Why, err, &seen.log)
+	}
+	w.place.Write(map[string]string{"azure-pipelines.yml": fmt.Sprintf(flow, "v1")})
+	says("v1.12")
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/dialect/azure/expression"
+	"github.com/fairlead-dev/fairlead/internal/dialect/azure/protocol"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
@@ -17,6 +18,9 @@ const (
 	outputsExpr      = "@outputs"             // of a job: its output variables
 	cellOutputsExpr  = "@cell-outputs"        // of an expansion: those of its jobs
 	stageOutputsExpr = "@stage-outputs"       // of a stage: those of its jobs, and how they ended
+	confidedExpr     = "@confided"            // of a job: its output variables that are secrets
+	cellConfidedExpr = "@cell-confided"       // of an expansion, likewise
+	stageConfided    = "@stage-confided"      // of a stage, likewise
 	runNamePrefix    = "@name "               // then the format of the run's name
 	literalPrefix    = "@text "               // then a text
 	playedPrefix     = "when a person asks: " // then the condition, once a person asked for the job
@@ -24,6 +28,9 @@ const (
 
 // outputsName is the one output that jobs have in a plan: a JSON text.
 const outputsName = "outputs"
+
+// confidedName is what a job told in confidence, where its end is carried on.
+const confidedName = "confided"
 
 // Eval implements dialect.Dialect.
 func (d *Dialect) Eval(x plan.Expr, as dialect.Kind, s *plan.Scope) (any, error) {
@@ -38,6 +45,13 @@ func (d *Dialect) Eval(x plan.Expr, as dialect.Kind, s *plan.Scope) (any, error)
 		return cellOutputs(s)
 	case x.Text == stageOutputsExpr:
 		return stageOutputs(s)
+	case x.Text == confidedExpr:
+		_, secrets := outputVariables(s)
+		return confided(secrets)
+	case x.Text == cellConfidedExpr:
+		return confided(gathered(s, false))
+	case x.Text == stageConfided:
+		return confided(gathered(s, true))
 	}
 	if name, ok := strings.CutPrefix(x.Text, runNamePrefix); ok {
 		return e.runName(name)
@@ -52,7 +66,8 @@ func (d *Dialect) Eval(x plan.Expr, as dialect.Kind, s *plan.Scope) (any, error)
 // It is used by one goroutine.
 type evaluator struct {
 	s    *plan.Scope
-	vars *variables // nil until somebody asks
+	vars *variables                                 // nil until somebody asks
+	next func(prefix string, seed int) (int, error) // gives counters out; nil once the run is planned
 }
 
 // condition is the value of a condition.
@@ -207,23 +222,6 @@ func (e *evaluator) went(want plan.Verdict) func([]any) (any, error) {
 	}
 }
 
-// counter counts the runs of the pipeline from a seed. A counter of its own
-// for each prefix would need what other runs have counted.
-func (e *evaluator) counter(args []any) (any, error) {
-	seed := 0.0
-	if len(args) == 2 {
-		n, ok := expression.Number(expression.String(args[1]))
-		if !ok {
-			return nil, &expression.Error{Message: "the seed must be a number", Offset: -1}
-		}
-		seed = n
-	}
-	if e.s.Context == nil {
-		return seed, nil
-	}
-	return seed + float64(max(e.s.Number-1, 0)), nil
-}
-
 // needs are how the needs of this job ended: of its own, or of the job that
 // it was expanded from.
 func (e *evaluator) needs() map[string]plan.Outcome {
@@ -241,7 +239,14 @@ func carriedOutcomes(m map[string]any) map[string]plan.Outcome {
 		o, _ := v.(map[string]any)
 		verdict, _ := o["verdict"].(string)
 		outputs, _ := o[outputsName].(string)
-		out[id] = plan.Outcome{Verdict: plan.Verdict(verdict), Outputs: map[string]string{outputsName: outputs}}
+		told, _ := o[confidedName].(map[string]string)
+		if list, ok := o[confidedName].(map[string]any); ok { // it went to another machine as JSON
+			told = make(map[string]string, len(list))
+			for name, v := range list {
+				told[name], _ = v.(string)
+			}
+		}
+		out[id] = plan.Outcome{Verdict: plan.Verdict(verdict), Outputs: map[string]string{outputsName: outputs}, Confided: told}
 	}
 	return out
 }
@@ -260,12 +265,14 @@ type said struct {
 	Issues  bool              `json:"issues,omitempty"` // it succeeded, with issues
 	Failed  bool              `json:"failed,omitempty"` // it failed, whatever that meant to others
 	Outputs map[string]string `json:"outputs,omitempty"`
-	Jobs    map[string]ended  `json:"jobs,omitempty"` // of a stage
+	Hidden  []string          `json:"hidden,omitempty"` // further outputs, which are secrets: see plan.Job.Confided
+	Jobs    map[string]ended  `json:"jobs,omitempty"`   // of a stage
 }
 
 type ended struct {
 	Result  string            `json:"result"`
 	Outputs map[string]string `json:"outputs,omitempty"`
+	Hidden  []string          `json:"hidden,omitempty"`
 }
 
 func saidBy(o plan.Outcome) (s said) {
@@ -296,25 +303,67 @@ func result(o plan.Outcome, s said) string {
 // outputsOf are the output variables of a job that ends: step.variable.
 func outputsOf(s *plan.Scope) (string, error) {
 	out := said{Failed: s.Status.Bad(), Issues: issues(s)}
-	prefix := ""
+	var secrets map[string]string
+	out.Outputs, secrets = outputVariables(s)
+	out.Hidden = slices.Sorted(maps.Keys(secrets))
+	return out.text()
+}
+
+// outputVariables are those of a job that may be shown, and those that hold a secret.
+func outputVariables(s *plan.Scope) (open, secrets map[string]string) {
+	open, secrets = map[string]string{}, map[string]string{}
+	prefix, hook := "", false
 	if s.Job != nil {
 		prefix, _ = s.Job.Values[valueOutputs].(string)
+		hook = prefix != "" && s.Job.Values[valueHook] != nil
+	}
+	put := func(list map[string]string, name, value string) {
+		list[prefix+name] = value
+		if hook {
+			list[name] = value
+		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.Steps)) {
 		for name, value := range s.Steps[id].Outputs {
-			if strings.HasPrefix(name, "#") || holdsSecret(s, value) {
-				continue
-			}
-			if out.Outputs == nil {
-				out.Outputs = map[string]string{}
-			}
-			out.Outputs[prefix+id+"."+name] = value
-			if prefix != "" && s.Job.Values[valueHook] != nil {
-				out.Outputs[id+"."+name] = value
+			switch {
+			case strings.HasPrefix(name, "#"):
+			case holdsSecret(s, value):
+				put(secrets, id+"."+name, value)
+			default:
+				put(open, id+"."+name, value)
 			}
 		}
 	}
-	return out.text()
+	for name, sign := range s.Env {
+		if full, secret := strings.CutPrefix(name, secretSign); secret && sign == protocol.SecretOutput {
+			put(secrets, full, s.Env[full])
+		}
+	}
+	return open, secrets
+}
+
+// confided is what is told in confidence, as the engine wants it.
+func confided(secrets map[string]string) (string, error) {
+	if len(secrets) == 0 {
+		return "", nil
+	}
+	b, err := json.Marshal(secrets)
+	return string(b), err
+}
+
+// gathered is what the jobs that one job became have told in confidence; of a
+// stage each under its job's name, too.
+func gathered(s *plan.Scope, stage bool) map[string]string {
+	all := map[string]string{}
+	for id, o := range s.Jobs {
+		for name, value := range o.Confided {
+			if stage {
+				name = id + "." + name
+			}
+			all[name] = value
+		}
+	}
+	return all
 }
 
 // issues reports whether a step of the job went wrong and was forgiven.
@@ -327,18 +376,36 @@ func issues(s *plan.Scope) bool {
 	return false
 }
 
-// holdsSecret reports whether a text holds the value of a secret of the run:
-// such outputs stay in their job.
+// shortest is how long a secret is at least that is looked for in other texts.
+const shortest = 4
+
+// holdsSecret reports whether a text holds the value of a secret, of the run, of
+// another job, or of a step before.
 func holdsSecret(s *plan.Scope, text string) bool {
-	if s.Context == nil {
-		return false
+	within := func(v string) bool { return len(v) >= shortest && strings.Contains(text, v) }
+	if s.Context != nil {
+		for _, v := range s.Secrets {
+			if within(v) {
+				return true
+			}
+		}
 	}
-	for _, v := range s.Secrets {
-		if len(v) >= 4 && strings.Contains(text, v) {
+	for name := range s.Env {
+		if full, secret := strings.CutPrefix(name, secretSign); secret && within(s.Env[full]) {
 			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(told(s), within)
+}
+
+// told are the texts that other jobs have told this one in confidence.
+func told(s *plan.Scope) (list []string) {
+	for _, needs := range []map[string]plan.Outcome{(&evaluator{s: s}).needs(), stagesOf(s)} {
+		for _, o := range needs {
+			list = slices.AppendSeq(list, maps.Values(o.Confided))
+		}
+	}
+	return list
 }
 
 // cellOutputs are the outputs of the jobs that one job became.
@@ -347,6 +414,7 @@ func cellOutputs(s *plan.Scope) (string, error) {
 	for _, id := range slices.Sorted(maps.Keys(s.Jobs)) {
 		one := saidBy(s.Jobs[id])
 		out.Issues, out.Failed = out.Issues || one.Issues, out.Failed || one.Failed
+		out.Hidden = append(out.Hidden, one.Hidden...)
 		if out.Outputs == nil && len(one.Outputs) > 0 {
 			out.Outputs = map[string]string{}
 		}
@@ -362,11 +430,15 @@ func stageOutputs(s *plan.Scope) (string, error) {
 	for id, o := range s.Jobs {
 		one := saidBy(o)
 		out.Issues, out.Failed = out.Issues || one.Issues || one.Failed && o.Verdict == plan.Success, out.Failed || o.Verdict.Bad()
-		out.Jobs[id] = ended{Result: result(o, one), Outputs: one.Outputs}
+		out.Jobs[id] = ended{Result: result(o, one), Outputs: one.Outputs, Hidden: one.Hidden}
+		for _, name := range one.Hidden {
+			out.Hidden = append(out.Hidden, id+"."+name)
+		}
 		for name, value := range one.Outputs {
 			out.Outputs[id+"."+name] = value
 		}
 	}
+	slices.Sort(out.Hidden)
 	return out.text()
 }
 
@@ -377,15 +449,30 @@ func (e *evaluator) dependencies() *expression.Object {
 	needs := e.needs()
 	for _, id := range slices.Sorted(maps.Keys(needs)) {
 		s := saidBy(needs[id])
-		out.Set(id, dependency(result(needs[id], s), s.Outputs))
+		out.Set(id, dependency(id, result(needs[id], s), s.Outputs, s.Hidden, needs[id].Confided, ""))
 	}
 	return out
 }
 
-func dependency(result string, outputs map[string]string) *expression.Object {
+// dependency is a job or stage as others see it. Its secrets were told in
+// confidence, with the prefix in front of their names; what was told before the
+// run was resumed nobody knows any more.
+func dependency(id, result string, outputs map[string]string, hidden []string, secrets map[string]string, prefix string) *expression.Object {
 	list := &expression.Object{}
 	for _, name := range slices.Sorted(maps.Keys(outputs)) {
 		list.Set(name, outputs[name])
+	}
+	for _, name := range hidden {
+		if value, known := secrets[prefix+name]; known {
+			list.Set(name, value)
+		}
+	}
+	list.Missing = func(key string) error {
+		if !slices.ContainsFunc(hidden, func(name string) bool { return strings.EqualFold(name, key) }) {
+			return nil
+		}
+		return &expression.Error{Message: fmt.Sprintf("the output %s of %s is a secret, whose value is not kept: it ended before this run went on", plan.Clip(key), id),
+			Hint: "run it again: fairlead rerun begins a run that does it all", Offset: -1}
 	}
 	return expression.NewObject("result", result, "outputs", list)
 }
@@ -393,28 +480,37 @@ func dependency(result string, outputs map[string]string) *expression.Object {
 // stageDependencies is the context of that name: stages, and the jobs in them.
 func (e *evaluator) stageDependencies() *expression.Object {
 	out := &expression.Object{}
-	stages := e.s.Needs
-	if e.s.Job != nil {
-		if m, ok := e.s.Job.Values[valueStages].(map[string]any); ok {
-			stages = carriedOutcomes(m)
-		}
-	}
+	stages := stagesOf(e.s)
 	for _, id := range slices.Sorted(maps.Keys(stages)) {
 		s := saidBy(stages[id])
 		stage := expression.NewObject("result", result(stages[id], s))
 		for _, job := range slices.Sorted(maps.Keys(s.Jobs)) {
-			stage.Set(job, dependency(s.Jobs[job].Result, s.Jobs[job].Outputs))
+			stage.Set(job, dependency(id+"."+job, s.Jobs[job].Result, s.Jobs[job].Outputs, s.Jobs[job].Hidden, stages[id].Confided, job+"."))
 		}
 		out.Set(id, stage)
 	}
 	return out
 }
 
+// stagesOf are how the stages ended that the place may ask for.
+func stagesOf(s *plan.Scope) map[string]plan.Outcome {
+	if s.Job != nil {
+		if m, ok := s.Job.Values[valueStages].(map[string]any); ok {
+			return carriedOutcomes(m)
+		}
+	}
+	return s.Needs
+}
+
 func (e *evaluator) pipelineContext() *expression.Object {
 	if e.s.Context == nil {
 		return &expression.Object{}
 	}
-	return expression.NewObject("startTime", e.s.Started.UTC().Format("2006-01-02 15:04:05Z"))
+	at := e.s.Started
+	if c := e.s.Counted; c != nil {
+		at = c.At // what a counter counts by does not change while its run waits
+	}
+	return expression.NewObject("startTime", at.UTC().Format(expression.DateForm))
 }
 
 func fromJSON(text string) (any, error) {

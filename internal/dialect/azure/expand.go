@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,6 +35,7 @@ type sketch struct {
 	// Of a deployment.
 	Hooks      []hook   `json:"hooks,omitempty"`
 	Increments []string `json:"increments,omitempty"` // percents of a canary
+	Targets    []string `json:"targets,omitempty"`    // resources that a rolling one goes over
 }
 
 // cell is a cell of a matrix.
@@ -117,7 +119,7 @@ type expansion struct {
 
 // stage makes the jobs of a stage.
 func (x *expansion) stage() (*plan.Expansion, error) {
-	out := &plan.Expansion{Outputs: []plan.Binding{{Name: outputsName, Value: plan.Expr{Text: stageOutputsExpr, Source: x.job.Source}}}}
+	out := &plan.Expansion{Outputs: []plan.Binding{{Name: outputsName, Value: plan.Expr{Text: stageOutputsExpr, Source: x.job.Source}}}, Confided: plan.Expr{Text: stageConfided, Source: x.job.Source}}
 	if err := decode(x.job.Deferred.Data["jobs"], &out.Jobs); err != nil {
 		return nil, fmt.Errorf("azure: read the jobs of stage %s: %w", x.job.ID, err)
 	}
@@ -134,7 +136,7 @@ func (x *expansion) stage() (*plan.Expansion, error) {
 func carried(needs map[string]plan.Outcome) map[string]any {
 	m := make(map[string]any, len(needs))
 	for id, o := range needs {
-		m[id] = map[string]any{"verdict": string(o.Verdict), outputsName: o.Outputs[outputsName]}
+		m[id] = map[string]any{"verdict": string(o.Verdict), outputsName: o.Outputs[outputsName], confidedName: o.Confided}
 	}
 	return m
 }
@@ -169,7 +171,7 @@ func (x *expansion) matrix() (*plan.Expansion, error) {
 	if len(cells) > maxCells {
 		return nil, wrong(x.job.Deferred.Source, "limit", fmt.Sprintf("the matrix has %d cells; at most %d are run", len(cells), maxCells), "")
 	}
-	out := &plan.Expansion{Outputs: []plan.Binding{{Name: outputsName, Value: plan.Expr{Text: cellOutputsExpr, Source: x.job.Source}}}}
+	out := &plan.Expansion{Outputs: []plan.Binding{{Name: outputsName, Value: plan.Expr{Text: cellOutputsExpr, Source: x.job.Source}}}, Confided: plan.Expr{Text: cellConfidedExpr, Source: x.job.Source}}
 	if out.MaxParallel, err = e.integer(x.sketch.MaxParallel, "maxParallel"); err != nil {
 		return nil, err
 	}
@@ -222,12 +224,7 @@ func (x *expansion) cells(e *evaluator) ([]cell, error) {
 	}
 	var list []cell
 	for _, name := range o.Keys() {
-		c := cell{Name: strings.Map(func(r rune) rune {
-			if r == '/' || r < ' ' {
-				return '_'
-			}
-			return r
-		}, name)}
+		c := cell{Name: pathPart(name)}
 		inner, _ := o.Get(name)
 		variables, ok := inner.(*expression.Object)
 		if !ok {
@@ -243,83 +240,171 @@ func (x *expansion) cells(e *evaluator) ([]cell, error) {
 }
 
 // deployment makes a job for each lifecycle hook: one after the other, and at
-// the end the one for how it went.
+// the end the one for how it went. A canary goes through them for each increment, a
+// rolling deployment for each resource, as many side by side as it says.
 func (x *expansion) deployment() (*plan.Expansion, error) {
-	out := &plan.Expansion{Outputs: []plan.Binding{{Name: outputsName, Value: plan.Expr{Text: cellOutputsExpr, Source: x.job.Source}}}}
-	parts, _ := x.job.Values[valueParts].(map[string]any)
-	resource, _ := parts["resource"].(string)
-	strategy, _ := parts["strategy"].(string)
+	out := &plan.Expansion{Outputs: []plan.Binding{{Name: outputsName, Value: plan.Expr{Text: cellOutputsExpr, Source: x.job.Source}}}, Confided: plan.Expr{Text: cellConfidedExpr, Source: x.job.Source}}
+	batches, err := x.batches()
+	if err != nil {
+		return nil, err
+	}
 	var last []string
-	add := func(h *hook, increment, condition string) error {
-		id, prefix := strings.ReplaceAll(h.Name, ".", ""), x.job.Values[valueJob].(string)+"."
-		switch {
-		case increment != "":
-			id += "_" + increment
-			prefix = id + "."
-		case strategy != "runOnce" && resource != "":
-			prefix = h.Name + "_" + resource + "."
-		}
-		more := maps.Clone(parts)
-		more["increment"] = increment
-		more["action"] = map[string]string{"on.success": "promote", "on.failure": "reject"}[h.Name]
-		if more["action"] == "" {
-			more["action"] = "deploy"
-		}
-		p, err := x.part(id, map[string]any{valueOutputs: prefix, valueHook: h.Name, valueParts: more}, func(p *plan.Job) {
-			p.Steps, p.Needs = h.Steps, last
-			if p.If.Text = condition; condition != "" {
-				p.If.Source = x.job.Source
-			}
-		})
-		if err != nil {
-			return err
-		}
-		if h.Pool.Text != "" {
-			p.Place.Labels = strings.Fields(h.Pool.Text)
-		}
-		p.Name += ": " + strings.ReplaceAll(id, "_", " ")
-		out.Jobs = append(out.Jobs, p)
-		if !strings.HasPrefix(h.Name, "on.") {
-			last = []string{id}
-		}
-		return nil
-	}
-	increments := x.sketch.Increments
-	if len(increments) == 0 {
-		increments = []string{""}
-	}
-	for round, increment := range increments {
-		for i := range x.sketch.Hooks {
-			h := &x.sketch.Hooks[i]
-			switch {
-			case strings.HasPrefix(h.Name, "on."):
-				continue
-			case h.Name == "preDeploy" && round > 0:
-				continue
-			case h.Name == "preDeploy":
-				if err := add(h, "", ""); err != nil {
+	for round, batch := range batches {
+		var ends []string
+		for _, w := range batch {
+			needs := last
+			for i := range x.sketch.Hooks {
+				h := &x.sketch.Hooks[i]
+				switch {
+				case strings.HasPrefix(h.Name, "on."):
+					continue
+				case h.Name == "preDeploy" && w.target == "" && round > 0:
+					continue
+				}
+				of := w
+				if h.Name == "preDeploy" {
+					of.increment = ""
+				}
+				p, err := x.hook(h, of, needs, "")
+				if err != nil {
 					return nil, err
 				}
-				continue
+				out.Jobs = append(out.Jobs, p)
+				needs = []string{lastPart(p.ID)}
 			}
-			if err := add(h, increment, ""); err != nil {
-				return nil, err
-			}
+			ends = append(ends, needs...)
 		}
+		slices.Sort(ends)
+		last = slices.Compact(ends)
 	}
 	for i := range x.sketch.Hooks {
-		var err error
-		switch h := &x.sketch.Hooks[i]; h.Name {
+		condition := ""
+		switch x.sketch.Hooks[i].Name {
 		case "on.success":
-			err = add(h, "", "")
 		case "on.failure":
-			err = add(h, "", "failed()")
+			condition = "failed()"
+		default:
+			continue
 		}
+		p, err := x.hook(&x.sketch.Hooks[i], wave{}, last, condition)
 		if err != nil {
 			return nil, err
 		}
+		out.Jobs = append(out.Jobs, p)
 	}
 	return out, nil
+}
+
+// wave is one way through the hooks of a deployment.
+type wave struct {
+	increment string // percent of a canary
+	target    string // resource of a rolling deployment
+}
+
+// batches are the ways through the hooks: those of a batch side by side, one batch
+// after another.
+func (x *expansion) batches() (list [][]wave, err error) {
+	switch targets := x.sketch.Targets; {
+	case len(targets) > 0:
+		size, err := x.batchSize(len(targets))
+		if err != nil {
+			return nil, err
+		}
+		for batch := range slices.Chunk(targets, size) {
+			var waves []wave
+			for _, t := range batch {
+				waves = append(waves, wave{target: t})
+			}
+			list = append(list, waves)
+		}
+	case len(x.sketch.Increments) > 0:
+		for _, increment := range x.sketch.Increments {
+			list = append(list, []wave{{increment: increment}})
+		}
+	default:
+		list = [][]wave{{{}}}
+	}
+	return list, nil
+}
+
+// batchSize is how many of so many resources are deployed to side by side:
+// maxParallel, a number or a percentage; without one, all.
+func (x *expansion) batchSize(targets int) (int, error) {
+	scope := *x.s
+	scope.Job = x.job
+	e := &evaluator{s: &scope}
+	text, err := e.string(x.sketch.MaxParallel)
+	if text = strings.TrimSpace(text); err != nil || text == "" || text == "0" {
+		return targets, err
+	}
+	number, percent := strings.CutSuffix(text, "%")
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 1 || percent && n > 100 {
+		return 0, wrong(x.sketch.MaxParallel.Source, "type", fmt.Sprintf("maxParallel comes to %s and must be a number of resources, or a percentage of them", plan.Clip(text)), "write it as 2, or as 50%")
+	}
+	if percent {
+		n = max(targets*n/100, 1)
+	}
+	return n, nil
+}
+
+// hook is the job of a lifecycle hook.
+func (x *expansion) hook(h *hook, w wave, needs []string, condition string) (plan.Job, error) {
+	parts, _ := x.job.Values[valueParts].(map[string]any)
+	resource, _ := parts["resource"].(string)
+	strategy, _ := parts["strategy"].(string)
+	job, _ := x.job.Values[valueJob].(string)
+	id, prefix := strings.ReplaceAll(h.Name, ".", ""), job+"."
+	switch {
+	case w.target != "":
+		id += "_" + pathPart(w.target)
+		prefix = h.Name + "_" + w.target + "."
+	case w.increment != "":
+		id += "_" + w.increment
+		prefix = id + "."
+	case strategy != "runOnce" && resource != "":
+		prefix = h.Name + "_" + resource + "."
+	}
+	more := maps.Clone(parts)
+	more["increment"] = w.increment
+	if w.target != "" {
+		more["resource"] = w.target
+	}
+	switch h.Name {
+	case "on.success":
+		more["action"] = "promote"
+	case "on.failure":
+		more["action"] = "reject"
+	default:
+		more["action"] = "deploy"
+	}
+	p, err := x.part(id, map[string]any{valueOutputs: prefix, valueHook: h.Name, valueParts: more}, func(p *plan.Job) {
+		p.Steps, p.Needs = h.Steps, needs
+		if p.If.Text = condition; condition != "" {
+			p.If.Source = x.job.Source
+		}
+	})
+	if err != nil {
+		return p, err
+	}
+	switch {
+	case h.Pool.Text != "":
+		p.Place.Labels = strings.Fields(h.Pool.Text)
+	case w.target != "" && len(p.Place.Labels) == 0:
+		p.Place.Labels = []string{w.target} // a resource does its own deployment
+	}
+	p.Name += ": " + strings.ReplaceAll(id, "_", " ")
+	return p, nil
+}
+
+// pathPart is a name as a part of a job's ID.
+func pathPart(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '/' || r < ' ' {
+			return '_'
+		}
+		return r
+	}, name)
 }
 
 // wrong is a problem on its way up as a Go error.

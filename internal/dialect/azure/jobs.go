@@ -353,8 +353,8 @@ func (b *builder) job(n *node, name string, l level) plan.Job {
 	job := plan.Job{
 		ID: l.prefix + name, Name: cmp.Or(n.Get("displayName").String(), name), Stage: l.label, Source: at,
 		If: b.condition(n), Env: inner.variables,
-		Outputs: []plan.Binding{{Name: outputsName, Value: plan.Expr{Text: outputsExpr, Source: at}}},
-		Values:  map[string]any{valueStage: l.stage, valueJob: name},
+		Outputs: []plan.Binding{{Name: outputsName, Value: plan.Expr{Text: outputsExpr, Source: at}}}, Confided: plan.Expr{Text: confidedExpr, Source: at},
+		Values: map[string]any{valueStage: l.stage, valueJob: name},
 	}
 	if len(inner.readonly) > 0 {
 		job.Values[valueReadonly] = plain(inner.readonly)
@@ -515,6 +515,17 @@ func (b *builder) deployment(n *node, job plan.Job, s sketch) plan.Job {
 	all.Values = job.Values
 	b.share(&all)
 	s.Hooks = list
+	if kind == "rolling" {
+		s.MaxParallel = expr(how.Get("maxParallel"))
+		if s.Targets = b.settings.Environments[name]; resource != "" {
+			s.Targets = []string{resource}
+		}
+		if len(s.Targets) == 0 && name != "" {
+			b.problems = append(b.problems, plan.Problem{Source: environment.Source, Severity: plan.Warning, Rule: "environment",
+				Message: fmt.Sprintf("the resources of the environment %s are kept on the server of Azure: the rolling deployment is done once, for the environment as a whole", plan.Clip(name)),
+				Hint:    fmt.Sprintf("name them in fairlead.yaml: azure: environments: {%s: [web-1, web-2]}", plan.Clip(name))})
+		}
+	}
 	for _, n := range items(how.Get("increments")) {
 		s.Increments = append(s.Increments, n.String())
 	}

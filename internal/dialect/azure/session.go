@@ -50,7 +50,7 @@ func (n *session) Close() error { return nil }
 // variables once, so that one that is wrong fails the job before it has done
 // anything.
 func (n *session) Setup(_ context.Context, s *plan.Scope) (dialect.Setup, error) {
-	var out dialect.Setup
+	out := dialect.Setup{Masks: told(s)}
 	e := &evaluator{s: s}
 	for _, b := range s.Job.Env {
 		if _, ok := wholeRuntime(b.Value.Text); ok {
@@ -105,7 +105,7 @@ func (r *resolving) act() (*plan.Act, error) {
 		act.Retry = int(min(max(retries, 0), most))
 	}
 	call := r.call()
-	if step.Use != nil && r.d.tasks.Lookup(step.Use.Ref) == nil {
+	if step.Use != nil && (r.d.tasks.Lookup(step.Use.Ref) == nil || r.script() != "") {
 		return act, r.standIn(act, call)
 	}
 	if err := r.d.tasks.Resolve(call, act); err != nil {
@@ -180,12 +180,18 @@ var volatile = []string{
 	"SYSTEM_PULLREQUEST_PULLREQUESTID", "SYSTEM_PULLREQUEST_PULLREQUESTNUMBER", "BUILD_DEFINITIONNAME", "SYSTEM_DEFINITIONNAME",
 }
 
-// standIn makes of a task that is not here what the project says stands for
-// it: a script, which finds the inputs in its environment.
-func (r *resolving) standIn(act *plan.Act, c task.Call) error {
+// script is what the project says stands for the task, "" for nothing.
+func (r *resolving) script() string {
 	scripts, _ := r.s.Job.Values[valueStandIns].(map[string]any)
-	script, ok := scripts[strings.ToLower(r.step.Use.Ref)].(string)
-	if !ok {
+	script, _ := scripts[strings.ToLower(r.step.Use.Ref)].(string)
+	return script
+}
+
+// standIn makes of a task what the project says stands for it: a script, which
+// finds the inputs in its environment.
+func (r *resolving) standIn(act *plan.Act, c task.Call) error {
+	script := r.script()
+	if script == "" {
 		p := r.d.tasks.Unknown(r.step.Use.Ref, r.step.Use.Source, plan.Error)
 		act.Problem = &p
 		return nil

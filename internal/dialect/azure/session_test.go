@@ -1,9 +1,12 @@
 package azure
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
@@ -125,5 +128,61 @@ func TestMacros(t *testing.T) {
 	bomb.variables().macros("$(v0)") // to end at all is the test
 	if got := e.variables().macros("$(big)"); len(got) > maxValue+20_000 {
 		t.Errorf("%d bytes", len(got))
+	}
+}
+
+// Counters are given out once a run, whoever sees them, and looked up from then on.
+func TestCount(t *testing.T) {
+	t.Parallel()
+	d := New(Config{})
+	p, problems := compile(t, `
+variables:
+  major: 1
+  patch: $[ counter(variables.major, 100) ]
+  full: $(major).$(patch)
+stages:
+- stage: A
+  variables:
+    inner: $[ counter(format('{0}-{1}', variables.patch, format('{0:yyyy}', pipeline.startTime)), 5) ]
+    late: $[ counter(dependencies.X.outputs['a.b'], 0) ]
+  jobs:
+  - job: J
+    steps: [{bash: x}]
+- stage: B
+  jobs:
+  - job: K
+    steps: [{bash: x}]
+`, push())
+	if plan.Errors(problems) {
+		t.Fatal(problems)
+	}
+	c := &plan.Context{Pipeline: p, Change: push(), RunID: "7", Number: 3}
+	asked := map[string]int{}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	err := d.Count(c, at, func(prefix string, seed int) (int, error) {
+		asked[prefix]++
+		return seed + 2, nil
+	})
+	if err != nil || c.Counted == nil || !maps.Equal(asked, map[string]int{"1": 1, "102-2026": 1}) || !maps.Equal(c.Counted.Numbers, map[string]int{"1": 102, "102-2026": 7}) {
+		t.Fatalf("%v: asked for %v, counted %+v", err, asked, c.Counted)
+	}
+	var jobs []plan.Job
+	if err := decode(p.Jobs[0].Deferred.Data["jobs"], &jobs); err != nil {
+		t.Fatal(err)
+	}
+	s := &plan.Scope{Context: c, Job: &jobs[0], Started: at.AddDate(1, 0, 0)}
+	e := &evaluator{s: s}
+	if got := e.variables().macros("$(full) $(inner)"); got != "1.102 7" {
+		t.Errorf("variables come to %q", got)
+	}
+	session, err := d.Open(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := session.Setup(t.Context(), s); err == nil || !strings.Contains(err.Error(), "not known when the run was planned") {
+		t.Errorf("a counter of what another job said: %v", err)
+	}
+	if err := d.Count(&plan.Context{Pipeline: p, Change: push(), Number: 1}, at, func(string, int) (int, error) { return 0, errors.New("no disk") }); err == nil {
+		t.Error("numbers that cannot be had are no error")
 	}
 }

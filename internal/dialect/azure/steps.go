@@ -117,6 +117,8 @@ func (b *builder) step(n *node, key string, taken map[string]bool, many bool) (p
 		step.Use = &plan.Use{Ref: ref, With: bindings(n.Get("inputs")), Source: value.Source}
 		if b.d.tasks.Lookup(ref) == nil && b.standIns[strings.ToLower(ref)] == nil {
 			b.problems = append(b.problems, b.d.tasks.Unknown(ref, value.Source, plan.Warning))
+		} else {
+			b.connections(ref, n.Get("inputs"))
 		}
 		step.Name = cmp.Or(step.Name, ref)
 	default:
@@ -146,6 +148,34 @@ func (b *builder) step(n *node, key string, taken map[string]bool, many bool) (p
 
 // stepKeys are the keys that are no inputs of a step.
 var stepKeys = []string{"name", "displayName", "condition", "continueOnError", "enabled", "env", "timeoutInMinutes", "retryCountOnTaskFailure", "target"}
+
+// connectionInputs are inputs of tasks that name a service connection or a feed, by
+// their lower-case names, and what each is.
+var connectionInputs = map[string]string{
+	"azuresubscription": "service connection", "connectedservicename": "service connection", "connectedservicenamearm": "service connection",
+	"containerregistry": "service connection", "dockerregistryendpoint": "service connection", "dockerregistryconnection": "service connection",
+	"azuresubscriptionendpoint": "service connection", "kubernetesserviceconnection": "service connection", "kubernetesserviceendpoint": "service connection",
+	"sonarqubeserviceconnection": "service connection", "externalendpoint": "service connection", "externalendpoints": "service connection",
+	"customendpoint": "service connection", "publishendpoint": "service connection", "nugetserviceconnections": "service connection", "mavenserviceconnections": "service connection",
+	"customfeed": "feed", "publishfeed": "feed", "feedrestore": "feed", "vstsfeed": "feed", "feedpublish": "feed", "vstsfeedpublish": "feed", "artifactsfeeds": "feed", "mavenfeed": "feed",
+}
+
+// connections says of a built-in task what it would have from the server of Azure, and
+// has not here.
+func (b *builder) connections(ref string, inputs *node) {
+	if inputs == nil || b.standIns[strings.ToLower(ref)] != nil {
+		return
+	}
+	for _, f := range inputs.Fields {
+		what := connectionInputs[strings.ToLower(f.Key.Text)]
+		if what == "" || f.Value.String() == "" {
+			continue
+		}
+		b.problems = append(b.problems, plan.Problem{Source: f.Value.Source, Severity: plan.Warning, Rule: "connection",
+			Message: fmt.Sprintf("the %s %s is kept on the server of Azure: %s works with what this machine is logged in to", what, plan.Clip(f.Value.String()), ref),
+			Hint:    fmt.Sprintf("give its credentials as secrets of the run, and say in fairlead.yaml what logs in with them: azure: tasks: {%s: \"a script for bash\"}", plan.Clip(ref))})
+	}
+}
 
 // short is the task that a step is short for.
 func (b *builder) short(kind string, step *plan.Step, value *node, many bool) string {

@@ -141,6 +141,7 @@ func (v *variables) get(name string) (string, *variable) {
 		}
 		delete(v.busy, lower)
 		x.value, x.runtime = expression.String(value), nil
+		x.secret = x.secret || slices.ContainsFunc(told(v.e.s), func(secret string) bool { return len(secret) >= shortest && strings.Contains(x.value, secret) })
 	}
 	return x.value, x
 }
@@ -229,10 +230,13 @@ func variableName(name string) string {
 func (v *variables) environment() map[string]string {
 	env := make(map[string]string, len(v.list))
 	for lower, x := range v.list {
-		if x.secret || strings.ContainsAny(lower, "=\x00") || lower == "" {
+		if strings.ContainsAny(lower, "=\x00") || lower == "" {
 			continue
 		}
 		value, _ := v.get(lower)
+		if x.secret {
+			continue
+		}
 		if value = v.macros(value); !strings.ContainsRune(value, 0) {
 			env[variableName(x.name)] = value
 		}
@@ -448,9 +452,9 @@ func number(format string, s *plan.Scope, known map[string]string) string {
 		name, layout, _ := strings.Cut(t[2:len(t)-1], ":")
 		switch strings.ToLower(name) {
 		case "date":
-			return at.Format(goLayout(cmp.Or(layout, "yyyyMMdd")))
+			return expression.Lay(at, cmp.Or(layout, "yyyyMMdd"))
 		case "year":
-			return at.Format(goLayout(cmp.Or(layout, "yyyy")))
+			return expression.Lay(at, cmp.Or(layout, "yyyy"))
 		case "month":
 			return strconv.Itoa(int(at.Month()))
 		case "dayofmonth":
@@ -481,9 +485,4 @@ func number(format string, s *plan.Scope, known map[string]string) string {
 		}
 		return t
 	})
-}
-
-// goLayout is a layout of dates in Go's words.
-func goLayout(layout string) string {
-	return strings.NewReplacer("yyyy", "2006", "yy", "06", "MM", "01", "dd", "02", "HH", "15", "mm", "04", "ss", "05", "hh", "03").Replace(layout)
 }

@@ -83,6 +83,9 @@ func (n *session) nothingToDownload(s *plan.Scope) (bool, error) {
 		return true, nil
 	}
 	for _, d := range n.spec.Downloads {
+		if d.Project != "" {
+			return false, nil // which of its runs is the newest is found out in earnest
+		}
 		if a, err := n.d.cfg.Depot.Own(s.RunID, d.Job, archiveName); a != nil || err != nil {
 			return false, err
 		}
@@ -97,9 +100,20 @@ func (w *work) download(ctx context.Context) error {
 		return nil
 	}
 	for _, d := range w.spec.Downloads {
-		a, err := w.d.cfg.Depot.Own(w.s.RunID, d.Job, archiveName)
+		run, job := w.s.RunID, d.Job
+		if d.Project != "" {
+			if run, job = w.upstream(ctx, &d); run == "" {
+				return nil
+			}
+			d.Name = fmt.Sprintf("%s of %s, run %s", job, w.env.text(d.Project), run)
+		}
+		a, err := w.d.cfg.Depot.Own(run, job, archiveName)
 		if err != nil {
 			return err
+		}
+		if a == nil && d.Project != "" {
+			w.fail("%s has left no artifacts", d.Name)
+			return nil
 		}
 		if a == nil {
 			continue // the job had none to leave, which is nobody's failure
@@ -125,6 +139,22 @@ func (w *work) download(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// upstream is the newest run of another project whose job went well; "" when it
+// cannot be had, which ends the step in error.
+func (w *work) upstream(ctx context.Context, d *download) (run, job string) {
+	project, ref, name := w.env.text(d.Project), w.env.text(d.Ref), w.env.text(d.Job)
+	err := errors.New("the runs of other projects are not known here")
+	if w.d.cfg.Upstream != nil {
+		run, job, err = w.d.cfg.Upstream(ctx, w.s.RunID, project, ref, name)
+	}
+	if err != nil {
+		w.fx.Lacking = oneLine(fmt.Sprintf("the artifacts of %s in project %s at %s cannot be had: %v; run that project here first, on that ref, or write artifacts: false", name, project, ref, err))
+		fmt.Fprintln(w.log, "ERROR: "+w.fx.Lacking)
+		return "", ""
+	}
+	return run, job
 }
 
 var errExpired = errors.New("they have expired")

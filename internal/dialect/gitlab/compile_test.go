@@ -290,7 +290,7 @@ ship:
 	if job.Deferred == nil || job.Deferred.Kind != deferPlace || fmt.Sprint(job.Needs) != "[plain bare]" {
 		t.Errorf("deploy: %+v", job)
 	}
-	if fmt.Sprint(spec.Downloads) != "[{plain plain false}]" {
+	if fmt.Sprint(spec.Downloads) != "[{plain plain false   }]" {
 		t.Errorf("deploy gets %v", spec.Downloads)
 	}
 	x, err := New(Config{}).Expand(t.Context(), job, &plan.Scope{Context: &plan.Context{Pipeline: p, Change: push(), Secrets: map[string]string{"FROM_SECRET": "busybox"}, RunID: "1"}, Job: job,
@@ -400,7 +400,7 @@ func TestProblems(t *testing.T) {
 		"j: {trigger: {include: c.yml, project: a/b}}\n":                                               "1:14: trigger needs either a project or an include",
 		"j: {trigger: group/other}\n":                                                                  "1:14: warning: j starts a pipeline of project group/other, which is not done here: the job ends in error when its turn comes",
 		"j: {trigger: {include: c.yml}}\n":                                                             "1:24: the included file c.yml cannot be read: there is no such file",
-		"j: {script: x, needs: [{project: a/b, job: k, ref: main}]}\n":                                 "1:24: warning: the artifacts of k in project a/b cannot be fetched here; the job runs without them",
+		"j: {script: x, needs: [{project: a/b, job: k}]}\n":                                            "1:24: an entry of needs that names a project names no job of it, or no ref",
 		"include: {project: a/b, file: c.yml}\nj: {script: x}\nk: {extends: .c}\n":                     "1:31: warning: the include a/b:c.yml cannot be had: other projects cannot be had here; the jobs that are known run without it; 3:1: warning: the job k has no script that is known, and is left out; 3:14: warning: k extends .c, which is not there; an include that could not be had may define it",
 		"include: {project: a/b, file: c.yml}\nj: {script: x, needs: [z]}\nk: {script: x, stage: q}\n": "1:31: warning: the include a/b:c.yml cannot be had: other projects cannot be had here; the jobs that are known run without it; 2:1: warning: j is left out; 2:24: warning: j needs z, which is not there; 3:23: warning: the stage q of the job k is not there",
 	} {
@@ -490,7 +490,7 @@ inner: {trigger: {include: grandchild.yml, strategy: depend}}
 		t.Errorf("%q", got)
 	}
 	spec, err := specOf(&x.Jobs[0])
-	if err != nil || fmt.Sprint(spec.Downloads) != "[{build build true}]" || spec.Pipeline != "t" || fmt.Sprint(spec.Variables) != "[{ENV parent-env false false} {WHO parent false false}]" {
+	if err != nil || fmt.Sprint(spec.Downloads) != "[{build build true   }]" || spec.Pipeline != "t" || fmt.Sprint(spec.Variables) != "[{ENV parent-env false false} {WHO parent false false}]" {
 		t.Errorf("%+v %v", spec, err)
 	}
 	if x, ok = d.Preview(&x.Jobs[1], context); !ok || len(x.Jobs) != 1 || x.Jobs[0].ID != "t/inner/c" {

@@ -285,7 +285,7 @@ func dotenvOf(s *plan.Scope, spec *jobSpec) ([]variable, error) {
 	var list []variable
 	for _, d := range spec.Downloads {
 		o, ok := outcomeOf(s, d.Job)
-		if !ok || o.Outputs[outputDotenv] == "" {
+		if !ok || d.Project != "" || o.Outputs[outputDotenv] == "" {
 			continue
 		}
 		var report map[string]string
@@ -298,7 +298,7 @@ func dotenvOf(s *plan.Scope, spec *jobSpec) ([]variable, error) {
 }
 
 // secretsOf are those of secrets: that the run was given, by the name of the
-// variable they are to be in, and in place of id_tokens: nothing.
+// variable they are to be in, and those of id_tokens:.
 func secretsOf(s *plan.Scope, spec *jobSpec) []variable {
 	var list []variable
 	for _, name := range slices.Sorted(maps.Keys(spec.Secrets)) {
@@ -307,7 +307,7 @@ func secretsOf(s *plan.Scope, spec *jobSpec) []variable {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(spec.IDTokens)) {
-		list = append(list, variable{Name: name, Raw: true}) // nobody here signs one
+		list = append(list, variable{Name: name, Value: s.Secrets[name], Raw: true})
 	}
 	return list
 }

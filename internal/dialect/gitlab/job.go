@@ -141,6 +141,11 @@ type download struct {
 	Name string `json:"name"` // for people
 	// Required says that it was named: artifacts that are not there fail the job.
 	Required bool `json:"required,omitempty"`
+	// Project is another project that the job is of, and Ref the branch or tag there;
+	// both may hold variables, and so may Job then. "" for this pipeline's.
+	Project string      `json:"project,omitempty"`
+	Ref     string      `json:"ref,omitempty"`
+	Source  plan.Source `json:"source,omitzero"`
 }
 
 // environmentSpec is environment:. Name and the rest may hold variables.

@@ -510,3 +510,35 @@ func TestCancelledDownload(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Artifacts of another project's job are those of its newest run that went well.
+func TestUpstream(t *testing.T) {
+	t.Parallel()
+	st := newStand(t)
+	var asked []string
+	st.d.cfg.Upstream = func(_ context.Context, on, project, ref, job string) (string, string, error) {
+		asked = []string{on, project, ref, job}
+		if ref != "main" {
+			return "", "", errors.New("there is none")
+		}
+		return "5", "make", nil
+	}
+	st.context.RunID = "5"
+	st.play(&jobSpec{ID: "make", Artifacts: &artifactsSpec{Paths: []string{"f"}, When: ifSuccess}, Script: []string{"echo made > f"}})
+	st.context.RunID = "7"
+	want := func(ref string) *jobSpec {
+		return &jobSpec{ID: "use", Variables: []variable{{Name: "GROUP", Value: "team"}}, Script: []string{"cat f"},
+			Downloads: []download{{Job: "make it", Name: "make it", Project: "$GROUP/lib", Ref: ref, Required: true}}}
+	}
+	if p := st.play(want("main")); p.verdict != plan.Success || !strings.Contains(p.log, "\nmade\n") || !slices.Equal(asked, []string{"7", "team/lib", "main", "make it"}) {
+		t.Errorf("%s, asked for %q\n%s", p.verdict, asked, p.log)
+	}
+	if p := st.play(want("other")); !strings.Contains(p.said.Lacking, "make it in project team/lib at other cannot be had: there is none") {
+		t.Errorf("no run of the kind: %q\n%s", p.said.Lacking, p.log)
+	}
+	st.context.RunID = "8"
+	st.d.cfg.Upstream = nil
+	if p := st.play(want("main")); !strings.Contains(p.said.Lacking, "are not known here") {
+		t.Errorf("nobody to ask: %q", p.said.Lacking)
+	}
+}

@@ -28,7 +28,9 @@ type need struct {
 	// pipeline is set when another pipeline's job is meant; outside says so.
 	pipeline string
 	outside  bool
-	source   plan.Source
+	// project and ref say of which other project, when it is one's.
+	project, ref string
+	source       plan.Source
 }
 
 func (p *pipeline) readNeeds(e *entry, n *document.Node) {
@@ -58,10 +60,11 @@ func (p *pipeline) readNeeds(e *entry, n *document.Node) {
 		}
 		w.optional, _ = p.boolean(item.Get("optional"), "optional")
 		w.outside = w.pipeline != "" || item.Get("project") != nil
+		w.project, w.ref = p.text(item.Get("project"), "project"), p.text(item.Get("ref"), "ref")
 		switch {
-		case item.Get("project") != nil && w.job != "":
-			p.warn(item.Source, "unsupported", fmt.Sprintf("the artifacts of %s in project %s cannot be fetched here; the job runs without them",
-				plan.Clip(w.job), plan.Clip(p.text(item.Get("project"), "project"))), "")
+		case w.project != "" && (w.job == "" || w.ref == ""):
+			p.fail(item.Source, "missing", "an entry of needs that names a project names no job of it, or no ref", "write job: and ref:")
+			return
 		case w.outside && w.job == "" && e.trigger == nil:
 			p.fail(item.Source, "missing", "an entry of needs that names another pipeline names no job of it", "write job: and its name")
 			return
@@ -441,7 +444,7 @@ func (p *pipeline) downloads(c *cell, before []*cell, prefix string) (out []down
 			return true
 		}
 		for _, w := range e.needs {
-			if w.job == other.entry.name || w.job == other.name {
+			if !w.outside && (w.job == other.entry.name || w.job == other.name) {
 				return w.files
 			}
 		}
@@ -455,6 +458,10 @@ func (p *pipeline) downloads(c *cell, before []*cell, prefix string) (out []down
 		}
 	}
 	for _, w := range e.needs {
+		if w.project != "" && w.files {
+			out = append(out, download{Job: w.job, Name: w.job, Required: true, Project: w.project, Ref: w.ref, Source: w.source})
+			continue
+		}
 		// A child pipeline may ask for what its parent made.
 		if w.outside && w.files && w.pipeline != "" && w.job != "" && p.parent != "" && strings.Contains(w.pipeline, "PARENT_PIPELINE_ID") {
 			outer := ""

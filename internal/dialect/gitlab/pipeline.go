@@ -3,6 +3,7 @@ package gitlab
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -553,6 +554,13 @@ func (p *pipeline) make(c *cell, before []*cell, blocking bool) []plan.Job {
 		job.Outputs = []plan.Binding{{Name: outputDotenv, Value: plan.Expr{Text: exprDotenv, Source: spec.Artifacts.Source}}}
 	}
 	vars := p.varsOf(&spec)
+	for _, name := range slices.Sorted(maps.Keys(spec.IDTokens)) {
+		t := plan.Token{Name: name, Source: spec.IDTokens[name].Source}
+		for _, audience := range spec.IDTokens[name].Audience {
+			t.Audience = append(t.Audience, vars.text(audience))
+		}
+		job.Tokens = append(job.Tokens, t)
+	}
 	if !place(&job, &spec, &vars) {
 		job.Place, job.Environment, job.Concurrency = plan.Place{}, nil, nil
 		job.Deferred = &plan.Deferred{Kind: deferPlace, Source: e.source}

@@ -2,8 +2,10 @@ package gitlab
 
 import (
 	"fmt"
+	"maps"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,7 +52,7 @@ func (n *session) script(act *plan.Act, step *plan.Step, s *plan.Scope, env *env
 	act.Command = &plan.Command{
 		Argv: argv, Env: vars, Path: s.Path, Dir: s.Dirs.Workspace,
 		Files:  []plan.File{{Path: file, Mode: 0o755, Body: shellText(lines, env.value("CI_DEBUG_TRACE") == "true")}},
-		Script: joinLines(lines), Volatile: volatile,
+		Script: joinLines(lines), Volatile: slices.AppendSeq(slices.Clone(volatile), maps.Keys(n.spec.IDTokens)),
 	}
 	return nil
 }

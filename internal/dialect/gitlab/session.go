@@ -21,6 +21,11 @@ type Runtime struct {
 	Depot *depot.Depot
 	// LookPath finds a program on this machine; nil means exec.LookPath.
 	LookPath func(program string) (string, error)
+	// Upstream finds the newest run of another project in which a job, by its name,
+	// went well at a branch or tag, on behalf of a run: its ID, and the job's. The error
+	// says why there is none, or why it may not be had. nil: other projects are not
+	// known.
+	Upstream func(ctx context.Context, on, project, ref, job string) (run, id string, err error)
 }
 
 // session is one job while it runs.
@@ -79,6 +84,15 @@ func (n *session) Setup(_ context.Context, s *plan.Scope) (dialect.Setup, error)
 			}}
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(n.spec.IDTokens)) {
+		if _, ok := s.Secrets[name]; !ok {
+			return dialect.Setup{}, &dialect.ProblemError{Lacking: true, Problem: plan.Problem{
+				Source: n.spec.IDTokens[name].Source, Severity: plan.Error, Rule: "id_tokens",
+				Message: fmt.Sprintf("the ID token %s has to be signed by a server whose address others trust, and this run has none", name),
+				Hint:    "run it on a server (fairlead serve --url), or give a token to the run: --secret " + name,
+			}}
+		}
+	}
 	env, err := n.environment(s)
 	if err != nil {
 		return dialect.Setup{}, err
@@ -97,9 +111,6 @@ func (n *session) notices(s *plan.Scope) []plan.Annotation {
 	}
 	if len(n.spec.Services) > 0 && len(s.Job.Place.Services) == 0 {
 		warn(n.spec.Services[0].Source, "the services are ignored: the job runs on this machine, and has to find them there")
-	}
-	for _, name := range slices.Sorted(maps.Keys(n.spec.IDTokens)) {
-		warn(n.spec.IDTokens[name].Source, "the ID token %s is empty: there is nobody here who signs one", name)
 	}
 	return list
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
@@ -256,9 +257,22 @@ func format(a []any) (any, error) {
 	return b.String(), nil
 }
 
-// laidOut writes a number with a layout such as 000 or 0.00; other values and
-// layouts are left alone.
+// DateForm is how a point in time is written; format lays out a text of this form as
+// one.
+const DateForm = "2006-01-02 15:04:05Z"
+
+// dates are the parts of a layout of dates, in Go's words; what is longer comes first.
+var dates = strings.NewReplacer("yyyy", "2006", "yy", "06", "MM", "01", "M", "1", "dd", "02", "d", "2", "HH", "15", "H", "15", "hh", "03", "mm", "04", "m", "4", "ss", "05", "s", "5", "K", "Z07:00")
+
+// Lay writes a point in time with a layout such as yyyyMMdd.
+func Lay(at time.Time, layout string) string { return at.Format(dates.Replace(layout)) }
+
+// laidOut writes a number with a layout such as 000 or 0.00, and a point in time with
+// one such as yyyyMMdd; other values and layouts are left alone.
 func laidOut(v any, s, layout string) string {
+	if at, err := time.Parse(DateForm, s); err == nil && layout != "" && len(layout) <= 30 {
+		return Lay(at, layout)
+	}
 	n, ok := v.(float64)
 	whole, fraction, _ := strings.Cut(layout, ".")
 	if !ok || layout == "" || len(layout) > 30 || strings.Trim(whole+fraction, "0") != "" {

@@ -270,6 +270,9 @@ func (l *Listener) do(c command, r *reply) {
 	}
 }
 
+// SecretOutput is what the sign of a secret variable says, when other jobs are to have it.
+const SecretOutput = "output"
+
 // setVariable gives later steps a variable, and other jobs if it is an output.
 func (l *Listener) setVariable(c command, r *reply) {
 	name := strings.ToLower(strings.TrimSpace(c.prop["variable"]))
@@ -303,7 +306,9 @@ func (l *Listener) setVariable(c command, r *reply) {
 	} else {
 		l.env(r, full, c.data)
 	}
-	if secret {
+	if secret && isTrue("isoutput") {
+		l.env(r, "!"+full, SecretOutput)
+	} else if secret {
 		l.env(r, "!"+full, "true")
 	}
 	if isTrue("isreadonly") {

@@ -52,7 +52,7 @@ func TestLine(t *testing.T) {
 		"escapes":          {"##vso[task.setvariable variable=a%3Bb;]%0D%0A%AZP25%5D", "-", plan.Effects{Env: env("a;b", "\r\n%]")}},
 		"output":           {"##vso[task.setvariable variable=V;isOutput=true]x", "-", plan.Effects{Outputs: env("V", "x")}},
 		"secret":           {"##vso[task.setvariable variable=v;issecret=true]x1", "-", plan.Effects{Env: env("v", "x1", "!v", "true"), Masks: []string{"x1"}}},
-		"secret output":    {"##vso[task.setvariable variable=v;isOutput=TRUE;isSecret=true]x1", "-", plan.Effects{Env: env("step.v", "x1", "!step.v", "true"), Masks: []string{"x1"}}},
+		"secret output":    {"##vso[task.setvariable variable=v;isOutput=TRUE;isSecret=true]x1", "-", plan.Effects{Env: env("step.v", "x1", "!step.v", SecretOutput), Masks: []string{"x1"}}},
 		"read-only":        {"##vso[task.setvariable variable=v;isreadonly=true]x", "-", plan.Effects{Env: env("v", "x", "=v", "true")}},
 		"remains a secret": {"##vso[task.setvariable variable=known]x1", "-", plan.Effects{Env: env("known", "x1", "!known", "true"), Masks: []string{"x1"}}},
 		"mask":             {"##vso[task.setsecret]hush", "-", plan.Effects{Masks: []string{"hush"}}},

@@ -54,6 +54,8 @@ type Config struct {
 
 	// Listen opens the loopback address of the service; nil: no service.
 	Listen func() (net.Listener, error)
+	// Identity signs the OIDC token of a job for an audience; nil: there are none.
+	Identity func(ctx context.Context, run string, job *plan.Job, audience string) (string, error)
 	// LookupEnv reads this machine's environment; nil means os.LookupEnv.
 	LookupEnv func(string) (string, bool)
 	// Root is put in front of the absolute directories in which installed

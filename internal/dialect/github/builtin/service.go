@@ -35,7 +35,7 @@ import (
 //   - as much of Azure's block blobs as the clients use, behind signed URLs
 //     that the results service gives out, see upload.go;
 //   - the older cache service, _apis/artifactcache, see results.go too;
-//   - the address of OIDC tokens, which says that there are none.
+//   - the address of OIDC tokens, which says why there are none, or asks Config.Identity.
 //
 // Each job has a token of its own, which says which run's artifacts and which
 // refs' caches it may use. It has the shape that the clients take apart: a
@@ -60,6 +60,7 @@ type grant struct {
 	name     string // plan.Job.ID
 	began    time.Time
 	cache    depot.Scope
+	plan     *plan.Job
 }
 
 // Limits of the service.
@@ -172,7 +173,7 @@ func (v *Service) routes() {
 	v.mux.HandleFunc("POST /_apis/artifactcache/caches/{id}", v.authorized(v.v1Commit))
 	v.mux.HandleFunc("PUT /uploads/{id}", v.put)
 	v.mux.HandleFunc("GET /blobs/{digest}/{name}", v.get)
-	v.mux.HandleFunc("GET /oidc/token", v.authorized(v.noToken))
+	v.mux.HandleFunc("GET /oidc/token", v.authorized(v.idToken))
 	v.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "not_found", "Fairlead's service for actions knows no "+r.Method+" "+r.URL.Path)
 	})
@@ -186,7 +187,7 @@ func (v *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) { v.mux.Serv
 func (v *Service) Env(s *plan.Scope) (env map[string]string, stop func()) {
 	g := &grant{id: randomID(), run: s.RunID, began: s.Started, cache: scopeOf(s)}
 	if s.Job != nil {
-		g.name = s.Job.ID
+		g.name, g.plan = s.Job.ID, s.Job
 	}
 	g.job = depot.Hash(g.name)[:32]
 	v.mu.Lock()
@@ -395,8 +396,17 @@ func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
 	return json.Unmarshal(data, v)
 }
 
-// noToken answers requests for an OIDC token.
-func (v *Service) noToken(w http.ResponseWriter, _ *http.Request, _ *grant) {
+// idToken answers requests for an OIDC token, of jobs that have the permission.
+func (v *Service) idToken(w http.ResponseWriter, r *http.Request, g *grant) {
+	if v.set.cfg.Identity != nil && g.plan != nil && g.plan.Permissions["id-token"] == "write" {
+		token, err := v.set.cfg.Identity(r.Context(), g.run, g.plan, r.URL.Query().Get("audience"))
+		if err != nil {
+			problem(w, http.StatusForbidden, "permission_denied", err.Error())
+			return
+		}
+		answer(w, http.StatusOK, map[string]any{"value": token})
+		return
+	}
 	problem(w, http.StatusForbidden, "permission_denied",
 		"OIDC tokens are not available in a run on this machine: no provider would trust them. Skip the step that logs in, or log in by other means.")
 }
