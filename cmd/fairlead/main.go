@@ -192,7 +192,7 @@ func wire(ctx context.Context, w cli.Wiring, sync sqlite.Sync) (_ *opened, err e
 		Listen: func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") },
 		Identity: func(ctx context.Context, run string, job *plan.Job, audience string) (string, error) {
 			if o.identity == nil {
-				return "", errors.New("OIDC tokens are not available in a run on this machine: no provider would trust them. Skip the step that logs in, or log in by other means.")
+				return "", errors.New("OIDC tokens are not available in a run on this machine: no provider would trust them; skip the step that logs in, or log in by other means")
 			}
 			return o.identity(ctx, run, job, audience)
 		},

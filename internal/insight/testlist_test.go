@@ -22,7 +22,7 @@ func TestAnswers(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)
 	flaky := func(status string) record.TestResult {
-		r := result("flaky", status)
+		r := testResult("flaky", status)
 		r.Owner = "@team"
 		return r
 	}
@@ -31,7 +31,7 @@ func TestAnswers(t *testing.T) {
 		if n%3 == 2 {
 			status = record.TestFailed
 		}
-		s.run(fmt.Sprint("c", n/3), "", flaky(status), result("steady", record.TestPassed), result("skipped", record.TestSkipped))
+		s.run(fmt.Sprint("c", n/3), "", flaky(status), testResult("steady", record.TestPassed), testResult("skipped", record.TestSkipped))
 	}
 	s.learn()
 	h := s.histories()
@@ -170,7 +170,7 @@ func TestDays(t *testing.T) {
 func TestWards(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)
-	s.run("c", "", result("a", record.TestFailed))
+	s.run("c", "", testResult("a", record.TestFailed))
 	s.learn()
 	w := &Wards{Tests: s.tests, Log: s.store}
 	id, by := s.row("a").ID, Person{Name: "ada", Via: "session", From: "192.0.2.1"}

@@ -68,8 +68,6 @@ type State struct {
 	Unbuilt map[string]string `json:"unbuilt,omitempty"`
 	Command []string          `json:"command"`
 	Resumed int               `json:"-"` // trials of an earlier time
-
-	watched bool
 }
 
 // Verdict is what was found out, in words that name commits as people do.
