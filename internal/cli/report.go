@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"path"
@@ -64,7 +65,32 @@ func failureOf(r *record.Run, j *record.JobRun, s *record.StepRun, read func(run
 			f.More = f.Line - s.Start.Line
 		}
 	}
+	if tail == 0 && !slices.ContainsFunc(f.Lines, func(l string) bool { return !strings.HasPrefix(l, "{") }) {
+		if said := failedTests(s); len(said) > 0 { // a stream for programs: people are told what it says
+			f.Lines, f.More = said, 0
+		}
+	}
 	return f
+}
+
+// failedTests are the tests that failed in a step, a line each, the first few.
+func failedTests(s *record.StepRun) (lines []string) {
+	more := 0
+	for _, t := range s.Tests {
+		for i := range t.Bad {
+			if len(lines) == defaultTail {
+				more++
+				continue
+			}
+			b := &t.Bad[i]
+			message, _, _ := strings.Cut(b.Message, "\n")
+			lines = append(lines, strings.Trim(b.Title()+" "+b.Params, " ")+": "+cmp.Or(message, b.Status))
+		}
+	}
+	if more > 0 {
+		lines = append(lines, plural(more, "more test"))
+	}
+	return lines
 }
 
 // failures are all that ended badly in a run, in order of ending.
