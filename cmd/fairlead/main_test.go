@@ -111,6 +111,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`\b[\d,]+ system calls?\b`), "N system calls"},
 	{regexp.MustCompile(`"seq":\d+`), `"seq":0`},
 	{regexp.MustCompile(`"pid":\d+`), `"pid":0`},
+	{regexp.MustCompile(`"seed":( ?)"\d+"`), `"seed":$1"SEED"`},
 	{regexp.MustCompile(`(workspaces/[\w-]+)-[0-9a-f]{10}/`), "$1-HASH/"},
 	{regexp.MustCompile(`"host":"[^"]*"`), `"host":"HOST"`},
 	{regexp.MustCompile(`"version":"[^"]*"`), `"version":"VERSION"`},

@@ -77,7 +77,7 @@ Also heeded are NO_COLOR and CLICOLOR_FORCE (colours), TERM=dumb (no pictures, n
 redrawing), CI (no redrawing), GITHUB_ACTIONS and GITLAB_CI (their folds),
 COLUMNS (the width of drawings that go to no terminal), XDG_STATE_HOME and
 XDG_CACHE_HOME (where runs and caches are).`)
-	return &cobra.Command{Use: "environment", Short: "Variables that Fairlead heeds", Long: b.String()}
+	return &cobra.Command{Use: "variables", Short: "Variables that Fairlead heeds", Long: b.String()}
 }
 
 // manCommand is `fairlead man`.

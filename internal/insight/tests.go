@@ -289,6 +289,7 @@ type classKept struct {
 // taught is a run whose tests teach.
 type taught struct {
 	repository, commit, branch string
+	given                      string // inputs and variables, "" for none
 	base                       bool
 	policy                     suite.Policy
 	budgets                    suite.Budgets
@@ -344,7 +345,7 @@ func (l *lessons) report(ctx context.Context, reports []record.Event, seen *reco
 	if b := last.Body.(*record.TestsReported); b.Commit != "" {
 		commit, branch = b.Commit, cmp.Or(b.Branch, branch)
 	}
-	common := suite.Result{Run: last.Run, Job: last.Job, Time: last.Time, Commit: commit, Branch: branch, Base: run.base}
+	common := suite.Result{Run: last.Run, Job: last.Job, Time: last.Time, Commit: commit, Given: run.given, Branch: branch, Base: run.base}
 	if seen != nil {
 		common.Inputs, fold.size = number(seen.Digest), l.size(ctx, seen.Kept)
 		if common.Unreachable, err = l.unreachable(ctx, last, seen, fold); err != nil {
@@ -643,6 +644,13 @@ func (l *lessons) run(ctx context.Context, id string) (*taught, error) {
 	r.base = c.BaseRef == "" && c.DefaultBranch != "" && h.Branch == c.DefaultBranch
 	if c.Dirty || strings.Trim(c.SHA, "0") == "" {
 		r.commit += "+" + id // what was in the tree then has no name of its own
+	}
+	if s := &b.Settings; len(s.Inputs)+len(s.Vars)+len(s.Env) > 0 {
+		given, err := json.Marshal([]any{s.Inputs, s.Vars, s.Env}) // maps are written in order
+		if err != nil {
+			return nil, fmt.Errorf("read run %s: %w", id, err)
+		}
+		r.given = string(given)
 	}
 	r.policy, r.budgets = policyOf(b.Root)
 	r.owners = owners(b.Root)

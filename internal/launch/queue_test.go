@@ -567,6 +567,7 @@ func TestRunner(t *testing.T) {
 	s.desk.Inherit = func(context.Context, string, string) error { return nil }
 	s.desk.Databases, s.desk.Faults = new(Databases), new(insight.Faults)
 	s.desk.Conceal = func(context.Context, *secret.Masker, string) (*record.Shown, error) { return nil, nil }
+	s.desk.Launcher.Protect, s.desk.Launcher.Tokens = s.desk.protection, s.desk.identities
 	s.desk.Places, s.desk.Hands = 2, struct{ engine.Hands }{}
 	stop := make(chan struct{})
 	made := reflect.ValueOf(s.desk.runner(stop)).Elem()

@@ -41,10 +41,14 @@ func (o Outcome) Bad() bool { return o >= Failed }
 
 // Result is one outcome of a test.
 type Result struct {
-	Run     string // decimal, growing
-	Job     string
-	Time    time.Time
-	Commit  string
+	Run    string // decimal, growing
+	Job    string
+	Time   time.Time
+	Commit string
+	// Given is what the run was given beside its commit, in any words: results of
+	// one commit are held against each other only when it is the same. A store
+	// need not keep it.
+	Given   string
 	Branch  string
 	Base    bool    // of the branch that changes go to
 	Outcome Outcome // never 0

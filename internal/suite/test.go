@@ -258,13 +258,13 @@ func (t *Test) Add(r Result) {
 	t.fails(key, from, run, r)
 }
 
-// source is the commit and the job that a result is of. Another job may run the same
-// test in another way, and fail for that.
+// source is the commit and the job that a result is of, and what its run was given.
+// Another job may run the same test in another way, and fail for that.
 func (r *Result) source() uint64 {
-	if r.Job == "" || r.Commit == "" {
+	if r.Job == "" && r.Given == "" || r.Commit == "" {
 		return hash(r.Commit)
 	}
-	return hash(r.Job + "\x00" + r.Commit)
+	return hash(r.Job + "\x00" + r.Commit + "\x00" + r.Given)
 }
 
 // pass lets time go by.
