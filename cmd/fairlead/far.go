@@ -28,7 +28,7 @@ import (
 func dial(address, token string) (cli.Remote, error) {
 	c, err := client.New(address, token)
 	if err != nil {
-		return nil, &launch.UsageError{Message: err.Error()}
+		return nil, &plan.UsageError{Message: err.Error()}
 	}
 	return &remote{c, address, token != ""}, nil
 }
@@ -54,7 +54,7 @@ func (r *remote) told(err error) error {
 	case e.Status == http.StatusTooManyRequests:
 		hint = "wait, then try again"
 	}
-	return &launch.UsageError{Message: e.Message, Hint: hint}
+	return &plan.UsageError{Message: e.Message, Hint: hint}
 }
 
 // Runs implements cli.RemoteRuns.
@@ -207,7 +207,7 @@ func (r *remote) Download(ctx context.Context, run, job string, a plan.Artifact,
 // Push implements cli.RemoteFiles.
 func (r *remote) Push(ctx context.Context, p cli.Pushing) (string, error) {
 	if !r.token {
-		return "", &launch.UsageError{Message: "there is no token for " + r.address, Hint: "put one into FAIRLEAD_TOKEN, or into a file for --token-file; the server's page Tokens makes one"}
+		return "", &plan.UsageError{Message: "there is no token for " + r.address, Hint: "put one into FAIRLEAD_TOKEN, or into a file for --token-file; the server's page Tokens makes one"}
 	}
 	id, err := r.client.Push(ctx, client.Pushing(p))
 	if err != nil {

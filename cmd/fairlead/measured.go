@@ -6,13 +6,13 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/cli"
 	"github.com/fairlead-dev/fairlead/internal/insight"
-	"github.com/fairlead-dev/fairlead/internal/launch"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
 // Report implements cli.RemoteReports.
 func (r *remote) Report(ctx context.Context, h insight.Handed, f insight.ReportFileOf) (insight.Taken, error) {
 	if !r.token {
-		return insight.Taken{}, &launch.UsageError{Message: "there is no token for " + r.address, Hint: "put one into FAIRLEAD_TOKEN, or into a file for --token-file; the server's page Tokens makes one"}
+		return insight.Taken{}, &plan.UsageError{Message: "there is no token for " + r.address, Hint: "put one into FAIRLEAD_TOKEN, or into a file for --token-file; the server's page Tokens makes one"}
 	}
 	t, err := r.client.Report(ctx, h, f)
 	return t, r.told(err)
@@ -38,7 +38,7 @@ func (r *remote) Coverage(ctx context.Context, repository, run, branch, path str
 func (r *remote) Patch(ctx context.Context, run, base string) (*insight.Patched, error) {
 	v, err := r.client.Patch(ctx, run, base)
 	if err == nil && v.Lacking != "" {
-		return nil, &launch.UsageError{Message: v.Lacking}
+		return nil, &plan.UsageError{Message: v.Lacking}
 	}
 	return v.Patched, r.told(err)
 }

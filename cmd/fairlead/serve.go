@@ -36,6 +36,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/notify/smtp"
 	"github.com/fairlead-dev/fairlead/internal/notify/teams"
 	"github.com/fairlead-dev/fairlead/internal/notify/webhook"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/secret"
 	"github.com/fairlead-dev/fairlead/internal/server"
 	"github.com/fairlead-dev/fairlead/internal/store/sqlite"
@@ -184,7 +185,7 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 	for _, text := range s.Proxies {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
-			return &launch.UsageError{Message: fmt.Sprintf("--proxy %q is no network", text), Hint: "it is like 10.0.0.0/8"}
+			return &plan.UsageError{Message: fmt.Sprintf("--proxy %q is no network", text), Hint: "it is like 10.0.0.0/8"}
 		}
 		proxies = append(proxies, p)
 	}
@@ -218,7 +219,7 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 			oidc.ClientSecret = strings.TrimSpace(string(b))
 		}
 		if err := oidc.Check(); err != nil {
-			return &launch.UsageError{Message: err.Error(), Hint: "see --oidc-issuer and --oidc-client-id"}
+			return &plan.UsageError{Message: err.Error(), Hint: "see --oidc-issuer and --oidc-client-id"}
 		}
 	}
 	office, err := o.office(forge.Guard{Private: s.Private, Loopback: s.Loopback}, oidc, s, log)

@@ -15,7 +15,6 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/cli"
 	"github.com/fairlead-dev/fairlead/internal/crew"
-	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/server/client"
 	"github.com/fairlead-dev/fairlead/internal/store/sqlite"
@@ -62,11 +61,11 @@ func work(ctx context.Context, w cli.Wiring, k cli.Working) (err error) {
 	defer func() { _ = lease.Release() }()
 	to, err := client.New(k.Server, k.Token)
 	if err != nil {
-		return &launch.UsageError{Message: err.Error(), Hint: "see --server and --token-file"}
+		return &plan.UsageError{Message: err.Error(), Hint: "see --server and --token-file"}
 	}
 	if k.Name == "" {
 		if k.Name, err = os.Hostname(); err != nil {
-			return &launch.UsageError{Message: "this machine has no name", Hint: "give one with --name"}
+			return &plan.UsageError{Message: "this machine has no name", Hint: "give one with --name"}
 		}
 	}
 	if u, err := url.Parse(k.Server); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {

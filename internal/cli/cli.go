@@ -162,7 +162,7 @@ func verdictExit(v plan.Verdict) int {
 
 // usage is an error of the command line itself.
 func usage(hint, format string, args ...any) error {
-	return &launch.UsageError{Message: fmt.Sprintf(format, args...), Hint: hint}
+	return &plan.UsageError{Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
 // Main runs a command line and returns its exit code.
@@ -199,7 +199,7 @@ func (g *global) told(err error) int {
 		return code
 	}
 	var code exit
-	var use *launch.UsageError
+	var use *plan.UsageError
 	var held *store.HeldError
 	switch {
 	case err == nil:

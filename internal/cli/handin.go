@@ -18,7 +18,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/harvest"
 	"github.com/fairlead-dev/fairlead/internal/insight"
-	"github.com/fairlead-dev/fairlead/internal/launch"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/store"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
@@ -263,7 +263,7 @@ func (g *global) reportThere(ctx context.Context, at *site, h insight.Handed, fi
 	}
 	for _, f := range files {
 		one, err := remote.Report(ctx, h, f)
-		var use *launch.UsageError
+		var use *plan.UsageError
 		switch {
 		case err == nil:
 			t.Run, t.New = one.Run, t.New || one.New

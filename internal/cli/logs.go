@@ -134,12 +134,12 @@ func findIn(r *record.Run, name string) (job, step string, err error) {
 
 // suggestJob adds the name that was probably meant to an error about a job.
 func suggestJob(r *record.Run, name string, err error) error {
-	var use *launch.UsageError
+	var use *plan.UsageError
 	if !errors.As(err, &use) || !strings.Contains(use.Message, "has no job") {
 		return err
 	}
 	if near := plan.Nearest(name, r.Order); near != "" {
-		return &launch.UsageError{Message: use.Message, Hint: "did you mean " + near + "? " + use.Hint}
+		return &plan.UsageError{Message: use.Message, Hint: "did you mean " + near + "? " + use.Hint}
 	}
 	return err
 }

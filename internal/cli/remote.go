@@ -23,7 +23,7 @@ import (
 )
 
 // Remote is a team's server, asked by its API. What it refuses is a
-// [*launch.UsageError].
+// [*plan.UsageError].
 type Remote interface {
 	RemoteRuns
 	RemoteActs
@@ -458,7 +458,7 @@ func (g *global) pushAll(ctx context.Context, tools *Tools, remote Remote, repos
 		}
 		if err != nil {
 			failed = true
-			g.told(&launch.UsageError{Message: fmt.Sprintf("run %s is not on the server: %v", id, err), Hint: "`fairlead push " + id + "` tries again"})
+			g.told(&plan.UsageError{Message: fmt.Sprintf("run %s is not on the server: %v", id, err), Hint: "`fairlead push " + id + "` tries again"})
 		}
 	}
 	if failed {

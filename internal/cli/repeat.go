@@ -89,7 +89,7 @@ func (o *repeating) repeat(ctx context.Context, g *global, name, dir string, com
 		}
 		in, err := run.Enter(ctx, run.run, r.job)
 		if err != nil {
-			var use *launch.UsageError
+			var use *plan.UsageError
 			if errors.As(err, &use) {
 				use.Hint = "put the command that runs the test after --, and leave out the run: it is run here then"
 			}

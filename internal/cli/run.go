@@ -366,7 +366,7 @@ func (g *global) unreadable(p *launch.Prepared) (n int) {
 // meant adds to an error about a workflow or a job the name that was probably
 // meant.
 func (o *ordering) meant(ctx context.Context, tools *Tools, err error) error {
-	var use *launch.UsageError
+	var use *plan.UsageError
 	if !errors.As(err, &use) || o.order.Workflow == "" && len(o.order.Jobs) == 0 {
 		return err
 	}
@@ -393,7 +393,7 @@ func (o *ordering) meant(ctx context.Context, tools *Tools, err error) error {
 	if near == "" {
 		return err
 	}
-	return &launch.UsageError{Message: use.Message, Hint: "did you mean " + near + "? " + use.Hint}
+	return &plan.UsageError{Message: use.Message, Hint: "did you mean " + near + "? " + use.Hint}
 }
 
 // maxWarnings is how many warnings are shown before a run.

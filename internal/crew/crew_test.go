@@ -298,7 +298,7 @@ func TestPauseAndDrain(t *testing.T) {
 		if got := strings.Join(acts, " "); got != "paused joined draining" {
 			t.Errorf("the trail has %q", got)
 		}
-		var use *launch.UsageError
+		var use *plan.UsageError
 		if err := h.SetWorker(t.Context(), launch.By{}, "one", "paused"); !errors.As(err, &use) {
 			t.Errorf("a worker that left: %v", err)
 		}
@@ -556,7 +556,7 @@ func TestStrangers(t *testing.T) {
 		join := func(token, name string) (Joined, error) {
 			return h.Join(ctx, token, Joining{Name: name, Labels: []string{"*"}, Places: 1, Protocol: Protocol})
 		}
-		var use *launch.UsageError
+		var use *plan.UsageError
 		if _, err := join("another token", "one"); !errors.As(err, &use) {
 			t.Errorf("another token takes the name: %v", err)
 		}

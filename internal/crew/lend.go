@@ -14,7 +14,6 @@ import (
 	"sync"
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
-	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
@@ -104,7 +103,7 @@ func (GitTrees) Head(ctx context.Context, c *plan.Context) (string, error) {
 	}
 	defer tree.Close()
 	if c.Change.Dirty {
-		return "", &launch.UsageError{Message: "it has changes that are in no commit, which workers cannot have", Hint: "commit them first"}
+		return "", &plan.UsageError{Message: "it has changes that are in no commit, which workers cannot have", Hint: "commit them first"}
 	}
 	return tree.Head(ctx)
 }

@@ -176,7 +176,7 @@ func (h *Hands) Join(ctx context.Context, token string, j Joining) (Joined, erro
 			return Joined{}, fmt.Errorf("read worker %s: %w", j.Name, err)
 		}
 		if old.Token != token {
-			return Joined{}, &launch.UsageError{Message: "there is a worker " + j.Name + " with another token", Hint: "choose another name with --name, or remove that worker first"}
+			return Joined{}, &plan.UsageError{Message: "there is a worker " + j.Name + " with another token", Hint: "choose another name with --name, or remove that worker first"}
 		}
 	}
 	doc := workerDoc{At: h.At, Token: token, Session: rand.Text(), State: workerJoined, Labels: slices.Clone(j.Labels), Places: j.Places, Version: j.Version, Seen: time.Now().UTC()}
@@ -207,17 +207,17 @@ func (h *Hands) Join(ctx context.Context, token string, j Joining) (Joined, erro
 func (j *Joining) check() error {
 	switch {
 	case j.Protocol != Protocol:
-		return &launch.UsageError{Message: fmt.Sprintf("the worker (Fairlead %s) speaks version %d of the protocol, this server version %d", j.Version, j.Protocol, Protocol), Hint: "install the server's version of Fairlead"}
+		return &plan.UsageError{Message: fmt.Sprintf("the worker (Fairlead %s) speaks version %d of the protocol, this server version %d", j.Version, j.Protocol, Protocol), Hint: "install the server's version of Fairlead"}
 	case !workerName.MatchString(j.Name):
-		return &launch.UsageError{Message: fmt.Sprintf("a worker cannot be called %.80q", j.Name), Hint: "letters, digits, dots, dashes and underscores, up to 63"}
+		return &plan.UsageError{Message: fmt.Sprintf("a worker cannot be called %.80q", j.Name), Hint: "letters, digits, dots, dashes and underscores, up to 63"}
 	case j.Places < 1 || j.Places > maxHolding:
-		return &launch.UsageError{Message: fmt.Sprintf("a worker takes 1 to %d jobs at a time, not %d", maxHolding, j.Places)}
+		return &plan.UsageError{Message: fmt.Sprintf("a worker takes 1 to %d jobs at a time, not %d", maxHolding, j.Places)}
 	case len(j.Labels) > maxLabels || len(j.Finishing) > maxHolding || len(j.Version) > maxLabel:
-		return &launch.UsageError{Message: fmt.Sprintf("a worker has at most %d labels", maxLabels)}
+		return &plan.UsageError{Message: fmt.Sprintf("a worker has at most %d labels", maxLabels)}
 	}
 	for _, l := range j.Labels {
 		if _, err := path.Match(l, ""); err != nil || l == "" || len(l) > maxLabel {
-			return &launch.UsageError{Message: fmt.Sprintf("%.80q is no pattern of labels", l)}
+			return &plan.UsageError{Message: fmt.Sprintf("%.80q is no pattern of labels", l)}
 		}
 	}
 	return nil
@@ -539,10 +539,10 @@ func (h *Hands) SetWorker(ctx context.Context, by launch.By, name, state string)
 	}
 	w := known[name]
 	if w == nil {
-		return &launch.UsageError{Message: fmt.Sprintf("there is no worker %.80q", name)}
+		return &plan.UsageError{Message: fmt.Sprintf("there is no worker %.80q", name)}
 	}
 	if !slices.Contains([]string{workerJoined, workerPaused, workerDraining, workerLeft}, state) {
-		return &launch.UsageError{Message: fmt.Sprintf("a worker cannot be %.40q", state), Hint: "it can be paused, draining, joined or left"}
+		return &plan.UsageError{Message: fmt.Sprintf("a worker cannot be %.40q", state), Hint: "it can be paused, draining, joined or left"}
 	}
 	return h.change(ctx, w, func(doc *workerDoc) { doc.State = state }, by.Acted(access.SetWorkers, name, map[string]string{"state": state}))
 }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/engine"
-	"github.com/fairlead-dev/fairlead/internal/launch"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
 // Worker is this machine in the service of a server: it takes whole jobs, and
@@ -187,7 +187,7 @@ func (w *Worker) wake() {
 
 // final reports whether there is no use in asking again.
 func final(err error) bool {
-	var use *launch.UsageError
+	var use *plan.UsageError
 	return errors.Is(err, ErrRefused) || errors.Is(err, ErrSession) || errors.As(err, &use)
 }
 

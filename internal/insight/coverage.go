@@ -132,12 +132,15 @@ type trend struct {
 
 // Learn sums up what the record has to teach, to its newest event or until ctx ends.
 // The error is a [store.HeldError] when somebody else is at it.
-func (c *Coverage) Learn(ctx context.Context) error {
-	lease, err := c.Store.Lease(ctx, coverageReader, "who sums up coverage")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = lease.Release() }()
+func (c *Coverage) Learn(ctx context.Context) error { return c.reader().once(ctx, c.learn) }
+
+// reader is how the record is followed for coverage. What it sums up takes longer than
+// what others learn, and is asked for seldom.
+func (c *Coverage) reader() *reader {
+	return &reader{lease: coverageReader, who: "who sums up coverage", doing: "sum up coverage", pause: followPause, store: c.Store, runs: c.Runs, log: c.Log, learn: c.learn}
+}
+
+func (c *Coverage) learn(ctx context.Context, lease store.Lease) error {
 	newest, err := c.Runs.Watch(ctx, -1)
 	if err != nil {
 		return err
@@ -158,10 +161,8 @@ func (c *Coverage) Learn(ctx context.Context) error {
 		if e.Seq > newest {
 			break
 		}
-		select {
-		case <-lease.Lost():
-			return fmt.Errorf("sum up coverage: the lease is lost")
-		default:
+		if err := lost(lease); err != nil {
+			return err
 		}
 		if err == nil && e.Run != "" {
 			if _, err = c.Of(ctx, e.Run); errors.Is(err, ErrNoCoverage) {
@@ -188,34 +189,12 @@ func (c *Coverage) Glance(ctx context.Context) {
 }
 
 // Follow learns until ctx ends.
-func (c *Coverage) Follow(ctx context.Context) {
-	for ctx.Err() == nil {
-		seen, err := c.Runs.Watch(ctx, -1)
-		if err == nil {
-			err = c.Learn(ctx)
-		}
-		var held *store.HeldError
-		if err != nil && ctx.Err() == nil && !errors.As(err, &held) {
-			c.complain("sum up coverage", err)
-		}
-		if err == nil {
-			_, _ = c.Runs.Watch(ctx, seen) // its failure is that of the next round
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(followPause):
-		}
-	}
-}
+func (c *Coverage) Follow(ctx context.Context) { c.reader().follow(ctx) }
 
 // followPause is the least time between two rounds.
 const followPause = 2 * time.Second
 
-func (c *Coverage) complain(doing string, err error) {
-	if c.Log != nil {
-		c.Log(doing, err)
-	}
-}
+func (c *Coverage) complain(doing string, err error) { c.reader().complain(doing, err) }
 
 // ErrNoCoverage says that a run has no report of coverage.
 var ErrNoCoverage = errors.New("no coverage was reported")

@@ -200,21 +200,18 @@ func (f *Faults) gathered(ctx context.Context, repository string) (*gathering, i
 	return g, r.Version, nil
 }
 
-func (f *Faults) complain(doing string, err error) {
-	if f.Log != nil && err != nil {
-		f.Log(doing, err)
-	}
+// reader is how the record is followed for failures.
+func (f *Faults) reader() *reader {
+	return &reader{lease: faultReader, who: "who learns of failures", doing: "learn of failures", store: f.Store, runs: f.Runs, log: f.Log,
+		learn: func(ctx context.Context, lease store.Lease) error { return f.learn(ctx, lease, time.Time{}) }}
 }
+
+func (f *Faults) complain(doing string, err error) { f.reader().complain(doing, err) }
 
 // Learn learns what the record has to teach, to its newest event or, when until is not
 // zero, until then. The error is a [store.HeldError] when somebody else is at it.
 func (f *Faults) Learn(ctx context.Context, until time.Time) error {
-	lease, err := f.Store.Lease(ctx, faultReader, "who learns of failures")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = lease.Release() }()
-	return f.learn(ctx, lease, until)
+	return f.reader().once(ctx, func(ctx context.Context, lease store.Lease) error { return f.learn(ctx, lease, until) })
 }
 
 // Glance learns for a moment. A failure to do so is nobody's: whoever learns next
@@ -224,41 +221,7 @@ func (f *Faults) Glance(ctx context.Context) {
 }
 
 // Follow learns until ctx ends.
-func (f *Faults) Follow(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := f.follow(ctx)
-		var held *store.HeldError
-		if err != nil && ctx.Err() == nil && !errors.As(err, &held) {
-			f.complain("learn of failures", err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(again):
-		}
-	}
-}
-
-func (f *Faults) follow(ctx context.Context) error {
-	lease, err := f.Store.Lease(ctx, faultReader, "who learns of failures")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = lease.Release() }()
-	for {
-		seen, err := f.Runs.Watch(ctx, -1)
-		if err != nil {
-			return err
-		}
-		if err := f.learn(ctx, lease, time.Time{}); err != nil {
-			return err
-		}
-		if _, err := f.Runs.Watch(ctx, seen); err != nil {
-			return err
-		}
-	}
-}
-
-var errLeaseLost = errors.New("the lease was lost: the store could not be reached for too long")
+func (f *Faults) Follow(ctx context.Context) { f.reader().follow(ctx) }
 
 // learn learns to the end of the record, or until then.
 func (f *Faults) learn(ctx context.Context, lease store.Lease, until time.Time) error {
@@ -280,10 +243,8 @@ func (f *Faults) learn(ctx context.Context, lease store.Lease, until time.Time) 
 		if e.Seq > newest {
 			break
 		}
-		select {
-		case <-lease.Lost():
-			return errLeaseLost
-		default:
+		if err := lost(lease); err != nil {
+			return err
 		}
 		if err != nil {
 			f.complain(fmt.Sprintf("read event %d", e.Seq), err)

@@ -29,7 +29,6 @@ const (
 	priorKind   = "prior" // by repository: the suite.Prior of its tests
 	classKind   = "class" // by repository: what else is known of all its tests
 
-	again = 5 * time.Second // until it is tried once more to learn
 	// learnAtOnce is from how many results on what was learned is written down.
 	learnAtOnce = 5_000
 	// maxLearned is how many tests of one step are learned of.
@@ -114,71 +113,30 @@ func (t *Tests) Budgets(ctx context.Context, repository string) (suite.Budgets, 
 	return kept.Budgets, nil
 }
 
-// learnWithin is how long the end of a run may be held up by learning from it. Whoever
-// learns next goes on.
-const learnWithin = 3 * time.Second
+// reader is how the record is followed for tests.
+func (t *Tests) reader() *reader {
+	return &reader{lease: suiteReader, who: "who learns of tests", doing: "learn of tests", store: t.Store, runs: t.Runs, log: t.Log,
+		learn: func(ctx context.Context, lease store.Lease) error { return t.learn(ctx, lease, time.Time{}) }}
+}
 
 // Glance learns for a moment. A failure to do so is nobody's: whoever learns next
 // goes on.
 func (t *Tests) Glance(ctx context.Context) {
-	_ = t.catchUp(context.WithoutCancel(ctx), time.Now().Add(learnWithin))
+	until := time.Now().Add(learnWithin)
+	_ = t.reader().once(context.WithoutCancel(ctx), func(ctx context.Context, lease store.Lease) error { return t.learn(ctx, lease, until) })
 }
 
 // Learn learns what the record has to teach, to its newest event or until ctx ends.
 // The error is a [store.HeldError] when somebody else is at it.
-func (t *Tests) Learn(ctx context.Context) error { return t.catchUp(ctx, time.Time{}) }
-
-// catchUp learns to the newest event, or until then: at least from one report.
-func (t *Tests) catchUp(ctx context.Context, until time.Time) error {
-	lease, err := t.Store.Lease(ctx, suiteReader, "who learns of tests")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = lease.Release() }()
-	return t.learn(ctx, lease, until)
+func (t *Tests) Learn(ctx context.Context) error {
+	r := t.reader()
+	return r.once(ctx, r.learn)
 }
 
 // Follow learns until ctx ends.
-func (t *Tests) Follow(ctx context.Context) {
-	for ctx.Err() == nil {
-		if err := t.follow(ctx); err != nil && ctx.Err() == nil {
-			var held *store.HeldError
-			if !errors.As(err, &held) {
-				t.complain("learn of tests", err)
-			}
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(again):
-		}
-	}
-}
+func (t *Tests) Follow(ctx context.Context) { t.reader().follow(ctx) }
 
-func (t *Tests) follow(ctx context.Context) error {
-	lease, err := t.Store.Lease(ctx, suiteReader, "who learns of tests")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = lease.Release() }()
-	for {
-		seen, err := t.Runs.Watch(ctx, -1)
-		if err != nil {
-			return err
-		}
-		if err := t.learn(ctx, lease, time.Time{}); err != nil {
-			return err
-		}
-		if _, err := t.Runs.Watch(ctx, seen); err != nil {
-			return err
-		}
-	}
-}
-
-func (t *Tests) complain(doing string, err error) {
-	if t.Log != nil && err != nil {
-		t.Log(doing, err)
-	}
-}
+func (t *Tests) complain(doing string, err error) { t.reader().complain(doing, err) }
 
 // learn learns to the end of the record, or until then.
 func (t *Tests) learn(ctx context.Context, lease store.Lease, until time.Time) error {
@@ -199,10 +157,8 @@ func (t *Tests) learn(ctx context.Context, lease store.Lease, until time.Time) e
 		if e.Seq > newest {
 			break
 		}
-		select {
-		case <-lease.Lost():
-			return errors.New("the lease of who learns was lost: the store could not be reached for too long")
-		default:
+		if err := lost(lease); err != nil {
+			return err
 		}
 		if err != nil {
 			t.complain(fmt.Sprintf("read event %d", e.Seq), err)

@@ -23,7 +23,7 @@ func (d *Desk) chain(ctx context.Context, run string) error {
 		return err
 	}
 	repo, err := d.Repository(ctx, h.Origin.Repository)
-	var gone *UsageError
+	var gone *plan.UsageError
 	if errors.As(err, &gone) || err == nil && repo.Paused {
 		return nil
 	}

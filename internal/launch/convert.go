@@ -33,7 +33,7 @@ func Convert(ctx context.Context, dialects []dialect.Dialect, tree fs.FS, file, 
 		}
 	}
 	if composer == nil {
-		return nil, &UsageError{Message: fmt.Sprintf("nothing can be converted to %q", to), Hint: "the languages to convert to are " + strings.Join(targets, ", ")}
+		return nil, &plan.UsageError{Message: fmt.Sprintf("nothing can be converted to %q", to), Hint: "the languages to convert to are " + strings.Join(targets, ", ")}
 	}
 	var made []Converted
 	var from []string
@@ -73,11 +73,11 @@ func Convert(ctx context.Context, dialects []dialect.Dialect, tree fs.FS, file, 
 	}
 	switch {
 	case len(made) == 0 && file != "":
-		return nil, &UsageError{Message: fmt.Sprintf("there is no pipeline %q here that could be converted", file), Hint: "fairlead run --list shows what there is"}
+		return nil, &plan.UsageError{Message: fmt.Sprintf("there is no pipeline %q here that could be converted", file), Hint: "fairlead run --list shows what there is"}
 	case len(made) == 0:
-		return nil, &UsageError{Message: "there is nothing here to convert to " + to}
+		return nil, &plan.UsageError{Message: "there is nothing here to convert to " + to}
 	case len(from) > 1 && file == "":
-		return nil, &UsageError{Message: "there are pipelines in several languages here: " + strings.Join(from, ", "), Hint: "name the file to convert"}
+		return nil, &plan.UsageError{Message: "there are pipelines in several languages here: " + strings.Join(from, ", "), Hint: "name the file to convert"}
 	}
 	return made, nil
 }

@@ -53,11 +53,11 @@ func (d *Databases) Address(b *project.Database) (string, error) {
 	}
 	m := serverVars.FindStringSubmatch(b.URL)
 	if m == nil {
-		return "", &UsageError{Message: fmt.Sprintf("%s: the variable %s is not read", b.Source, b.URL), Hint: "only variables whose names begin with TEST_ are: set $TEST_POSTGRES, or the like"}
+		return "", &plan.UsageError{Message: fmt.Sprintf("%s: the variable %s is not read", b.Source, b.URL), Hint: "only variables whose names begin with TEST_ are: set $TEST_POSTGRES, or the like"}
 	}
 	address := d.Getenv(m[1])
 	if address == "" {
-		return "", &UsageError{Message: fmt.Sprintf("%s: the variable %s, which is the address of the server, is not set", b.Source, m[1]), Hint: "set it, or remove url: to have a server started"}
+		return "", &plan.UsageError{Message: fmt.Sprintf("%s: the variable %s, which is the address of the server, is not set", b.Source, m[1]), Hint: "set it, or remove url: to have a server started"}
 	}
 	return address, nil
 }
@@ -89,7 +89,7 @@ func (d *Databases) Wants(ctx context.Context, root string, all []project.Databa
 			temps = append(temps, temp)
 			pin, _, err := d.Sets(root).Get(ctx, b.Data, temp)
 			if e := new(dataset.Error); errors.As(err, &e) {
-				err = &UsageError{Message: fmt.Sprintf("%s: %s", b.Source, e.Message), Hint: e.Hint}
+				err = &plan.UsageError{Message: fmt.Sprintf("%s: %s", b.Source, e.Message), Hint: e.Hint}
 			}
 			if err == nil {
 				m.note("data", string(pin.Digest))
@@ -139,7 +139,7 @@ func (m *mould) each(root, name string, do func(r *os.Root, name string) error) 
 	defer r.Close()
 	name = path.Clean(filepath.ToSlash(name))
 	if !fs.ValidPath(name) {
-		return &UsageError{Message: fmt.Sprintf("%s: %q is no path in the repository", m.of.Source, plan.Clip(name)), Hint: "write it from the root of the repository, without .."}
+		return &plan.UsageError{Message: fmt.Sprintf("%s: %q is no path in the repository", m.of.Source, plan.Clip(name)), Hint: "write it from the root of the repository, without .."}
 	}
 	err = fs.WalkDir(r.FS(), name, func(p string, e fs.DirEntry, err error) error {
 		switch {
@@ -156,7 +156,7 @@ func (m *mould) each(root, name string, do func(r *os.Root, name string) error) 
 		return do(r, p)
 	})
 	if errors.Is(err, fs.ErrNotExist) {
-		return &UsageError{Message: fmt.Sprintf("%s: there is no %s", m.of.Source, name), Hint: "correct the path, which begins at the root of the repository"}
+		return &plan.UsageError{Message: fmt.Sprintf("%s: there is no %s", m.of.Source, name), Hint: "correct the path, which begins at the root of the repository"}
 	}
 	return err
 }
@@ -174,13 +174,13 @@ func (m *mould) add(root, name string) error {
 			return err
 		}
 		if m.size += int64(len(body)); m.size > maxTemplate {
-			return &UsageError{Message: fmt.Sprintf("%s: the files of the template have more than %d bytes together", m.of.Source, maxTemplate), Hint: "make them smaller, or let a command fill the database"}
+			return &plan.UsageError{Message: fmt.Sprintf("%s: the files of the template have more than %d bytes together", m.of.Source, maxTemplate), Hint: "make them smaller, or let a command fill the database"}
 		}
 		m.note("file", string(body))
 		t := &m.want.Template
 		if begin := string(body[:min(len(body), 15)]); m.of.Kind == project.SQLite && begin == "SQLite format 3" || m.of.Kind == project.Redis && strings.HasPrefix(begin, "REDIS0") {
 			if t.Image != "" {
-				return &UsageError{Message: fmt.Sprintf("%s: two files are databases themselves: %s is the second", m.of.Source, name), Hint: "a template begins with one"}
+				return &plan.UsageError{Message: fmt.Sprintf("%s: two files are databases themselves: %s is the second", m.of.Source, name), Hint: "a template begins with one"}
 			}
 			t.Image = filepath.Join(root, filepath.FromSlash(name))
 			return nil

@@ -148,7 +148,7 @@ func (d *Desk) Deliver(ctx context.Context, repository string, dl *forge.Deliver
 	}
 	host := d.Forges[repo.Forge]
 	if host == nil {
-		return 0, false, &UsageError{Message: fmt.Sprintf("repository %s is on no code host whose hooks are known", repository), Hint: "set its forge"}
+		return 0, false, &plan.UsageError{Message: fmt.Sprintf("repository %s is on no code host whose hooks are known", repository), Hint: "set its forge"}
 	}
 	now := time.Now()
 	once := func(id string, keep time.Duration) record.Register {
@@ -174,7 +174,7 @@ func (d *Desk) Deliver(ctx context.Context, repository string, dl *forge.Deliver
 // Replay takes a hook again, by the Seq of its HookReceived, and returns the new
 // one's.
 func (d *Desk) Replay(ctx context.Context, by By, seq int64) (int64, error) {
-	unknown := &UsageError{Message: fmt.Sprintf("event %d is no delivery of a code host", seq)}
+	unknown := &plan.UsageError{Message: fmt.Sprintf("event %d is no delivery of a code host", seq)}
 	list, err := d.Runs.Events(ctx, store.EventFilter{Kinds: []record.Kind{"hook.received"}, Before: seq + 1, Limit: 1})
 	if err != nil {
 		return 0, fmt.Errorf("read event %d: %w", seq, err)
@@ -213,7 +213,7 @@ func (d *Desk) Ask(ctx context.Context, by By, w Wish) (seq int64, err error) {
 		return 0, err
 	}
 	if repo.Paused {
-		return 0, &UsageError{Message: "repository " + repo.Name + " is paused", Hint: "set it going first"}
+		return 0, &plan.UsageError{Message: "repository " + repo.Name + " is paused", Hint: "set it going first"}
 	}
 	events, err := d.Store.Append(ctx,
 		record.Event{Body: &record.RunRequested{
@@ -235,24 +235,24 @@ func (w *Wish) check() error {
 	payload, err := json.Marshal(w.Payload)
 	for key := range w.Payload { // what else a payload says is the server's to say
 		if w.Event != "repository_dispatch" || key != "event_type" && key != "action" && key != "client_payload" {
-			return &UsageError{Message: fmt.Sprintf("the payload holds %.40q", key), Hint: "that of a repository_dispatch holds event_type and client_payload, others have none"}
+			return &plan.UsageError{Message: fmt.Sprintf("the payload holds %.40q", key), Hint: "that of a repository_dispatch holds event_type and client_payload, others have none"}
 		}
 	}
 	switch {
 	case w.Event != "workflow_dispatch" && w.Event != "repository_dispatch" && w.Event != "push" && w.Event != "schedule":
-		return &UsageError{Message: fmt.Sprintf("nobody can ask for the event %.40q", w.Event), Hint: "workflow_dispatch, repository_dispatch, push or schedule"}
+		return &plan.UsageError{Message: fmt.Sprintf("nobody can ask for the event %.40q", w.Event), Hint: "workflow_dispatch, repository_dispatch, push or schedule"}
 	case w.Event == "workflow_dispatch" && w.Workflow == "":
-		return &UsageError{Message: "it is not said which workflow is to run"}
+		return &plan.UsageError{Message: "it is not said which workflow is to run"}
 	case w.Ref != "" && !plausibleRef(w.Ref):
-		return &UsageError{Message: fmt.Sprintf("%.80q is not a branch, a tag or a commit", w.Ref)}
+		return &plan.UsageError{Message: fmt.Sprintf("%.80q is not a branch, a tag or a commit", w.Ref)}
 	case len(w.Workflow) > maxName || hasControl(w.Workflow):
-		return &UsageError{Message: fmt.Sprintf("%.80q is not a workflow's name", w.Workflow)}
+		return &plan.UsageError{Message: fmt.Sprintf("%.80q is not a workflow's name", w.Workflow)}
 	case len(w.Inputs) > maxInputs || size > maxValue:
-		return &UsageError{Message: fmt.Sprintf("there are more than %d inputs, or more than %d bytes of them", maxInputs, maxValue)}
+		return &plan.UsageError{Message: fmt.Sprintf("there are more than %d inputs, or more than %d bytes of them", maxInputs, maxValue)}
 	case err != nil || len(payload) > maxPayload:
-		return &UsageError{Message: fmt.Sprintf("the payload is more than %d bytes of JSON", maxPayload)}
+		return &plan.UsageError{Message: fmt.Sprintf("the payload is more than %d bytes of JSON", maxPayload)}
 	case w.Priority < -maxPriority || w.Priority > maxPriority:
-		return &UsageError{Message: fmt.Sprintf("the priority is not between %d and %d", -maxPriority, maxPriority)}
+		return &plan.UsageError{Message: fmt.Sprintf("the priority is not between %d and %d", -maxPriority, maxPriority)}
 	}
 	return nil
 }
@@ -286,9 +286,9 @@ func (d *Desk) Repeat(ctx context.Context, by By, run string, a record.Again) (n
 	}
 	switch {
 	case old.Origin == nil, old.Origin.Pushed:
-		return "", &UsageError{Message: "run " + run + " was not run by this server", Hint: "fairlead rerun " + run + " where it ran"}
+		return "", &plan.UsageError{Message: "run " + run + " was not run by this server", Hint: "fairlead rerun " + run + " where it ran"}
 	case old.Verdict == "":
-		return "", &UsageError{Message: "run " + run + " has not ended", Hint: "cancel it first"}
+		return "", &plan.UsageError{Message: "run " + run + " has not ended", Hint: "cancel it first"}
 	}
 	if _, err := d.Repository(ctx, old.Origin.Repository); err != nil {
 		return "", err
@@ -298,7 +298,7 @@ func (d *Desk) Repeat(ctx context.Context, by By, run string, a record.Again) (n
 		return "", fmt.Errorf("repeat run %s: %w", run, err)
 	}
 	if old.Origin.Approval && approval.Version == 0 {
-		return "", &UsageError{Message: "run " + run + " was not approved", Hint: "a new commit of the change brings a run that can be"}
+		return "", &plan.UsageError{Message: "run " + run + " was not approved", Hint: "a new commit of the change brings a run that can be"}
 	}
 	e, err := d.PlanAgain(ctx, run, a)
 	if err != nil {
@@ -334,16 +334,16 @@ func (d *Desk) Approve(ctx context.Context, by By, run string) error {
 	}
 	switch {
 	case h.Verdict != "":
-		return &UsageError{Message: fmt.Sprintf("run %s has ended (%s)", run, h.Verdict)}
+		return &plan.UsageError{Message: fmt.Sprintf("run %s has ended (%s)", run, h.Verdict)}
 	case !h.Waiting() || !h.Origin.Approval:
-		return &UsageError{Message: "run " + run + " waits for no approval"}
+		return &plan.UsageError{Message: "run " + run + " waits for no approval"}
 	}
 	approved := &record.RunApproved{By: by.Name}
 	changes := []record.Register{register(approvalKind, run, 0, approved)}
 	_, err = d.Store.Change(ctx, changes, record.Event{Run: run, Body: approved},
 		by.Acted(access.ApproveRun, h.Origin.Repository, map[string]string{"run": run, "commit": h.SHA}))
 	if errors.Is(err, record.ErrConflict) {
-		return &UsageError{Message: "run " + run + " has been approved already"}
+		return &plan.UsageError{Message: "run " + run + " has been approved already"}
 	}
 	if err != nil {
 		return fmt.Errorf("approve run %s: %w", run, err)
@@ -359,7 +359,7 @@ func (d *Desk) Cancel(ctx context.Context, by By, run, job string) error {
 		return err
 	}
 	if h.Verdict != "" {
-		return &UsageError{Message: fmt.Sprintf("run %s has ended (%s)", run, h.Verdict)}
+		return &plan.UsageError{Message: fmt.Sprintf("run %s has ended (%s)", run, h.Verdict)}
 	}
 	repository := h.Repository
 	if h.Origin != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/engine"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 )
 
@@ -47,13 +48,13 @@ func (d *Desk) Environments(ctx context.Context, repository string) ([]record.En
 }
 
 // SetEnvironment says what protects an environment from now on. The error is a
-// [*UsageError] when it cannot be as it is given.
+// [*plan.UsageError] when it cannot be as it is given.
 func (d *Desk) SetEnvironment(ctx context.Context, by By, e record.Environment) error {
 	if _, err := d.Repository(ctx, e.Repository); err != nil {
 		return err
 	}
 	unsound := func(format string, args ...any) error {
-		return &UsageError{Message: fmt.Sprintf(format, args...)}
+		return &plan.UsageError{Message: fmt.Sprintf(format, args...)}
 	}
 	switch {
 	case e.Name == "" || len(e.Name) > maxName || hasControl(e.Name):
@@ -99,11 +100,11 @@ func (d *Desk) changeEnvironment(ctx context.Context, by By, repository, name st
 	if to != nil {
 		change = register(environmentKind, id, old.Version, to)
 	} else if old.Version == 0 {
-		return &UsageError{Message: fmt.Sprintf("nothing protects the environment %s of %s", name, repository)}
+		return &plan.UsageError{Message: fmt.Sprintf("nothing protects the environment %s of %s", name, repository)}
 	}
 	_, err = d.Store.Change(ctx, []record.Register{change}, by.Acted(access.SetRepo, repository, detail))
 	if errors.Is(err, record.ErrConflict) {
-		return &UsageError{Message: "environment " + name + " was changed by somebody else meanwhile", Hint: "look at it, and try again"}
+		return &plan.UsageError{Message: "environment " + name + " was changed by somebody else meanwhile", Hint: "look at it, and try again"}
 	}
 	if err != nil {
 		return fmt.Errorf("change environment %s: %w", name, err)
@@ -253,9 +254,9 @@ func (d *Desk) ApproveEnvironment(ctx context.Context, by By, run, name, why str
 	}
 	switch {
 	case r.Verdict != "":
-		return &UsageError{Message: fmt.Sprintf("run %s has ended (%s)", run, r.Verdict)}
+		return &plan.UsageError{Message: fmt.Sprintf("run %s has ended (%s)", run, r.Verdict)}
 	case r.Planned == nil || r.Planned.Origin == nil:
-		return &UsageError{Message: "run " + run + " is none of this server's"}
+		return &plan.UsageError{Message: "run " + run + " is none of this server's"}
 	}
 	env, ok, err := d.environmentOf(ctx, r.Planned.Origin.Repository, name)
 	if err != nil {
@@ -264,12 +265,12 @@ func (d *Desk) ApproveEnvironment(ctx context.Context, by By, run, name, why str
 	x := r.Environments[env.Name]
 	switch {
 	case !ok || x == nil || env.Approvals == 0:
-		return &UsageError{Message: fmt.Sprintf("run %s waits for no approval of environment %s", run, name)}
+		return &plan.UsageError{Message: fmt.Sprintf("run %s waits for no approval of environment %s", run, name)}
 	case slices.Contains(x.ApprovedBy, by.Name):
-		return &UsageError{Message: fmt.Sprintf("%s has approved the deployment to %s already", by.Name, env.Name)}
+		return &plan.UsageError{Message: fmt.Sprintf("%s has approved the deployment to %s already", by.Name, env.Name)}
 	}
 	if why := mayApprove(&env, r, by.Name); why != "" {
-		return &UsageError{Message: why}
+		return &plan.UsageError{Message: why}
 	}
 	_, err = d.Store.Append(ctx, record.Event{Run: run, Body: &record.EnvironmentApproved{Environment: env.Name, By: by.Name, Why: why}},
 		by.Acted(access.ApproveRun, env.Repository, map[string]string{"run": run, "environment": env.Name, "commit": r.Planned.Change.SHA}))

@@ -20,7 +20,7 @@ const AllDialects = "all"
 func (p *Prepared) prefer(known []string) error {
 	for _, name := range p.Order.Dialects {
 		if name != AllDialects && !slices.Contains(known, name) {
-			return &UsageError{Message: fmt.Sprintf("there is no dialect %q", name), Hint: "there are " + strings.Join(known, ", ") + ", or " + AllDialects}
+			return &plan.UsageError{Message: fmt.Sprintf("there is no dialect %q", name), Hint: "there are " + strings.Join(known, ", ") + ", or " + AllDialects}
 		}
 	}
 	p.Others = nil

@@ -151,9 +151,6 @@ type Prepared struct {
 // ChangeFor is the change in the terms of the pipeline's dialect.
 func (p *Prepared) ChangeFor(pl *plan.Pipeline) *plan.Change { return p.changes[pl.Dialect] }
 
-// UsageError is a wish that cannot be fulfilled as it was said.
-type UsageError = plan.UsageError
-
 // guesses are the events that are tried when none is named, in order.
 var guesses = []string{"push", "pull_request"}
 
@@ -161,7 +158,7 @@ var guesses = []string{"push", "pull_request"}
 var named = []string{"workflow_dispatch", "schedule", "workflow_call", "pull_request_target", "repository_dispatch", "release", "workflow_run"}
 
 // Prepare understands an order. Problems of the user's files are in the
-// result; a *UsageError says that the order itself cannot be fulfilled.
+// result; a *plan.UsageError says that the order itself cannot be fulfilled.
 func (l *Launcher) Prepare(ctx context.Context, o Order) (*Prepared, error) {
 	tree, err := workspace.Open(ctx, o.Dir)
 	if err != nil {
@@ -226,10 +223,10 @@ func (p *Prepared) change(f workspace.Facts, event string) error {
 	if file := p.Order.EventFile; file != "" {
 		data, err := readLimited(file, maxEvent)
 		if err != nil {
-			return &UsageError{Message: fmt.Sprintf("the event file cannot be read: %v", err)}
+			return &plan.UsageError{Message: fmt.Sprintf("the event file cannot be read: %v", err)}
 		}
 		if err := json.Unmarshal(data, &c.Payload); err != nil {
-			return &UsageError{Message: fmt.Sprintf("the event file %s is not a JSON object: %v", file, err)}
+			return &plan.UsageError{Message: fmt.Sprintf("the event file %s is not a JSON object: %v", file, err)}
 		}
 	}
 	p.Change = c
@@ -403,7 +400,7 @@ func (p *Prepared) choose() error {
 		p.Chosen = append(p.Chosen, pl)
 	}
 	if p.Order.Workflow != "" && !found {
-		return &UsageError{Message: fmt.Sprintf("there is no workflow %q here", p.Order.Workflow), Hint: p.known()}
+		return &plan.UsageError{Message: fmt.Sprintf("there is no workflow %q here", p.Order.Workflow), Hint: p.known()}
 	}
 	return nil
 }
@@ -491,7 +488,7 @@ func (p *Prepared) noJob(name string) error {
 		}
 	}
 	slices.Sort(known)
-	return &UsageError{Message: fmt.Sprintf("no workflow that is to run has a job %q", name),
+	return &plan.UsageError{Message: fmt.Sprintf("no workflow that is to run has a job %q", name),
 		Hint: "known jobs are " + strings.Join(slices.Compact(known), ", ")}
 }
 
@@ -572,7 +569,7 @@ func (e *Entered) Leave() error { return e.slot.Keep() }
 
 // Enter puts the kept workspace of a job back where the job ran.
 func (l *Launcher) Enter(ctx context.Context, r *record.Run, job string) (*Entered, error) {
-	gone := &UsageError{Message: fmt.Sprintf("run %s keeps no workspace of job %s", r.ID, job), Hint: "workspaces are kept of jobs that did not succeed, the last few of them"}
+	gone := &plan.UsageError{Message: fmt.Sprintf("run %s keeps no workspace of job %s", r.ID, job), Hint: "workspaces are kept of jobs that did not succeed, the last few of them"}
 	data, err := os.ReadFile(keptPath(l.Data, r.ID, job))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, gone
@@ -594,7 +591,7 @@ func (l *Launcher) Enter(ctx context.Context, r *record.Run, job string) (*Enter
 	case errors.Is(err, workspace.ErrNotKept):
 		return nil, gone
 	case errors.Is(err, workspace.ErrInUse):
-		return nil, &UsageError{Message: fmt.Sprintf("another run is working where job %s ran", job), Hint: "wait for it, or cancel it: fairlead runs shows it"}
+		return nil, &plan.UsageError{Message: fmt.Sprintf("another run is working where job %s ran", job), Hint: "wait for it, or cancel it: fairlead runs shows it"}
 	case err != nil:
 		return nil, err
 	}

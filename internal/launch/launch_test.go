@@ -55,7 +55,7 @@ func TestFindStep(t *testing.T) {
 		if tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
 			t.Errorf("%q: error %v, want one with %q", tt.name, err, tt.err)
 		}
-		var usage *UsageError
+		var usage *plan.UsageError
 		if err != nil && !errors.As(err, &usage) {
 			t.Errorf("%q: the error is not the user's: %v", tt.name, err)
 		}

@@ -343,7 +343,7 @@ func (s *sender) do(ctx context.Context, p *planned) (ref string, also *record.R
 		return "", nil, s.message(ctx, p.Envelope)
 	}
 	repo, err := s.Repository(ctx, p.Repository)
-	var gone *UsageError
+	var gone *plan.UsageError
 	if errors.As(err, &gone) {
 		return "", nil, fmt.Errorf("%w: %w", errPointless, err)
 	}
@@ -606,7 +606,7 @@ func (s *sender) ofProblems(ctx context.Context, seq int64, b *record.RequestSet
 // told reports whether a repository's code host is told anything.
 func (s *sender) told(ctx context.Context, name string) (bool, error) {
 	repo, err := s.Repository(ctx, name)
-	var gone *UsageError
+	var gone *plan.UsageError
 	if errors.As(err, &gone) || err == nil && s.Forges[repo.Forge] == nil {
 		return false, nil
 	}

@@ -351,7 +351,7 @@ func TestTestRoute(t *testing.T) {
 	if err := s.desk.SetRoute(t.Context(), ada, route); err != nil {
 		t.Fatal(err)
 	}
-	var use *UsageError
+	var use *plan.UsageError
 	if err := s.desk.TestRoute(t.Context(), ada, "team"); !errors.As(err, &use) || !strings.Contains(use.Message, "no secret $CHAT") {
 		t.Errorf("without a target: %v", err)
 	}

@@ -475,7 +475,7 @@ func TestStartReadsUnderLease(t *testing.T) {
 			t.Errorf("the other one: %+v, %v", r, err)
 		}
 	}})
-	var use *UsageError
+	var use *plan.UsageError
 	if _, err := late.Start(t.Context(), run, nil, Watcher{Observer: nobody{}}); !errors.As(err, &use) || !strings.Contains(use.Message, "has ended") {
 		t.Errorf("the late one: %v", err)
 	}

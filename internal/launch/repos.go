@@ -78,7 +78,7 @@ func (d *Desk) Repositories(ctx context.Context) ([]Repository, error) {
 	return all, nil
 }
 
-// Repository is the one of that name. The error is a [*UsageError] when there is
+// Repository is the one of that name. The error is a [*plan.UsageError] when there is
 // none.
 func (d *Desk) Repository(ctx context.Context, name string) (Repository, error) {
 	r, _, err := d.repository(ctx, name)
@@ -97,10 +97,10 @@ func (d *Desk) repository(ctx context.Context, name string) (r Repository, versi
 }
 
 func noRepository(name string) error {
-	return &UsageError{Message: fmt.Sprintf("there is no repository %.80q", name), Hint: "fairlead repo add"}
+	return &plan.UsageError{Message: fmt.Sprintf("there is no repository %.80q", name), Hint: "fairlead repo add"}
 }
 
-// SetRepository adds a repository, or changes one. The error is a [*UsageError]
+// SetRepository adds a repository, or changes one. The error is a [*plan.UsageError]
 // when it cannot be as it is given.
 func (d *Desk) SetRepository(ctx context.Context, by By, r Repository, create bool) error {
 	if err := d.check(ctx, &r); err != nil {
@@ -122,9 +122,9 @@ func (d *Desk) SetRepository(ctx context.Context, by By, r Repository, create bo
 	_, err := d.Store.Change(ctx, []record.Register{register(repositoryKind, r.Name, version, r)}, by.Acted(verb, r.Name, detail))
 	switch {
 	case errors.Is(err, record.ErrConflict) && create:
-		return &UsageError{Message: "there is a repository " + r.Name + " already", Hint: "choose another name, or change that one"}
+		return &plan.UsageError{Message: "there is a repository " + r.Name + " already", Hint: "choose another name, or change that one"}
 	case errors.Is(err, record.ErrConflict):
-		return &UsageError{Message: "repository " + r.Name + " was changed by somebody else meanwhile", Hint: "look at it, and try again"}
+		return &plan.UsageError{Message: "repository " + r.Name + " was changed by somebody else meanwhile", Hint: "look at it, and try again"}
 	case err != nil:
 		return fmt.Errorf("set repository %s: %w", r.Name, err)
 	}
@@ -178,7 +178,7 @@ func (d *Desk) RemoveRepository(ctx context.Context, by By, name string) error {
 	}
 	_, err = d.Store.Change(ctx, changes, by.Acted(access.SetRepo, name, map[string]string{"removed": "yes"}))
 	if errors.Is(err, record.ErrConflict) {
-		return &UsageError{Message: "repository " + name + " was changed by somebody else meanwhile", Hint: "try again"}
+		return &plan.UsageError{Message: "repository " + name + " was changed by somebody else meanwhile", Hint: "try again"}
 	}
 	if err != nil {
 		return fmt.Errorf("remove repository %s: %w", name, err)
@@ -199,7 +199,7 @@ func (d *Desk) RemoveRepository(ctx context.Context, by By, name string) error {
 
 // check says what is wrong with a repository, and brings it into its form.
 func (d *Desk) check(ctx context.Context, r *Repository) error {
-	bad := func(format string, args ...any) error { return &UsageError{Message: fmt.Sprintf(format, args...)} }
+	bad := func(format string, args ...any) error { return &plan.UsageError{Message: fmt.Sprintf(format, args...)} }
 	if len(r.Name) > maxName || !repositoryName.MatchString(r.Name) {
 		return bad("%.80q is not a repository's name: letters, digits, _ . - and slashes, as in team/app", r.Name)
 	}
@@ -207,7 +207,7 @@ func (d *Desk) check(ctx context.Context, r *Repository) error {
 		return err
 	}
 	if r.Forge != "" && d.Forges[r.Forge] == nil {
-		return &UsageError{Message: fmt.Sprintf("the code host %.40q is not known", r.Forge), Hint: "known are " + strings.Join(sortedKeys(d.Forges), ", ")}
+		return &plan.UsageError{Message: fmt.Sprintf("the code host %.40q is not known", r.Forge), Hint: "known are " + strings.Join(sortedKeys(d.Forges), ", ")}
 	}
 	if r.API != "" {
 		u, err := url.Parse(r.API)
@@ -244,7 +244,7 @@ func (d *Desk) check(ctx context.Context, r *Repository) error {
 // checkURL says what is wrong with the address of a repository.
 func (d *Desk) checkURL(ctx context.Context, s string) error {
 	bad := func(why string) error {
-		return &UsageError{Message: fmt.Sprintf("%.200q is not the address of a repository: %s", withoutUser(s), why),
+		return &plan.UsageError{Message: fmt.Sprintf("%.200q is not the address of a repository: %s", withoutUser(s), why),
 			Hint: "https://host/owner/name, ssh://git@host/owner/name, git@host:owner/name, or an absolute path on the server"}
 	}
 	address, err := workspace.ParseAddress(s)
@@ -272,11 +272,11 @@ func (d *Desk) checkHost(ctx context.Context, u *url.URL) error {
 	defer cancel()
 	addrs, err := workspace.Lookup(ctx, u.Hostname())
 	if err != nil {
-		return &UsageError{Message: fmt.Sprintf("the host %s cannot be found: %v", u.Hostname(), err)}
+		return &plan.UsageError{Message: fmt.Sprintf("the host %s cannot be found: %v", u.Hostname(), err)}
 	}
 	for _, a := range addrs {
 		if err := d.allowed(u.Scheme, a); err != nil {
-			return &UsageError{Message: fmt.Sprintf("the host %s may not be used: %v", u.Hostname(), err)}
+			return &plan.UsageError{Message: fmt.Sprintf("the host %s may not be used: %v", u.Hostname(), err)}
 		}
 	}
 	return nil

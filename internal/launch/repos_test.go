@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/forge"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 )
 
@@ -53,7 +54,7 @@ func TestSetRepository(t *testing.T) {
 	} {
 		r := good
 		edit(&r)
-		var usage *UsageError
+		var usage *plan.UsageError
 		err := s.desk.SetRepository(ctx, ada, r, true)
 		if !errors.As(err, &usage) {
 			t.Errorf("%s: %v", name, err)

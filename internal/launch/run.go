@@ -133,7 +133,7 @@ func (l *Launcher) Start(ctx context.Context, id string, secrets map[string]stri
 		return l.resume(ctx, planned, lease, secrets, w)
 	}
 	if planned.Verdict != "" {
-		return Result{}, &UsageError{Message: fmt.Sprintf("run %s has ended (%s)", id, planned.Verdict)}
+		return Result{}, &plan.UsageError{Message: fmt.Sprintf("run %s has ended (%s)", id, planned.Verdict)}
 	}
 	s, err := l.restart(ctx, planned, secrets)
 	if err != nil {
@@ -191,10 +191,10 @@ func goesOnFrom(old *record.Run, a record.Again) (map[string]string, error) {
 		return nil, err
 	}
 	if step == "" {
-		return nil, &UsageError{Message: fmt.Sprintf("no step of job %s ended badly", job), Hint: "name the step: --from " + job + "/STEP"}
+		return nil, &plan.UsageError{Message: fmt.Sprintf("no step of job %s ended badly", job), Hint: "name the step: --from " + job + "/STEP"}
 	}
 	if masked := maskedBefore(old.Jobs[job], step); masked != "" {
-		return nil, &UsageError{Message: fmt.Sprintf("step %q set a value that holds a secret, which is not kept", masked), Hint: "rerun the whole job: --failed"}
+		return nil, &plan.UsageError{Message: fmt.Sprintf("step %q set a value that holds a secret, which is not kept", masked), Hint: "rerun the whole job: --failed"}
 	}
 	return map[string]string{job: step}, nil
 }
@@ -243,7 +243,7 @@ func (l *Launcher) resume(ctx context.Context, old *record.Run, lease store.Leas
 		return Result{}, fmt.Errorf("run %s: %w", id, store.ErrNotFound)
 	}
 	if old.Verdict != "" {
-		return Result{}, &UsageError{Message: fmt.Sprintf("run %s has ended (%s)", id, old.Verdict), Hint: "fairlead rerun " + id + " begins a new one"}
+		return Result{}, &plan.UsageError{Message: fmt.Sprintf("run %s has ended (%s)", id, old.Verdict), Hint: "fairlead rerun " + id + " begins a new one"}
 	}
 	s, err := l.restart(ctx, old, secrets)
 	if err != nil {
@@ -258,7 +258,7 @@ func (l *Launcher) restart(ctx context.Context, old *record.Run, secrets map[str
 	b := old.Planned
 	for _, name := range b.Settings.Secrets {
 		if _, ok := secrets[name]; !ok {
-			return start{}, &UsageError{Message: fmt.Sprintf("run %s was given secret %s, whose value is not kept", old.ID, name), Hint: "give it again with --secret " + name + " or --secret-file"}
+			return start{}, &plan.UsageError{Message: fmt.Sprintf("run %s was given secret %s, whose value is not kept", old.ID, name), Hint: "give it again with --secret " + name + " or --secret-file"}
 		}
 	}
 	d, err := l.dialect(b.Pipeline.Dialect)
@@ -628,7 +628,7 @@ func (l *Launcher) Cancel(ctx context.Context, run, job, by string) error {
 		return err
 	}
 	if !held {
-		return &UsageError{Message: "nobody is running run " + run}
+		return &plan.UsageError{Message: "nobody is running run " + run}
 	}
 	_, err = l.Store.Append(ctx, record.Event{Run: run, Job: job, Body: &record.CancelRequested{By: by}})
 	return err
@@ -735,7 +735,7 @@ func FindJob(r *record.Run, name string) (*record.JobRun, error) {
 			known = append(known, id)
 		}
 	}
-	return nil, &UsageError{Message: fmt.Sprintf("run %s has no job %q", r.ID, name), Hint: "its jobs are " + strings.Join(known, ", ")}
+	return nil, &plan.UsageError{Message: fmt.Sprintf("run %s has no job %q", r.ID, name), Hint: "its jobs are " + strings.Join(known, ", ")}
 }
 
 // FindStep finds the job and the step that a person means by "JOB/STEP" or
@@ -743,7 +743,7 @@ func FindJob(r *record.Run, name string) (*record.JobRun, error) {
 // ended badly ("" if none did). Job IDs may hold slashes: the longest one wins.
 func FindStep(r *record.Run, name string) (job, step string, err error) {
 	if name == "" {
-		return "", "", &UsageError{Message: "no job is named"}
+		return "", "", &plan.UsageError{Message: "no job is named"}
 	}
 	for cut := len(name); cut > 0; cut = strings.LastIndexByte(name[:cut], '/') {
 		j, ferr := FindJob(r, name[:cut])
@@ -771,7 +771,7 @@ func FindStep(r *record.Run, name string) (job, step string, err error) {
 		for _, s := range j.Steps {
 			known = append(known, fmt.Sprintf("%s (%s)", s.Key, s.Start.Name))
 		}
-		return "", "", &UsageError{Message: fmt.Sprintf("job %s of run %s has no step %q", j.ID, r.ID, want), Hint: "its steps are " + strings.Join(known, ", ")}
+		return "", "", &plan.UsageError{Message: fmt.Sprintf("job %s of run %s has no step %q", j.ID, r.ID, want), Hint: "its steps are " + strings.Join(known, ", ")}
 	}
 	return "", "", err
 }

@@ -87,7 +87,7 @@ func (l *Launcher) Services(ctx context.Context, o ServiceOrder) (s *Services, p
 		}
 	}
 	if !found {
-		return nil, nil, &UsageError{Message: fmt.Sprintf("no pipeline here has a job %q whose services are known before a run", plan.Clip(o.Job)), Hint: "`fairlead run --list` shows the jobs"}
+		return nil, nil, &plan.UsageError{Message: fmt.Sprintf("no pipeline here has a job %q whose services are known before a run", plan.Clip(o.Job)), Hint: "`fairlead run --list` shows the jobs"}
 	}
 	return s, nil, nil
 }
@@ -133,7 +133,7 @@ func (s *Services) add(d dialect.Dialect, c *plan.Context, job *plan.Job) error 
 	for _, name := range slices.Sorted(maps.Keys(job.Place.Services)) {
 		service := job.Place.Services[name]
 		if other, there := s.All[name]; there && !alike(other, service) {
-			return &UsageError{
+			return &plan.UsageError{
 				Message: fmt.Sprintf("two services are named %s: that of %s is not that of %s", name, who, s.from[name]),
 				Hint:    "choose one of the jobs with --job, or a file with --pipeline",
 			}
@@ -180,11 +180,11 @@ func (l *Launcher) keepMark(root string) string {
 func (l *Launcher) inTurn(ctx context.Context, root string, do func(k executor.Keeper) error) error {
 	k, ok := l.Executor.(executor.Keeper)
 	if !ok {
-		return &UsageError{Message: "this Fairlead runs no containers, which services are", Hint: "use one for Linux"}
+		return &plan.UsageError{Message: "this Fairlead runs no containers, which services are", Hint: "use one for Linux"}
 	}
 	lease, err := l.Store.Lease(ctx, keepWord(root), fmt.Sprintf("pid %d", os.Getpid()))
 	if held := new(store.HeldError); errors.As(err, &held) {
-		return &UsageError{Message: "somebody else is just bringing services of this directory up or down (" + cmp.Or(held.Holder, "another process") + ")", Hint: "try again when that is done"}
+		return &plan.UsageError{Message: "somebody else is just bringing services of this directory up or down (" + cmp.Or(held.Holder, "another process") + ")", Hint: "try again when that is done"}
 	}
 	if err != nil {
 		return fmt.Errorf("take turns with services: %w", err)

@@ -80,7 +80,7 @@ func (d *Desk) settle(ctx context.Context, seq int64, body record.Body) error {
 		events, err = d.start(ctx, seq, &repo, body, settled)
 	}
 	var nothing *unstarted
-	var usage *UsageError
+	var usage *plan.UsageError
 	switch {
 	case errors.As(err, &nothing):
 		settled.Why, settled.Fault = nothing.why, nothing.fault

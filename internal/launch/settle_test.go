@@ -66,7 +66,7 @@ func TestDelivery(t *testing.T) {
 	if got := len(s.events("hook.received")); got != 4 {
 		t.Errorf("%d were written down", got)
 	}
-	var usage *UsageError
+	var usage *plan.UsageError
 	if _, _, err := s.desk.Deliver(ctx, "team/none", &forge.Delivery{}, ""); !errors.As(err, &usage) {
 		t.Error(err)
 	}
@@ -104,7 +104,7 @@ func TestReplay(t *testing.T) {
 	if b := s.settle(again); len(b.Runs) != 1 {
 		t.Errorf("%+v", b)
 	}
-	var usage *UsageError
+	var usage *plan.UsageError
 	for _, bad := range []int64{-1, 0, again + 1, 999} {
 		if _, err := s.desk.Replay(t.Context(), ada, bad); !errors.As(err, &usage) {
 			t.Errorf("%d: %v", bad, err)
@@ -201,7 +201,7 @@ func TestSettle(t *testing.T) {
 			t.Errorf("%s: %q (%s), want %q", tt.name, got, b.Why, tt.want)
 		}
 	}
-	var usage *UsageError
+	var usage *plan.UsageError
 	for _, bad := range []Wish{
 		{Repository: "team/none", Workflow: "x"}, {Repository: "team/app"}, {Repository: "team/app", Event: "pull_request_target", Workflow: "x"},
 		{Repository: "team/app", Workflow: "x", Ref: "--upload-pack=touch x"}, {Repository: "team/app", Workflow: "x\ny"},

@@ -142,10 +142,10 @@ func (d *Desk) Routes(ctx context.Context) ([]notify.Route, error) {
 // SetRoute makes a route of messages, or changes the one of that name.
 func (d *Desk) SetRoute(ctx context.Context, by By, r notify.Route) error {
 	if err := r.Check(sortedKeys(d.Channels)); err != nil {
-		return &UsageError{Message: err.Error()}
+		return &plan.UsageError{Message: err.Error()}
 	}
 	if !strings.HasPrefix(r.Secret, "$") {
-		return &UsageError{Message: fmt.Sprintf("the target of route %s is in the secret %s, which jobs can name", r.Name, r.Secret), Hint: "begin its name with $"}
+		return &plan.UsageError{Message: fmt.Sprintf("the target of route %s is in the secret %s, which jobs can name", r.Name, r.Secret), Hint: "begin its name with $"}
 	}
 	old, err := d.Store.Register(ctx, routeKind, r.Name)
 	if err != nil {
@@ -175,15 +175,15 @@ func (d *Desk) RemoveRoute(ctx context.Context, by By, name string) error {
 func (d *Desk) CheckTarget(channel, target string) error {
 	c := d.Channels[channel]
 	if c == nil {
-		return &UsageError{Message: fmt.Sprintf("there is no channel %.40q", channel), Hint: "there are " + strings.Join(sortedKeys(d.Channels), ", ")}
+		return &plan.UsageError{Message: fmt.Sprintf("there is no channel %.40q", channel), Hint: "there are " + strings.Join(sortedKeys(d.Channels), ", ")}
 	}
 	if err := c.Check(target); err != nil {
-		return &UsageError{Message: fmt.Sprintf("%s cannot send there: %v", channel, err)}
+		return &plan.UsageError{Message: fmt.Sprintf("%s cannot send there: %v", channel, err)}
 	}
 	return nil
 }
 
-// TestRoute sends one message the way of a route. A [*UsageError] says what came back
+// TestRoute sends one message the way of a route. A [*plan.UsageError] says what came back
 // instead of a confirmation.
 func (d *Desk) TestRoute(ctx context.Context, by By, name string) error {
 	var r notify.Route
@@ -202,18 +202,18 @@ func (d *Desk) TestRoute(ctx context.Context, by By, name string) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		return &UsageError{Message: fmt.Sprintf("the message did not arrive: %v", err), Hint: "mend the target or what it leads to, and test again"}
+		return &plan.UsageError{Message: fmt.Sprintf("the message did not arrive: %v", err), Hint: "mend the target or what it leads to, and test again"}
 	}
 	return nil
 }
 
 func noRoute(name string) error {
-	return &UsageError{Message: fmt.Sprintf("there is no route %.80q", name), Hint: "`fairlead notify list` lists them"}
+	return &plan.UsageError{Message: fmt.Sprintf("there is no route %.80q", name), Hint: "`fairlead notify list` lists them"}
 }
 
 func (d *Desk) routed(name string, err error) error {
 	if errors.Is(err, record.ErrConflict) {
-		return &UsageError{Message: "route " + name + " was changed by somebody else meanwhile", Hint: "try again"}
+		return &plan.UsageError{Message: "route " + name + " was changed by somebody else meanwhile", Hint: "try again"}
 	}
 	if err != nil {
 		return fmt.Errorf("change route %s: %w", name, err)

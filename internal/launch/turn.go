@@ -94,7 +94,7 @@ func (d *Desk) turn(ctx context.Context, runner *Launcher, run, repository strin
 	}
 	o := known.Planned.Origin
 	if o == nil || o.Approval && !approved {
-		return &UsageError{Message: "run " + run + " is not approved"}
+		return &plan.UsageError{Message: "run " + run + " is not approved"}
 	}
 	if err := d.ready(ctx, &repo, known); err != nil {
 		return err

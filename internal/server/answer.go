@@ -20,6 +20,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/launch"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
@@ -121,7 +122,7 @@ func lacking(what string) *Problem {
 func problemOf(err error) *Problem {
 	var (
 		p     *Problem
-		use   *launch.UsageError
+		use   *plan.UsageError
 		held  *store.HeldError
 		large *http.MaxBytesError
 		again *access.TooMany

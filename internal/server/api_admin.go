@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/crew"
 	"github.com/fairlead-dev/fairlead/internal/launch"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/secret"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
@@ -227,7 +228,7 @@ func (s *Server) repositories(r *request) (v RepositoriesView, err error) {
 // repositoryIn is the repository that the path names.
 func (s *Server) repositoryIn(r *request) (launch.Repository, error) {
 	repo, err := s.Desk.Repository(r.Context(), r.PathValue("repository"))
-	var use *launch.UsageError
+	var use *plan.UsageError
 	if errors.As(err, &use) { // of an address it is said otherwise than of a wish
 		err = &Problem{Status: http.StatusNotFound, Code: "not_found", Message: use.Message, Hint: use.Hint}
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/forge"
-	"github.com/fairlead-dev/fairlead/internal/launch"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
 
@@ -134,7 +134,7 @@ func (s *Server) verify(ctx context.Context, name string, d *forge.Delivery) err
 		return lacking("repositories")
 	}
 	repo, err := s.Desk.Repository(ctx, name)
-	var use *launch.UsageError
+	var use *plan.UsageError
 	known := err == nil
 	if err != nil && !errors.As(err, &use) && !errors.Is(err, store.ErrNotFound) {
 		return err

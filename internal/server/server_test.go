@@ -417,7 +417,7 @@ func (d *playedDesk) Repository(_ context.Context, name string) (launch.Reposito
 	defer d.mu.Unlock()
 	r, ok := d.repos[name]
 	if !ok {
-		return r, &launch.UsageError{Message: "there is no repository " + name, Hint: "fairlead repo add"}
+		return r, &plan.UsageError{Message: "there is no repository " + name, Hint: "fairlead repo add"}
 	}
 	return r, nil
 }
@@ -451,7 +451,7 @@ func (d *playedDesk) RemoveRoute(_ context.Context, by launch.By, name string) e
 
 func (d *playedDesk) CheckTarget(channel, target string) error {
 	if !strings.HasPrefix(target, "https://") {
-		return &launch.UsageError{Message: channel + " cannot send there: the address does not begin with https://"}
+		return &plan.UsageError{Message: channel + " cannot send there: the address does not begin with https://"}
 	}
 	return nil
 }
@@ -459,7 +459,7 @@ func (d *playedDesk) CheckTarget(channel, target string) error {
 func (d *playedDesk) TestRoute(_ context.Context, by launch.By, name string) error {
 	d.note("%s tests route %s", by.Name, name)
 	if name != "team" {
-		return &launch.UsageError{Message: "the message did not arrive: it answered 404 Not Found"}
+		return &plan.UsageError{Message: "the message did not arrive: it answered 404 Not Found"}
 	}
 	return nil
 }

@@ -120,13 +120,13 @@ type desk struct{ server.Desk }
 
 func (desk) Repository(_ context.Context, name string) (launch.Repository, error) {
 	if name != "team/app" {
-		return launch.Repository{}, &launch.UsageError{Message: "there is no repository " + name, Hint: "add it"}
+		return launch.Repository{}, &plan.UsageError{Message: "there is no repository " + name, Hint: "add it"}
 	}
 	return launch.Repository{Name: name, URL: "https://code.example.org/" + name}, nil
 }
 
 func (desk) Cancel(_ context.Context, by launch.By, run, job string) error {
-	return &launch.UsageError{Message: fmt.Sprintf("%s cannot cancel job %q of run %s", by.Name, job, run), Hint: "it has ended"}
+	return &plan.UsageError{Message: fmt.Sprintf("%s cannot cancel job %q of run %s", by.Name, job, run), Hint: "it has ended"}
 }
 
 func (desk) Repeat(_ context.Context, _ launch.By, run string, a record.Again) (string, error) {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/crew"
-	"github.com/fairlead-dev/fairlead/internal/launch"
+	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/server"
 )
 
@@ -43,7 +43,7 @@ func word(err error) error {
 	}
 	switch {
 	case e.Code == "unusable":
-		return &launch.UsageError{Message: e.Message, Hint: e.Hint}
+		return &plan.UsageError{Message: e.Message, Hint: e.Hint}
 	case e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden, e.Status == http.StatusNotImplemented, e.Code == "redirect":
 		return fmt.Errorf("%w: %w", crew.ErrRefused, err)
 	}
