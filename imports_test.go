@@ -33,7 +33,6 @@ var floors = map[string]int{
 	"secret":    1, // removes values from whatever is shown
 	"fault":     1, // whose fault a failure is
 	"trace":     1, // watches a process tree
-	"project":   1, // what fairlead.yaml says
 	"suite":     1, // a project's tests: history, flakes, order, shards, culprits
 	"coverage":  1, // which lines the tests ran, and which of a change's they did not
 	"outline":   1, // a pipeline in the words that all languages share
@@ -43,6 +42,7 @@ var floors = map[string]int{
 	"feature":   1, // feature flags
 	"release":   1, // versions and changelogs from commits
 
+	"project":   2, // what fairlead.yaml says
 	"depot":     2, // artifacts and caches
 	"executor":  2, // a place where steps run
 	"store":     2, // append events, read after, leases
