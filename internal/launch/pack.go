@@ -78,6 +78,11 @@ func (p *Packer) Pack(ctx context.Context, o Pack) (*record.Release, error) {
 			r.Version = strings.TrimPrefix(r.Version+"+"+time.Now().UTC().Format("20060102T150405Z"), "+")
 		}
 	}
+	if r.Commit != "" {
+		if r.Height, err = o.Tree.Height(ctx, r.Commit); err != nil {
+			return nil, err
+		}
+	}
 	for _, e := range environmentsOf(o.File, svc) {
 		c := record.ReleaseConfig{Variables: map[string]string{}, Secrets: maps.Clone(e.Secrets)}
 		maps.Copy(c.Variables, svc.Variables)
