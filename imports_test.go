@@ -39,6 +39,7 @@ var floors = map[string]int{
 	"outline":   1, // a pipeline in the words that all languages share
 	"access":    1, // who may do what, and the proof of what was done
 	"cron":      1, // when a line of cron is due
+	"front":     1, // the proxy before the instances of services
 
 	"depot":    2, // artifacts and caches
 	"executor": 2, // a place where steps run
@@ -97,10 +98,10 @@ var guests = map[string]map[string]string{
 
 // starters may start processes; openers may open sockets. fixture starts servers of
 // databases and talks to them, and runs what fills a template; mock passes
-// requests on to the server that it records or stands for.
+// requests on to the server that it records or stands for; front is a proxy.
 var (
 	starters = []string{"executor/", "scan", "workspace", "trace", "deploy/", "fixture"}
-	openers  = []string{"forge/", "notify/", "deploy/", "blob/", "store/", "executor/", "server", "fixture/", "mock"}
+	openers  = []string{"forge/", "notify/", "deploy/", "blob/", "store/", "executor/", "server", "fixture/", "mock", "front"}
 )
 
 // vague names tell nothing of what is inside.
