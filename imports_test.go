@@ -39,6 +39,7 @@ var floors = map[string]int{
 	"outline":   1, // a pipeline in the words that all languages share
 	"access":    1, // who may do what, and the proof of what was done
 	"cron":      1, // when a line of cron is due
+	"release":   1, // which version is next, and what is in it
 
 	"depot":    2, // artifacts and caches
 	"executor": 2, // a place where steps run
