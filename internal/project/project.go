@@ -58,6 +58,7 @@ type File struct {
 	Known     []KnownIssue
 	Databases []Database
 	Coverage  Coverage
+	Release   Release
 }
 
 func file() kind[File] {
@@ -80,6 +81,8 @@ func file() kind[File] {
 			"Databases that jobs are given fresh, and `fairlead env` brings up for work."),
 		at("coverage", func(f *File) *Coverage { return &f.Coverage }, coverage(),
 			"How what the tests covered is shown."),
+		at("release", func(f *File) *Release { return &f.Release }, releases(),
+			"What a release is: its versions, its files, and where they go."),
 	)
 }
 

@@ -405,6 +405,10 @@ func Decode(kind Kind, data []byte) (Body, error) {
 		b = new(EffectDone)
 	case "worker.seen":
 		b = new(WorkerSeen)
+	case "release.publishing":
+		b = new(ReleasePublishing)
+	case "release.published":
+		b = new(ReleasePublished)
 	default:
 		return nil, fmt.Errorf("record: unknown kind of event %q", kind)
 	}
