@@ -51,11 +51,14 @@ var floors = map[string]int{
 	"mock":     2, // an HTTP server that stands for another
 	"dataset":  2, // files of tests that a repository only names
 
+	"attest":   2, // how a file was made, for those who get it
+
 	"dialect": 3, // pipeline language -> plan
 	"fixture": 3, // a fresh database for a job
 
 	"engine":  4, // runs a plan
 	"insight": 4, // what the record teaches, and answers to what is asked of it
+	"publish": 4, // takes a release out: tag, files, code host
 	"testrun": 4, // runs tests by itself: shared out, again and again, at one commit after another
 	"launch":  5, // from an event to a running plan
 	"crew":    6, // machines that do a server's jobs

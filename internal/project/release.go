@@ -130,7 +130,7 @@ func releaseArtifacts() kind[[]ReleaseArtifact] {
 		at("artifact", func(a *ReleaseArtifact) *string { return &a.Artifact }, plain("a name, with * for anything", "dist-*"), "Artifacts that a successful run of this commit kept: the same bytes that were tested."),
 		at("pipeline", func(a *ReleaseArtifact) *string { return &a.Pipeline }, plain("a pipeline", "ci.yml"), "The pipeline of that run: its file or its name."),
 	).holds(constraint[ReleaseArtifact]{
-		schema: `{"if": {"required": ["artifact"]}, "then": {"properties": {"command": false, "files": false}}, "else": {"required": ["files"], "properties": {"pipeline": false}}}`,
+		schema: `{"if": {"required": ["artifact"]}, "then": {"properties": {"command": false, "files": false}}}`,
 		check: func(r *reader, n *yaml.Node, a *ReleaseArtifact) {
 			switch {
 			case len(a.Files) > 0 == (a.Artifact != ""):
@@ -141,6 +141,9 @@ func releaseArtifacts() kind[[]ReleaseArtifact] {
 				r.report(keyOf(n, "pipeline"), "a pipeline is looked for when an artifact of it is wanted", "write artifact: and its name")
 			}
 		},
+	}, constraint[ReleaseArtifact]{
+		schema: `{"if": {"properties": {"artifact": false}}, "then": {"required": ["files"], "properties": {"pipeline": false}}}`,
+		check:  func(*reader, *yaml.Node, *ReleaseArtifact) {}, // the one above has said it
 	})))
 }
 

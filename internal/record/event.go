@@ -288,6 +288,9 @@ type Miss struct {
 type ArtifactSaved struct {
 	plan.Artifact
 	Shown *Shown `json:"shown,omitempty"` // nil: people are given the bytes as they are
+	// Earlier are the steps that ran before in its job's workspace, up to the one that
+	// kept it: what they touched is what it was made of.
+	Earlier []Earlier `json:"earlier,omitempty"`
 }
 
 // Shown is what people are given of an artifact that holds values of secrets.
