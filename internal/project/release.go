@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/release"
 )
 
 // Release is the section release: what a release is, and where it goes. What its
@@ -70,16 +71,16 @@ type ReleaseHost struct {
 
 // Limits of the section.
 const (
-	maxReleased = 200
-	maxBranches = 50
-	maxWords    = 100
+	maxReleased        = 200
+	maxReleaseBranches = 50
+	maxMeanings        = 100
 )
 
 func releases() kind[Release] {
 	return placed(func(r *Release) *plan.Source { return &r.Source }, mapping("keys of release",
 		at("from", func(r *Release) *string { return &r.From }, choice("commits", "labels"), "What says how much a change changes: the messages of commits (Conventional Commits 1.0.0), or the labels of pull and merge requests.").or("commits"),
 		at("words", func(r *Release) *[]ReleaseWord { return &r.Words }, releaseWords(), "What types of commits, or labels, ask for, instead of the usual ones."),
-		at("scheme", func(r *Release) *string { return &r.Scheme }, plain("semver, or parts of the calendar", "YYYY.0M.MICRO"), "How versions are made: by Semantic Versioning 2.0.0, or of YYYY, YY, 0Y, MM, 0M, WW, 0W, DD, 0D and MICRO, which counts the releases of a date.").or("semver"),
+		at("scheme", func(r *Release) *string { return &r.Scheme }, checked("semver, or parts of the calendar", "YYYY.0M.MICRO", func(text string) error { _, err := release.ParseScheme(text); return err }), "How versions are made: by Semantic Versioning 2.0.0, or of YYYY, YY, 0Y, MM, 0M, WW, 0W, DD, 0D and MICRO, which counts the releases of a date.").or("semver"),
 		at("tag", func(r *Release) *string { return &r.Tag }, tagPattern(), "The name of a version's tag.").or("v{version}"),
 		at("first", func(r *Release) *string { return &r.First }, plain("a version", "1.0.0"), "The version of the first release.").or("0.1.0"),
 		at("paths", func(r *Release) *[]string { return &r.Paths }, releasePaths(), "The files that count: commits that touch none of them are in no release."),
@@ -112,7 +113,7 @@ func releases() kind[Release] {
 }
 
 func releaseWords() kind[[]ReleaseWord] {
-	return list("words", maxWords, mapping("keys of a word",
+	return list("words", maxMeanings, mapping("keys of a word",
 		at("word", func(w *ReleaseWord) *string { return &w.Word }, plain("a type, or a label", "docs"), "The type of commits, or the label, in any case of letters.").required(),
 		at("bump", func(w *ReleaseWord) *string { return &w.Bump }, choice("none", "patch", "minor", "major"), "Which number of the version it raises.").required(),
 		at("section", func(w *ReleaseWord) *string { return &w.Section }, plain("a heading", "Documentation"), "Where it stands in the notes. Without it, nowhere."),
@@ -159,9 +160,9 @@ func releaseComponents() kind[[]ReleaseComponent] {
 }
 
 func releaseBranches() kind[[]ReleaseBranch] {
-	return list("branches", maxBranches, mapping("keys of a branch",
+	return list("branches", maxReleaseBranches, mapping("keys of a branch",
 		at("name", func(b *ReleaseBranch) *string { return &b.Name }, plain("a branch, with * for anything", "release/*"), "The branch.").required(),
-		at("pre", func(b *ReleaseBranch) *string { return &b.Pre }, plain("a channel", "beta"), "Releases from it are pre-releases: `1.4.0-beta.1`."),
+		at("pre", func(b *ReleaseBranch) *string { return &b.Pre }, checked("a channel", "beta", release.CheckPre), "Releases from it are pre-releases: `1.4.0-beta.1`."),
 	))
 }
 
@@ -179,12 +180,19 @@ func releaseHost() kind[ReleaseHost] {
 func tagPattern() kind[string] {
 	s := &schema{words: "a tag with {version}", way: "write it like v{version} or api/v{version}", Type: one("string"), Pattern: `\{version\}`, Examples: []any{"v{version}"}}
 	return scalar(s, func(text string) (string, *fault) {
-		name := strings.Replace(text, "{version}", "1.0.0", 1)
-		if name == text || len(text) > maxText || strings.ContainsFunc(name, func(r rune) bool {
-			return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune("~^:?*[\\{}", r)
-		}) ||
-			strings.Contains(name, "..") || strings.HasPrefix(name, "-") || strings.HasSuffix(name, ".") || slices.ContainsFunc(strings.Split(name, "/"), func(p string) bool { return p == "" || p[0] == '.' || strings.HasSuffix(p, ".lock") }) {
+		if release.TagPattern(text).Check() != nil {
 			return "", faulty(text, "cannot be the name of a tag")
+		}
+		return text, nil
+	})
+}
+
+// checked is a text that somebody else knows to read.
+func checked(words, example string, check func(text string) error) kind[string] {
+	s := &schema{words: words, way: "write it as a text, such as " + example, Type: one("string"), MinLength: 1, Examples: []any{example}}
+	return scalar(s, func(text string) (string, *fault) {
+		if err := check(text); err != nil {
+			return "", &fault{message: clip(err.Error())}
 		}
 		return text, nil
 	})
@@ -209,8 +217,8 @@ func treePattern(example string) kind[string] {
 		if len(text) > maxText || p == "" || !inTree(p) {
 			return "", faulty(text, "is no path inside of the repository")
 		}
-		if _, err := path.Match(p, ""); err != nil || strings.Count(p, "**") > 4 {
-			return "", faulty(text, "is no pattern: a bracket is not closed, or there are more than four **")
+		if err := release.CheckPattern(text); err != nil {
+			return "", &fault{message: clip(err.Error())}
 		}
 		return text, nil
 	})

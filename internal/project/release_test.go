@@ -63,6 +63,8 @@ func TestReleaseProblems(t *testing.T) {
 		"components: [{name: a}, {name: a}]":              "two components are called",
 		"components: [{name: ../a}]":                      "cannot name a component",
 		"{tag: 'v{version}', components: [{name: a}]}":    "tag belongs to a component",
+		"scheme: years":                                   "is neither semver",
+		"branches: [{name: a, pre: '1'}]":                 "cannot name pre-releases",
 		"words: [{word: a, bump: huge}]":                  "is not none or patch or minor or major",
 		"branches: [{pre: beta}]":                         "name is missing",
 		"components: " + strings.Repeat("[", 200) + "\n#": "",

@@ -412,6 +412,16 @@ func Decode(kind Kind, data []byte) (Body, error) {
 		b = new(ReleasePublishing)
 	case "release.published":
 		b = new(ReleasePublished)
+	case "release.made":
+		b = new(ReleaseMade)
+	case "rollout.moved":
+		b = new(RolloutMoved)
+	case "release.rejected":
+		b = new(ReleaseRejected)
+	case "drift.found":
+		b = new(DriftFound)
+	case "incident.changed":
+		b = new(IncidentChanged)
 	default:
 		return nil, fmt.Errorf("record: unknown kind of event %q", kind)
 	}
