@@ -62,6 +62,7 @@ var floors = map[string]int{
 
 	"engine":  4, // runs a plan
 	"insight": 4, // what the record teaches, and answers to what is asked of it
+	"publish": 4, // takes a release out: tag, files, code host
 	"testrun": 4, // runs tests by itself: shared out, again and again, at one commit after another
 	"launch":  5, // from an event to a running plan
 	"crew":    6, // machines that do a server's jobs
