@@ -314,7 +314,7 @@ func (s *Set) compile(f *Flag, report func(*Flag, string, string)) *compiled {
 				report(f, bad.Message, bad.Hint)
 			}
 		}
-		if n != nil && n.kind == isObject && len(n.keys) > 0 {
+		if n != nil && (n.kind != isObject || len(n.keys) > 0) {
 			var err error
 			if c.rule, err = compileRule(n); err != nil {
 				c.broken = err.Error()

@@ -152,6 +152,15 @@ func constant(v any) term {
 	return term{run: func(*scope) (any, error) { return v, nil }, known: true, value: v}
 }
 
+// doomed finds a part that can never be worked out.
+func doomed(terms []term) (t term, ok bool) {
+	i := slices.IndexFunc(terms, func(t term) bool { return t.fails != nil })
+	if i < 0 {
+		return t, false
+	}
+	return terms[i], true
+}
+
 func failing(err error) term {
 	return term{run: func(*scope) (any, error) { return nil, err }, fails: err}
 }
@@ -259,6 +268,9 @@ func buildOperator(n *node, op string, operands *node, interpreted bool) (term, 
 	if err != nil {
 		return term{}, err
 	}
+	if t, ok := doomed(terms); ok && interpreted {
+		return t, nil
+	}
 	switch op {
 	case "!", "!!":
 		return buildNot(op == "!", terms, list, interpreted), nil
@@ -287,6 +299,11 @@ func buildOperator(n *node, op string, operands *node, interpreted bool) (term, 
 		args, err := arguments(s, terms, list)
 		if err != nil {
 			return nil, err
+		}
+		if op == "missing_some" && !interpreted && len(args) > 1 {
+			if options, ok := args[1].([]any); ok {
+				s.last = missing(s, options)
+			}
 		}
 		return apply(s, op, args)
 	}}, nil
@@ -638,6 +655,9 @@ func buildComparison(c comparison, operands *node, interpreted bool) (term, erro
 		return term{}, err
 	}
 	if interpreted {
+		if t, ok := doomed(terms); ok && len(terms) <= 3 {
+			return t, nil
+		}
 		return term{run: func(s *scope) (any, error) {
 			a, err := terms[0].run(s)
 			if err != nil {
@@ -756,12 +776,8 @@ func buildIf(operands *node, interpreted bool) (term, error) {
 	if len(terms) == 1 {
 		return terms[0], nil
 	}
-	if interpreted && len(terms) == 3 {
-		for _, t := range terms {
-			if t.fails != nil { // it looks at all three before it chooses
-				return t, nil
-			}
-		}
+	if t, ok := doomed(terms); ok && interpreted && len(terms) == 3 {
+		return t, nil // it looks at all three before it chooses
 	}
 	return term{run: func(s *scope) (any, error) {
 		i := 0

@@ -309,6 +309,9 @@ func buildReduce(operands *node, interpreted bool) (term, error) {
 	if operands.kind != isList || len(operands.items) < 2 {
 		return failing(errOperands), nil
 	}
+	if sum := plainSum(operands); sum != nil && interpreted {
+		return build(sum, true)
+	}
 	terms, _, err := buildAll(operands.items[:2], interpreted)
 	if err != nil {
 		return term{}, err
@@ -357,6 +360,25 @@ func buildReduce(operands *node, interpreted bool) (term, error) {
 	}}, nil
 }
 
+// plainSum is what the interpreter makes of a fold that only adds up or multiplies; nil when it
+// does anything else.
+func plainSum(operands *node) *node {
+	op, parts, ok := operator(operands.items[1])
+	if !ok || op != "+" && op != "*" || len(parts.items) != 2 {
+		return nil
+	}
+	a, b := parts.items[0].field("var"), parts.items[1].field("var")
+	if a == nil || b == nil || !(a.text == "accumulator" && b.text == "current" || a.text == "current" && b.text == "accumulator") {
+		return nil
+	}
+	begin := &node{kind: isNumber, num: map[string]float64{"*": 1}[op]}
+	if len(operands.items) > 2 && (op == "*" || !falsy(operands.items[2].value())) {
+		begin = operands.items[2]
+	}
+	whole := func(x *node) *node { return &node{kind: isObject, keys: []key{{name: op}}, items: []*node{x}} }
+	return whole(&node{kind: isList, items: []*node{whole(operands.items[0]), begin}})
+}
+
 // nested reports whether a value is deeper than what a fold may carry along.
 func nested(v any) bool {
 	switch v := v.(type) {
@@ -389,7 +411,7 @@ func buildArithmetic(n *node, op byte, nodes []*node, terms []term, list, interp
 			switch {
 			case x.kind == isList, terms[i].known && isText && math.IsNaN(number(known)):
 				return term{}, wrong(x, "write a number, or a var that is one", "%c takes numbers, and this is none", op)
-			case op == '/' && (i > 0 || len(nodes) == 1) && x.kind == isNumber && x.num == 0:
+			case op == '/' && (i > 0 || len(nodes) == 1) && zero(terms[i]):
 				return term{}, wrong(x, "divide by something else", "this is divided by 0")
 			}
 		}
@@ -416,22 +438,39 @@ func buildArithmetic(n *node, op byte, nodes []*node, terms []term, list, interp
 			args = []any{v}
 		case !ok:
 			return nil, errType
-		case !interpreted && op == '+' && len(args) > 0:
-			return looseSum(args)
+		case op == '+' && !interpreted && len(args) > 0, op == '-' && len(args) == 1 || op == '-' && !interpreted && len(args) > 0:
+			return loose(op, args)
 		}
 		return arithmetic(op, args, least)
 	}}, nil
 }
 
-// looseSum adds up a list as generated code does: a text that is no number makes the sum
+// zero reports whether a part is known to be 0, written as a number or as a text.
+func zero(t term) bool {
+	switch t.value.(type) {
+	case float64, string:
+		return t.known && number(t.value) == 0
+	}
+	return false
+}
+
+// loose works out a list that a variable holds: a text in it that is no number makes the result
 // none, which is no failure.
-func looseSum(args []any) (any, error) {
-	sum := 0.0
-	for _, v := range args {
-		if composite(v) {
+func loose(op byte, args []any) (any, error) {
+	var sum float64
+	for i, v := range args {
+		switch x := number(v); {
+		case composite(v):
 			return nil, errNumber
+		case op == '+':
+			sum += x
+		case i == 0 && len(args) > 1:
+			sum = x
+		case i > 1 && math.IsNaN(sum):
+			return nil, errNumber
+		default:
+			sum -= x
 		}
-		sum += number(v)
 	}
 	return sum, nil
 }
