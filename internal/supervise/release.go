@@ -66,14 +66,25 @@ func openReleases(dir string) (*releases, error) {
 	return &releases{dir: dir}, nil
 }
 
-func (rs *releases) path(digest string) string { return filepath.Join(rs.dir, hexOf(digest)) }
+// dir is the name of an artifact's directory.
+func (a Artifact) dir() string {
+	switch a.Kind {
+	case KindTree:
+		return hexOf(a.Digest)
+	case KindFile:
+		return hexOf(a.Digest) + "-" + a.Name
+	}
+	return "none"
+}
+
+func (rs *releases) path(a Artifact) string { return filepath.Join(rs.dir, a.dir()) }
 
 // files is the directory that instances of an artifact run in.
 func (rs *releases) files(a Artifact) string {
 	if a.Kind == "" {
-		return filepath.Join(rs.dir, "none")
+		return rs.path(a)
 	}
-	return filepath.Join(rs.path(a.Digest), "files")
+	return filepath.Join(rs.path(a), "files")
 }
 
 // look reads a release's manifest; the error is fs.ErrNotExist if it is not there.
@@ -81,7 +92,7 @@ func (rs *releases) look(a Artifact) (*manifest, error) {
 	if a.Kind == "" {
 		return &manifest{}, os.MkdirAll(rs.files(a), 0o755)
 	}
-	data, err := os.ReadFile(filepath.Join(rs.path(a.Digest), "manifest"))
+	data, err := os.ReadFile(filepath.Join(rs.path(a), "manifest"))
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +184,7 @@ func (rs *releases) put(ctx context.Context, a Artifact, from io.Reader) error {
 	if err := os.Chmod(filepath.Join(fresh, "manifest"), 0o644); err != nil {
 		return err
 	}
-	if err := os.Rename(fresh, rs.path(a.Digest)); err != nil {
+	if err := os.Rename(fresh, rs.path(a)); err != nil {
 		if _, there := rs.look(a); there == nil {
 			return nil // somebody else was faster
 		}
@@ -346,8 +357,9 @@ func sumOf(name string) (string, error) {
 // maxDifferences is how many differences of a release are told.
 const maxDifferences = 50
 
-// differences compares a release with what it was when it was unpacked: by times and
-// sizes, or with sums by every byte.
+// differences compares the files of a release with what they were when it was unpacked:
+// by times and sizes, or with sums by every byte. Files that came later are not
+// looked at: programs keep such beside themselves.
 func (rs *releases) differences(a Artifact, sums bool) ([]Difference, error) {
 	if a.Kind == "" {
 		return nil, nil
@@ -376,7 +388,6 @@ func (rs *releases) differences(a Artifact, sums bool) ([]Difference, error) {
 	}
 	for _, w := range m.Files {
 		h, there := have[w.Path]
-		delete(have, w.Path)
 		switch {
 		case !there:
 			tell(w.Path, w.text(), "")
@@ -384,11 +395,6 @@ func (rs *releases) differences(a Artifact, sums bool) ([]Difference, error) {
 			tell(w.Path, w.text(), h.text())
 		case w.Size != h.Size || !w.Changed.Equal(h.Changed) || w.Mode != h.Mode || w.Link != h.Link:
 			tell(w.Path, "as it was unpacked", "changed")
-		}
-	}
-	for _, f := range now {
-		if _, more := have[f.Path]; more {
-			tell(f.Path, "", f.text())
 		}
 	}
 	return all, nil
@@ -406,54 +412,52 @@ func (f *fileSeen) text() string {
 	return s
 }
 
-// discard removes a release that is not what it was.
-func (rs *releases) discard(a Artifact) error {
-	if hexOf(a.Digest) == "" {
-		return nil
-	}
+// discard removes a release that is not what it was, or that nobody uses.
+func (rs *releases) discard(dir string) error {
 	away, err := os.MkdirTemp(rs.dir, ".new-")
 	if err != nil {
 		return err
 	}
-	err = os.Rename(rs.path(a.Digest), filepath.Join(away, "old"))
+	err = os.Rename(filepath.Join(rs.dir, dir), filepath.Join(away, "old"))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
 	return errors.Join(err, os.RemoveAll(away))
 }
 
-// stored lists the releases.
-func (rs *releases) stored() []StoredRelease {
+// stored lists the releases by their directories.
+func (rs *releases) stored() map[string]StoredRelease {
 	entries, err := os.ReadDir(rs.dir)
 	if err != nil {
 		return nil
 	}
-	var all []StoredRelease
+	all := map[string]StoredRelease{}
 	for _, e := range entries {
-		a := Artifact{Kind: KindTree, Digest: "sha256:" + e.Name()}
-		if hexOf(a.Digest) == "" {
+		if len(e.Name()) < 64 || e.Name()[0] == '.' {
 			continue
 		}
-		if m, err := rs.look(a); err == nil {
-			one := StoredRelease{Digest: a.Digest, Files: len(m.Files), Since: m.Unpacked}
-			for i := range m.Files {
-				one.Size += m.Files[i].Size
-			}
-			all = append(all, one)
+		data, err := os.ReadFile(filepath.Join(rs.dir, e.Name(), "manifest"))
+		var m manifest
+		if err != nil || json.Unmarshal(data, &m) != nil || m.Artifact.dir() != e.Name() {
+			continue
 		}
+		one := StoredRelease{Digest: m.Artifact.Digest, Files: len(m.Files), Since: m.Unpacked}
+		for i := range m.Files {
+			one.Size += m.Files[i].Size
+		}
+		all[e.Name()] = one
 	}
 	return all
 }
 
 // sweep removes the releases that nothing uses: those that something used until now,
 // and those that nobody has come for.
-func (rs *releases) sweep(used map[string]bool, until map[string]bool) error {
+func (rs *releases) sweep(used, until map[string]bool) error {
 	var errs []error
-	for _, r := range rs.stored() {
-		if used[r.Digest] || !until[r.Digest] && time.Since(r.Since) < unusedTime {
-			continue
+	for dir, r := range rs.stored() {
+		if !used[dir] && (until[dir] || time.Since(r.Since) > unusedTime) {
+			errs = append(errs, rs.discard(dir))
 		}
-		errs = append(errs, rs.discard(Artifact{Kind: KindTree, Digest: r.Digest}))
 	}
 	return errors.Join(errs...)
 }
