@@ -2,7 +2,7 @@ package supervise
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -159,18 +159,10 @@ func (h *Host) order(o *Order) error {
 	return nil
 }
 
-// routable refuses a revision whose route could not be led: as if it had all requests.
-// Whoever calls it has mu.
+// routable refuses a revision whose route could not be led if it had all requests, and
+// opens its gate. Whoever calls it has mu.
 func (h *Host) routable(next *state, t *Target, r *Revision) error {
-	trial := next.clone()
-	for i := range trial.target(t.Name).Revisions {
-		one := &trial.target(t.Name).Revisions[i]
-		one.Percent = 0
-		if one.Number == r.Number {
-			one.Percent = 100
-		}
-	}
-	if err := h.tables(trial)[r.Route.listen()].Check(); err != nil {
+	if err := h.tables(forced(next, t.Name, r.Number))[r.Route.listen()].Check(); err != nil {
 		return fmt.Errorf("%w: its requests cannot be led to it: %w", ErrRefused, err)
 	}
 	if r.Route.TLSCert != "" {
@@ -240,17 +232,14 @@ func (h *Host) Remove(ctx context.Context, who Target, number int) error {
 		return err
 	}
 	err = h.await(ctx, func() bool {
-		return h.frozen || !slices.ContainsFunc(h.of(who.Name), func(in *instance) bool { return in.number == number })
+		return !slices.ContainsFunc(h.of(who.Name), func(in *instance) bool { return in.number == number })
 	})
 	if err != nil {
 		return err
 	}
 	h.mu.Lock()
-	used, frozen := h.used(), h.frozen
+	used := h.used()
 	h.mu.Unlock()
-	if frozen {
-		return ErrEnding
-	}
 	return h.releases.sweep(used, map[string]bool{artifact.dir(): true})
 }
 
@@ -530,4 +519,13 @@ func merged(a, b map[string]string) map[string]string {
 	}
 	maps.Copy(all, b)
 	return all
+}
+
+// asText is a value as it is told to people.
+func asText(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(data)
 }

@@ -243,17 +243,13 @@ func (u *unpacker) tree() error {
 		if err := u.ctx.Err(); err != nil {
 			return err
 		}
-		name := strings.TrimPrefix(strings.TrimSuffix(h.Name, "/"), "./")
-		if name == "" || name == "." {
+		name, err := u.entry(h)
+		if err != nil {
+			return err
+		}
+		if name == "" {
 			continue
 		}
-		if u.files++; u.files > maxReleaseFiles {
-			return hostile("it has more than %d entries", maxReleaseFiles)
-		}
-		if !filepath.IsLocal(name) || len(name) > maxReleasePath || strings.IndexByte(name, 0) >= 0 || strings.Contains(name, `\`) {
-			return hostile("%.120q is no path within it", h.Name)
-		}
-		name = filepath.Clean(name)
 		if dir := filepath.Dir(name); dir != "." {
 			if err := u.root.MkdirAll(dir, 0o755); err != nil {
 				return hostile("%.120q: %v", name, err)
@@ -266,20 +262,9 @@ func (u *unpacker) tree() error {
 		case tar.TypeReg:
 			err = u.file(name, mode|0o400, h.Size, archive)
 		case tar.TypeSymlink:
-			to := filepath.Join(filepath.Dir(name), h.Linkname)
-			if filepath.IsAbs(h.Linkname) || !filepath.IsLocal(to) {
-				return hostile("the link %.120q leads out of it, to %.120q", name, h.Linkname)
-			}
 			err = u.root.Symlink(h.Linkname, name)
 		case tar.TypeLink:
-			to := strings.TrimPrefix(h.Linkname, "./")
-			if !filepath.IsLocal(to) {
-				return hostile("the link %.120q leads out of it, to %.120q", name, h.Linkname)
-			}
-			err = u.root.Link(to, name)
-		case tar.TypeXGlobalHeader:
-		default:
-			return hostile("%.120q is a device or something else that is no file", name)
+			err = u.root.Link(strings.TrimPrefix(h.Linkname, "./"), name)
 		}
 		switch {
 		case errors.Is(err, fs.ErrExist):
@@ -290,10 +275,95 @@ func (u *unpacker) tree() error {
 	}
 }
 
-func (u *unpacker) file(name string, mode fs.FileMode, size int64, from io.Reader) error {
-	if u.bytes += size; size < 0 || u.bytes > maxReleaseBytes {
-		return hostile("it has more than %d bytes", int64(maxReleaseBytes))
+// entry looks whether an entry may be unpacked, and where; "" is none of its own.
+func (u *unpacker) entry(h *tar.Header) (string, error) {
+	name := strings.TrimPrefix(strings.TrimSuffix(h.Name, "/"), "./")
+	if name == "" || name == "." || h.Typeflag == tar.TypeXGlobalHeader {
+		return "", nil
 	}
+	if u.files++; u.files > maxReleaseFiles {
+		return "", hostile("it has more than %d entries", maxReleaseFiles)
+	}
+	if !filepath.IsLocal(name) || len(name) > maxReleasePath || strings.ContainsAny(name, "\x00\\") {
+		return "", hostile("%.120q is no path within it", h.Name)
+	}
+	name = filepath.Clean(name)
+	switch h.Typeflag {
+	case tar.TypeDir:
+	case tar.TypeReg:
+		if h.Size < 0 || h.Size > maxReleaseBytes || u.bytes+h.Size > maxReleaseBytes {
+			return "", hostile("it has more than %d bytes", int64(maxReleaseBytes))
+		}
+		u.bytes += h.Size
+	case tar.TypeSymlink:
+		if filepath.IsAbs(h.Linkname) || !filepath.IsLocal(filepath.Join(filepath.Dir(name), h.Linkname)) {
+			return "", hostile("the link %.120q leads out of it, to %.120q", name, h.Linkname)
+		}
+	case tar.TypeLink:
+		if !filepath.IsLocal(strings.TrimPrefix(h.Linkname, "./")) {
+			return "", hostile("the link %.120q leads out of it, to %.120q", name, h.Linkname)
+		}
+	default:
+		return "", hostile("%.120q is a device or something else that is no file", name)
+	}
+	return name, nil
+}
+
+// Inspect reads an artifact as if to unpack it, and says why it could not be, and how
+// many bytes it would take. With a program that the release is to have ("./shop") it
+// says whether it has.
+func Inspect(a Artifact, program string, from io.Reader) (size int64, troubles []Trouble, err error) {
+	sum := sha256.New()
+	in := io.TeeReader(&limited{r: from, left: a.Size}, sum)
+	u, found := new(unpacker), a.Kind == KindFile && filepath.Clean(program) == a.Name
+	if a.Kind == KindFile {
+		u.bytes = a.Size
+	}
+	archive := tar.NewReader(in)
+	for a.Kind == KindTree {
+		h, herr := archive.Next()
+		if herr == io.EOF {
+			break
+		}
+		name := ""
+		if herr == nil {
+			name, herr = u.entry(h)
+		} else if !errors.Is(herr, ErrRefused) && (errors.Is(herr, tar.ErrHeader) || errors.Is(herr, io.ErrUnexpectedEOF)) {
+			herr = hostile("the archive cannot be read: %v", herr)
+		}
+		if herr != nil {
+			return 0, asTrouble(herr), unless(herr)
+		}
+		found = found || name == filepath.Clean(program)
+	}
+	if _, err := io.Copy(io.Discard, in); err != nil {
+		return 0, asTrouble(err), unless(err)
+	}
+	if got := "sha256:" + hex.EncodeToString(sum.Sum(nil)); got != a.Digest {
+		troubles = append(troubles, Trouble{Rule: "digest", Message: fmt.Sprintf("the bytes are not those of %s, but of %s", a.Digest, got), Hint: "make the release anew"})
+	} else if strings.HasPrefix(program, "./") && !found {
+		troubles = append(troubles, Trouble{Rule: "command", Message: fmt.Sprintf("the command is %s, and the artifact has no such file", program), Hint: "name a file of the artifact, by its path in it"})
+	}
+	return u.bytes, troubles, nil
+}
+
+// asTrouble is a refusal as a trouble; none for other errors.
+func asTrouble(err error) []Trouble {
+	if unless(err) != nil {
+		return nil
+	}
+	return []Trouble{{Rule: "artifact", Message: told(err), Hint: "make the release anew"}}
+}
+
+// unless is the error if it is no refusal.
+func unless(err error) error {
+	if errors.Is(err, ErrRefused) {
+		return nil
+	}
+	return err
+}
+
+func (u *unpacker) file(name string, mode fs.FileMode, size int64, from io.Reader) error {
 	if dir := u.root.Name(); size > spareBytes/4 {
 		if t := room(dir, size); t != nil {
 			return refusal([]Trouble{*t})
