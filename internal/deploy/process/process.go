@@ -151,16 +151,15 @@ func (d *Driver) Check(ctx context.Context, t *deploy.Target, r *deploy.Revision
 	if err != nil {
 		return nil, err
 	}
-	all, err := deploy.InspectArtifact(ctx, t, r, p)
-	if err != nil {
-		return nil, err
-	}
 	h, err := d.host(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	more, err := h.Check(ctx, t, r, p, r.Spec.In(t.Environment))
-	return append(all, more...), err
+	all, err := h.Check(ctx, t, r, p, r.Spec.In(t.Environment))
+	if err != nil || len(all) > 0 {
+		return all, err
+	}
+	return deploy.InspectArtifact(ctx, t, r, p)
 }
 
 // Observe says what there is.
