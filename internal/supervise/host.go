@@ -629,9 +629,8 @@ func (h *Host) tick() {
 	for name := range h.instances {
 		known[name] = true
 	}
-	used := h.used()
 	h.mu.Unlock()
-	if err := errors.Join(h.tend(known), h.releases.sweep(used, nil)); err != nil {
+	if err := errors.Join(h.tend(known), h.sweep()); err != nil {
 		h.log.Warn("could not tidy up", "error", err)
 	}
 }

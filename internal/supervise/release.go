@@ -482,17 +482,29 @@ func (f *fileSeen) text() string {
 	return s
 }
 
-// discard removes a release that is not what it was, or that nobody uses.
-func (rs *releases) discard(dir string) error {
+// usedMark is a file in the directory of a release that a revision has had.
+const usedMark = "used"
+
+// use says that a revision has a release; false if it is not here.
+func (rs *releases) use(a Artifact) bool {
+	if a.Kind == "" {
+		return true
+	}
+	f, err := os.OpenFile(filepath.Join(rs.path(a), usedMark), os.O_WRONLY|os.O_CREATE, 0o644)
+	return err == nil && f.Close() == nil
+}
+
+// discard takes a release away that is not what it was, or that nobody uses.
+func (rs *releases) discard(dir string) (remove func() error, err error) {
 	away, err := os.MkdirTemp(rs.dir, ".new-")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	err = os.Rename(filepath.Join(rs.dir, dir), filepath.Join(away, "old"))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
-	return errors.Join(err, os.RemoveAll(away))
+	return func() error { return os.RemoveAll(away) }, err
 }
 
 // stored lists the releases by their directories.
@@ -520,14 +532,26 @@ func (rs *releases) stored() map[string]StoredRelease {
 	return all
 }
 
-// sweep removes the releases that nothing uses: those that something used until now,
-// and those that nobody has come for.
-func (rs *releases) sweep(used, until map[string]bool) error {
-	var errs []error
-	for dir, r := range rs.stored() {
-		if !used[dir] && (until[dir] || time.Since(r.Since) > unusedTime) {
-			errs = append(errs, rs.discard(dir))
+// sweep takes the releases away that nothing uses: those that something has used, and
+// those that nobody has come for. What is left to do takes longer.
+func (rs *releases) sweep(used map[string]bool) (remove []func() error, err error) {
+	entries, err := os.ReadDir(rs.dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if len(e.Name()) < 64 || e.Name()[0] == '.' || used[e.Name()] {
+			continue
+		}
+		info, ierr := e.Info()
+		if _, serr := os.Stat(filepath.Join(rs.dir, e.Name(), usedMark)); serr != nil && (ierr != nil || time.Since(info.ModTime()) < unusedTime) {
+			continue
+		}
+		gone, derr := rs.discard(e.Name())
+		err = errors.Join(err, derr)
+		if gone != nil {
+			remove = append(remove, gone)
 		}
 	}
-	return errors.Join(errs...)
+	return remove, err
 }

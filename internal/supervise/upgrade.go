@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -240,6 +242,11 @@ func (h *Host) succeed(ctx context.Context, program []string) error {
 			f.Close()
 		}
 	}()
+	for i := range files {
+		if files[i], err = unblocked(files[i]); err != nil {
+			return err
+		}
+	}
 	ready, theirs, err := os.Pipe()
 	if err != nil {
 		return err
@@ -271,4 +278,21 @@ func (h *Host) succeed(ctx context.Context, program []string) error {
 		return fmt.Errorf("%s did not say within %s that it is the host", program[0], readyTime)
 	}
 	return fmt.Errorf("%s has ended (%s); what it said is in the host's log", program[0], cmd.ProcessState)
+}
+
+// unblocked is the same socket as a file that stays as it is when it is handed to a
+// process. That of a listener is made to block, and the listener with it: it could not be
+// closed any more before a connection comes.
+func unblocked(f *os.File) (*os.File, error) {
+	defer f.Close()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return f, err
+	}
+	fd, failed := -1, error(nil)
+	err = raw.Control(func(own uintptr) { fd, failed = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) })
+	if err = errors.Join(err, failed); err != nil {
+		return f, fmt.Errorf("hand over a socket: %w", err)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
 }

@@ -165,6 +165,7 @@ func (s *shop) get(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	req.Close = true
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return 0, err
@@ -244,4 +245,3 @@ func (s *shop) unfit(t *testing.T) map[string]func(int) *deploy.Revision {
 		"device":        archive(entry{"null", 0o666, "", tar.TypeChar}),
 	}
 }
-
