@@ -60,6 +60,7 @@ func run() int {
 		Files: pipelineFiles(),
 		Open:  open, Dial: dial, Serve: serve, Work: work, Lint: lint, Preview: preview(), Stages: stages, Shell: shell, Convert: convert, Lock: lockIncludes,
 		Lab: lab, Execute: execute, Command: command,
+		HostDir: hostDir, Host: beHost,
 	}
 	return app.Main(context.Background(), os.Args[1:])
 }
