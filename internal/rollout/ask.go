@@ -2,10 +2,10 @@ package rollout
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/launch"
@@ -279,7 +279,7 @@ func (m *Mover) Lift(ctx context.Context, by launch.By, repository, service, env
 		_, err = m.Store.Change(ctx, []record.Register{register(TrackKind, TrackID(repository, environment, service), at, t)},
 			record.Event{Body: &record.ReleaseRejected{Repository: repository, Service: service, Environment: environment, Release: release, Why: why, Lifted: true, By: by.Name}},
 			by.Acted(Approve, repository, map[string]string{"service": service, "environment": environment, "release": release, "what": "lift", "why": why}))
-		if err == nil || !isConflict(err) || try == maxTries {
+		if err == nil || !errors.Is(err, record.ErrConflict) || try == maxTries {
 			return err
 		}
 	}
@@ -289,5 +289,3 @@ func (m *Mover) Lift(ctx context.Context, by launch.By, repository, service, env
 func (m *Mover) Remove(ctx context.Context, by launch.By, repository, service, environment, why string) (*record.Rollout, error) {
 	return m.Begin(ctx, by, Wish{Repository: repository, Service: service, Environment: environment, Why: why, gone: true})
 }
-
-var _ = time.Second

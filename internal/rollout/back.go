@@ -22,10 +22,8 @@ func (s *session) back(ctx context.Context) (time.Duration, error) {
 	case s.caps.Instances:
 		return s.backInstances(ctx)
 	case s.caps.Split:
-		if s.row.Target > 0 {
-			if err := s.shift(ctx, deploy.Share{Number: s.row.Target, Percent: 100}); err != nil {
-				return s.triedBack(ctx, err)
-			}
+		if err := s.shift(ctx, deploy.Share{Number: s.row.Target, Percent: 100}); err != nil {
+			return s.triedBack(ctx, err)
 		}
 		return 0, s.gone(ctx, record.RolloutRolledBack, s.row.Reason)
 	}

@@ -206,7 +206,10 @@ func (m *Mover) prepare(ctx context.Context, by launch.By, w *Wish) (*prepared, 
 	}
 	e := edit{row: row, track: track, now: now, by: by}
 	e.begin()
-	track.Number, track.Rollout = row.Number, row.ID
+	track.Number, track.Rollout, track.Driver = row.Number, row.ID, row.Plan.Driver
+	if spec, err := specOf(release); err == nil {
+		track.Team = spec.Team
+	}
 	if track.URL = w.URL; track.URL == "" {
 		track.URL = env.URL
 	}
@@ -279,7 +282,7 @@ func (m *Mover) plan(ctx context.Context, p *prepared, w *Wish, release *record.
 	case w.direct || w.Again && row.From == w.Release:
 		row.Plan = deploy.Direct(spec, env, caps)
 	default:
-		row.Plan, problems = deploy.Compile(spec, env, caps, row.FromNumber > 0)
+		row.Plan, problems = deploy.Compile(spec, env, caps, row.FromNumber > 0 || !caps.Instances && caps.Split)
 	}
 	if row.Plan.Driver == "" {
 		row.Plan.Driver = FlagDriver
@@ -377,7 +380,7 @@ func specOf(r *record.Release) (*project.Service, error) {
 
 // target is what a rollout moves.
 func (m *Mover) target(row *record.Rollout, spec *project.Service) *deploy.Target {
-	return &deploy.Target{Repository: row.Repository, Service: row.Service, Environment: row.Environment, Fence: row.Fence, Rollout: row.ID,
+	return &deploy.Target{Repository: row.Repository, Service: row.Service, Environment: row.Environment, Fence: row.Fence, Rollout: row.ID, Number: row.Number,
 		Spec: spec, Log: func(line string) { m.say(row.ID, line) }}
 }
 

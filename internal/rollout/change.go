@@ -78,7 +78,7 @@ func moved(r *record.Rollout, ev *record.Evidence, by launch.By) *record.Rollout
 	return b
 }
 
-// go_ to the next move. found is what the one under way has found, nil for nothing worth telling.
+// next goes to the next move. found is what the one under way has found, nil for nothing worth telling.
 func (e *edit) next(found *record.Evidence) {
 	r := e.row
 	if found != nil {
@@ -155,9 +155,9 @@ func (e *edit) serves(r *record.Release, number int) {
 	if t.Revision == number && number != 0 {
 		return
 	}
-	t.Revision, t.Since, t.Release, t.Version, t.Commit, t.Drift = number, e.now, "", "", "", nil
+	t.Revision, t.Since, t.Release, t.Version, t.Commit, t.Height, t.Drift = number, e.now, "", "", "", 0, nil
 	if r != nil {
-		t.Release, t.Version, t.Commit = r.ID, r.Version, r.Commit
+		t.Release, t.Version, t.Commit, t.Height = r.ID, r.Version, r.Commit, r.Height
 	}
 }
 

@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -127,7 +126,7 @@ func (s *session) shares(w *deploy.World, percent int) []deploy.Share {
 		return whole
 	}
 	base := s.other(w)
-	if base == 0 {
+	if base == 0 && w != nil {
 		return whole
 	}
 	return []deploy.Share{{Number: base, Percent: 100 - percent}, {Number: s.row.Number, Percent: percent}}
@@ -172,10 +171,8 @@ func shared(w *deploy.World, shares []deploy.Share) bool {
 func (s *session) reset(ctx context.Context, w *deploy.World) (time.Duration, error) {
 	base := s.row.FromNumber
 	if w == nil { // shares without instances
-		if base != 0 {
-			if err := s.shift(ctx, deploy.Share{Number: base, Percent: 100}); err != nil {
-				return s.tried(ctx, err)
-			}
+		if err := s.shift(ctx, deploy.Share{Number: base, Percent: 100}); err != nil {
+			return s.tried(ctx, err)
 		}
 		return 0, s.next(ctx, "")
 	}

@@ -83,11 +83,39 @@ func (s *session) together(ctx context.Context) (wait time.Duration, stop bool, 
 	if s.row.Step >= point(s.row) {
 		for _, r := range rows[here+1:] {
 			if !proved(r) {
+				if err := s.watch(ctx); err != nil {
+					return 0, true, err
+				}
 				return s.pause(idle), true, s.standStill(ctx, "for "+r.Service+", which is deployed together with it")
 			}
 		}
 	}
+	if r := s.row; r.Due.IsZero() && r.Step < len(r.Plan.Moves) && !due(&r.Plan.Moves[r.Step], time.Now()).IsZero() {
+		return 0, true, s.commit(ctx, func(e *edit) error { // its own time begins now
+			e.row.State, e.row.Reason = record.RolloutRunning, ""
+			e.begin()
+			return nil
+		})
+	}
 	return 0, false, nil
+}
+
+// watch takes the rollout back if its release becomes unwell while it waits for others.
+func (s *session) watch(ctx context.Context) error {
+	if !s.caps.Instances {
+		return nil
+	}
+	w, err := s.observe(ctx)
+	if err == nil {
+		if sick := s.sick(w, &plan.Move{}); sick != "" {
+			return s.turn(ctx, sick)
+		}
+		err = s.keep(ctx, w)
+	}
+	if err != nil {
+		_, err = s.tried(ctx, err)
+	}
+	return err
 }
 
 // standStill waits for others of the group: that is no time of the move under way.

@@ -152,8 +152,7 @@ func (m *Mover) Make(ctx context.Context, by launch.By, r record.Release) (*reco
 // ReleaseID is the ID that a release has: the digest of all that makes it what it is. What it
 // is called and where it comes from does not.
 func ReleaseID(r record.Release) (string, error) {
-	r.ID, r.Version, r.Commit, r.Ref, r.Author, r.Run, r.By, r.Made = "", "", "", "", "", "", "", time.Time{}
-	r.Artifact.Name = strings.TrimSpace(r.Artifact.Name)
+	r.ID, r.Version, r.Commit, r.Ref, r.Author, r.Run, r.By, r.Made, r.Height = "", "", "", "", "", "", "", time.Time{}, 0
 	text, err := json.Marshal(&r) // maps are written in the order of their keys
 	if err != nil {
 		return "", fmt.Errorf("compute the ID of a release of %s: %w", r.Service, err)
