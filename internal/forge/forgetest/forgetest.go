@@ -105,6 +105,7 @@ func Run(t *testing.T, h Host) {
 		{"Status", h.status},
 		{"Comment", h.comment},
 		{"Release", h.release},
+		{"Killed", h.killed},
 		{"Refused", h.refused},
 		{"Redirect", h.redirect},
 	} {

@@ -255,6 +255,11 @@ func fake(t *testing.T, knowsMe bool) *forgetest.Fake {
 		one, id := forgetest.ByID(releases, r.PathValue("id")), m.ID()
 		files[strconv.Itoa(id)] = string(text)
 		a := object{"id": id, "name": r.FormValue("name"), "size": len(text)}
+		for _, other := range one["assets"].([]object) {
+			if other["name"] == a["name"] { // which Gitea allows
+				t.Errorf("two files of a release are called %s", a["name"])
+			}
+		}
 		if a["name"] != header.Filename {
 			return 422, object{"message": "two names"}
 		}
