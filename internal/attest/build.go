@@ -281,7 +281,7 @@ func blind(kind string) bool {
 }
 
 func (b *Build) temporary(file string) bool {
-	return slices.ContainsFunc(b.Temporary, func(dir string) bool { return below(file, dir) })
+	return !below(file, b.Workspace) && slices.ContainsFunc(b.Temporary, func(dir string) bool { return below(file, dir) })
 }
 
 func below(file, dir string) bool {

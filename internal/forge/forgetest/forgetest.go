@@ -106,6 +106,7 @@ func Run(t *testing.T, h Host) {
 		{"Comment", h.comment},
 		{"Release", h.release},
 		{"Killed", h.killed},
+		{"Labels", h.labels},
 		{"Refused", h.refused},
 		{"Redirect", h.redirect},
 	} {

@@ -247,6 +247,21 @@ func (h *Host) killed(t *testing.T) {
 	}
 }
 
+// labels reads those of a change. The fakes have given change 17 two.
+func (h *Host) labels(t *testing.T) {
+	l, ok := h.Forge.(forge.Labeller)
+	if !ok {
+		return
+	}
+	f := h.Fake(t)
+	if names, err := l.Labels(t.Context(), f.Remote, "17"); err != nil || !slices.Equal(names, []string{"bug", "area/api"}) {
+		t.Errorf("%q, %v", names, err)
+	}
+	if names, err := l.Labels(t.Context(), f.Remote, "404404"); forge.Code(err) != http.StatusNotFound || len(names) > 0 {
+		t.Errorf("of a change that is none: %q, %v", names, err)
+	}
+}
+
 // refused sees what a forge makes of answers that are no success.
 func (h *Host) refused(t *testing.T) {
 	s := forge.Status{SHA: After, Context: "fairlead/ci", State: forge.Success, URL: runURL}

@@ -227,6 +227,9 @@ func fake(t *testing.T, knowsMe bool) *forgetest.Fake {
 		}
 		return 200, forgetest.Merge(c, in)
 	})
+	m.On("GET "+repo+"/pulls/17", func(*http.Request, object) (int, any) {
+		return 200, object{"number": 17, "labels": []any{object{"name": "bug"}, object{"name": "area/api"}}}
+	})
 	m.On("GET "+repo+"/releases/tags/{tag}", func(r *http.Request, _ object) (int, any) {
 		for _, one := range releases {
 			if one["tag_name"] == r.PathValue("tag") && one["draft"] == false {
