@@ -566,7 +566,7 @@ func TestRefusals(t *testing.T) {
 func TestMoved(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, everything)
-	p, _ := s.mortal(8, false) // it is written down, and the changelog is not committed
+	p, _ := s.mortal(7, true) // it is written down, and the changelog is not committed
 	if _, err := p.Publish(t.Context(), Wish{}); !errors.Is(err, errKilled) {
 		t.Fatal(err)
 	}
