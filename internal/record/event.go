@@ -76,6 +76,8 @@ type Settings struct {
 	Seed  string `json:"seed,omitempty"` // of this run's tests; a rerun has the same
 	// RetryTests is how often the failed tests of a step are run again.
 	RetryTests int `json:"retry_tests,omitempty"`
+	// Affected has tests left out that passed before with the same inputs.
+	Affected bool `json:"affected,omitempty"`
 	// Counted are the counters of the pipeline; a rerun has the same.
 	Counted *plan.Counted `json:"counted,omitempty"`
 }
