@@ -39,7 +39,9 @@ const Rule = "manifest"
 type Thing struct {
 	object.Object
 	Source plan.Source // of its first line
-	node   *yaml.Node
+	// Rendered says that a program made it: its lines are those of no file.
+	Rendered bool
+	node     *yaml.Node
 }
 
 // Read reads the things of one file. A problem says what is wrong with it and where; a
@@ -321,7 +323,7 @@ var part = regexp.MustCompile(`^([^.\[\]]*)((?:\[[^\]]*\])*)(?:\.|$)`)
 // write it, spec.template.spec.containers[0].image.
 func (t *Thing) At(path string) plan.Source {
 	n, at := t.node, t.node
-	if n == nil {
+	if n == nil || t.Rendered {
 		return t.Source
 	}
 	for path != "" {
