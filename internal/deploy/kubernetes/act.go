@@ -120,6 +120,13 @@ func (d *Driver) Ensure(ctx context.Context, t *deploy.Target, r *deploy.Revisio
 		}
 	}
 	t.Log(fmt.Sprintf("%s is to have %d pods", b.Main, n))
+	if state.Text("data", stateWhole) == strconv.Itoa(r.Number) {
+		// What has drifted of the front is put right, too.
+		if shares, err := s.shares(ctx, all, state); err != nil || len(shares) != 1 || shares[0].Number != r.Number {
+			return err
+		}
+		return s.steer(ctx, []deploy.Share{{Number: r.Number, Percent: 100}}, []*bundle{b}, all)
+	}
 	return nil
 }
 
@@ -332,17 +339,14 @@ func (d *Driver) Remove(ctx context.Context, t *deploy.Target, number int) error
 			return err
 		}
 	}
-	whole := state.Text("data", stateWhole) == strconv.Itoa(number)
-	if whole {
-		all, err := s.revisions(ctx)
-		if err != nil {
+	all, err := s.revisions(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(all, func(b *bundle) bool { return b.Number != number }) {
+		// It was the last one: the service leaves the environment.
+		if err := s.leave(ctx, kinds); err != nil {
 			return err
-		}
-		if !slices.ContainsFunc(all, func(b *bundle) bool { return b.Number != number }) {
-			// It was the last one: the service leaves the environment.
-			if err := s.leave(ctx, kinds); err != nil {
-				return err
-			}
 		}
 	}
 	return s.deleteAll(ctx, kindSecret, own, nil)
@@ -463,6 +467,6 @@ func (s *site) prune(ctx context.Context, b *bundle) error {
 	return nil
 }
 
-// settle is how long nodes may take to learn where the requests of a Service go. The
-// cluster has no way to tell that they have.
-const settle = time.Second
+// settle is how long nodes may take to learn where the requests of a Service go, which no
+// cluster tells: twice the time that kube-proxy lets pass between two writes.
+const settle = 2 * time.Second

@@ -78,7 +78,7 @@ func (s *site) rehearse(ctx context.Context, b *bundle, o object.Object) ([]plan
 		return told.error(err)
 	default:
 		if err := s.belongs(have); err != nil {
-			return told.problem("metadata.name", strings.TrimSuffix(err.Error(), ": "+deploy.ErrRefused.Error()), ""), nil
+			return told.problem("metadata.name", strings.TrimSuffix(err.Error(), ": "+deploy.ErrRefused.Error()), "each service in each environment needs its own; a namespace: with {{environment}} in it keeps environments apart"), nil
 		}
 		// What we steer by ourselves, nobody else can hold.
 		if slices.Contains(b.Services, o.Name()) && o.Kind() == kindService {
@@ -135,7 +135,7 @@ func (s *site) routeThere(ctx context.Context, b *bundle) []plan.Problem {
 	case errors.Is(err, cluster.ErrUnknownKind):
 		return problem("the cluster has no Gateway API, so there can be no HTTPRoute "+name, "install a gateway, or take route: out: requests are then shared out by the number of pods")
 	case err != nil:
-		return problem(fmt.Sprintf("HTTPRoute %s cannot be read: %v", name, err), "")
+		return problem(fmt.Sprintf("HTTPRoute %s cannot be read: %v", name, err), "let Fairlead's account read and change HTTPRoutes")
 	case have == nil:
 		return problem(fmt.Sprintf("there is no HTTPRoute %s in namespace %s", name, s.namespace), "declare it among the manifests, or look at route: in fairlead.yaml")
 	}
@@ -185,14 +185,21 @@ func (t *telling) problem(path, message, hint string) []plan.Problem {
 	if t.thing != nil {
 		at = t.thing.At(path)
 	}
+	if hint == "" {
+		field := strings.TrimSuffix(strings.ToLower(t.o.Kind().Kind)+"."+indexes.ReplaceAllString(path, ""), ".")
+		hint = "kubectl explain " + field + " tells what it may be"
+	}
 	return []plan.Problem{{Source: at, Severity: plan.Error, Rule: "cluster", Message: message, Hint: hint}}
 }
+
+// indexes are the parts of a path that say which item of a list is meant.
+var indexes = regexp.MustCompile(`\[[^\]]*\]`)
 
 // The ways in which servers name a field in a message.
 var (
 	unknownField = regexp.MustCompile(`unknown field "([^"]+)"`)
 	undeclared   = regexp.MustCompile(`\.([a-zA-Z][\w.\-\[\]="/]*): field not declared in schema`)
-	wrongShape   = regexp.MustCompile(`\.([a-zA-Z][\w.\-\[\]="/]*): expected (\w+), got (.*)`)
+	wrongShape   = regexp.MustCompile(`\.([a-zA-Z][\w.\-\[\]="/]*): expected ([^,]+), got (.*)`)
 )
 
 // error says what the cluster has against a thing. An error of another kind is handed back.
@@ -228,14 +235,17 @@ func (t *telling) error(err error) ([]plan.Problem, error) {
 	case e.Code >= http.StatusInternalServerError && !undeclared.MatchString(e.Message) && !wrongShape.MatchString(e.Message) && !strings.Contains(e.Message, "webhook"):
 		return nil, err // the cluster is not well
 	}
-	if m := unknownField.FindStringSubmatch(e.Message); m != nil {
-		return t.problem(m[1], fmt.Sprintf("%s has no field %s", t.o.Kind().Kind, m[1]), t.nearest(m[1])), nil
-	}
-	if m := undeclared.FindStringSubmatch(e.Message); m != nil {
-		return t.problem(m[1], fmt.Sprintf("%s has no field %s", t.o.Kind().Kind, m[1]), t.nearest(m[1])), nil
+	for _, way := range []*regexp.Regexp{unknownField, undeclared} {
+		if m := way.FindStringSubmatch(e.Message); m != nil {
+			all := t.problem(m[1], fmt.Sprintf("%s has no field %s", t.o.Kind().Kind, m[1]), t.nearest(m[1]))
+			if t.thing != nil {
+				all[0].Source = t.thing.Key(m[1])
+			}
+			return all, nil
+		}
 	}
 	if m := wrongShape.FindStringSubmatch(e.Message); m != nil {
-		return t.problem(m[1], fmt.Sprintf("%s: %s must be a %s, not %s", name, m[1], m[2], plan.Clip(m[3])), ""), nil
+		return t.problem(m[1], fmt.Sprintf("%s: %s must be %s, not %s", name, m[1], m[2], plan.Clip(m[3])), ""), nil
 	}
 	return t.problem("", fmt.Sprintf("the cluster refuses %s: %s", name, plan.Clip(e.Error())), ""), nil
 }

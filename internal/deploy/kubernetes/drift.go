@@ -111,7 +111,10 @@ func (s *site) drifted(ctx context.Context, b *bundle, o object.Object) ([]recor
 		})
 	}
 	for _, f := range have.Foreign(cluster.Manager) {
-		if slices.ContainsFunc(list, func(d record.Difference) bool { return d.Field == f.Path }) {
+		// What differs was told already, perhaps as a part of this, or as a whole.
+		if slices.ContainsFunc(list, func(d record.Difference) bool {
+			return strings.HasPrefix(d.Field, f.Path) || strings.HasPrefix(f.Path, d.Field)
+		}) {
 			continue
 		}
 		list = append(list, record.Difference{Resource: name, Field: f.Path, Have: show(f.Value, hidden), Author: f.Manager, Since: f.Time})

@@ -298,16 +298,41 @@ func (s *site) put(ctx context.Context, o object.Object) (object.Object, error) 
 		if cluster.Reason(err) == "Conflict" {
 			continue
 		}
-		return now, s.refusal(err)
+		if err != nil {
+			return nil, s.refusal(err)
+		}
+		return s.purge(ctx, r, now), nil
 	}
 	return nil, fmt.Errorf("%s changes too fast to be written", o.Ref())
+}
+
+// purge takes out of a thing what people have put into it by hand. To apply what is declared
+// does not, since they hold it; but a thing that is as declared and more is not as declared.
+func (s *site) purge(ctx context.Context, r cluster.Resource, o object.Object) object.Object {
+	fields := o.Foreign(cluster.Manager)
+	if len(fields) == 0 {
+		return o
+	}
+	var pointers [][]string
+	for _, f := range fields {
+		pointers = append(pointers, f.Pointer)
+	}
+	now, err := s.Cut(ctx, r, o, pointers)
+	if err != nil {
+		s.logged("%s has fields that are not declared, and they cannot be taken out: %v", o.Ref(), err)
+		return o
+	}
+	for _, f := range fields {
+		s.logged("%s: %s was set by %s and is taken out, as it is not declared", o.Ref(), f.Path, f.Manager)
+	}
+	return now
 }
 
 // belongs says whether the target may write a thing that is there: one that is its own, or
 // that nobody else of ours has taken on.
 func (s *site) belongs(have object.Object) error {
 	if owner := have.Label(labelTarget); owner != "" && owner != s.key {
-		return fmt.Errorf("%s of namespace %s belongs to service %s in %s; give one of the two another name or namespace: %w",
+		return fmt.Errorf("%s of namespace %s belongs to service %s in %s: %w",
 			have.Ref(), have.Namespace(), have.Label(labelService), have.Label(labelEnvironment), deploy.ErrRefused)
 	}
 	return nil

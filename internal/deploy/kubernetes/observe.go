@@ -118,8 +118,9 @@ func (s *site) explain(ctx context.Context, w *deploy.World) {
 	}
 	slices.SortStableFunc(events, func(x, y object.Object) int { return strings.Compare(x.Text("lastTimestamp"), y.Text("lastTimestamp")) })
 	for _, e := range slices.Backward(events) {
-		if silent[e.Text("reason")] {
-			continue
+		switch e.Text("reason") {
+		case "MissingClusterDNS", "DNSConfigForming", "Preempting":
+			continue // no reason for a pod not to be ready
 		}
 		for _, in := range waiting[e.Text("involvedObject", "name")] {
 			in.Why = strings.TrimPrefix(in.Why+"; "+strings.TrimSpace(e.Text("message")), "; ")
@@ -127,9 +128,6 @@ func (s *site) explain(ctx context.Context, w *deploy.World) {
 		delete(waiting, e.Text("involvedObject", "name"))
 	}
 }
-
-// silent are the warnings that are no reason for a pod not to be ready.
-var silent = map[string]bool{"MissingClusterDNS": true, "DNSConfigForming": true, "Preempting": true}
 
 // seen is what there is of a revision.
 func (s *site) seen(b *bundle, pods, deployments []object.Object) deploy.Seen {
@@ -157,7 +155,7 @@ func (s *site) seen(b *bundle, pods, deployments []object.Object) deploy.Seen {
 		if status := readiness.Of(o, s.now()); status.State == readiness.Failed {
 			for i := range seen.Instances {
 				if in := &seen.Instances[i]; !in.Ready {
-					in.Failed, in.Why = true, cmp.Or(in.Why, status.Why)
+					in.Failed, in.Why = true, strings.TrimSuffix(status.Why+"; "+in.Why, "; ")
 				}
 			}
 		}

@@ -53,18 +53,20 @@ func (d *Driver) Shift(ctx context.Context, t *deploy.Target, shares []deploy.Sh
 	if err := s.steer(ctx, to, bundles, all); err != nil {
 		return err
 	}
-	if err := s.note(ctx, map[string]string{stateShares: write(to)}); err != nil {
+	s.logged("requests go to %s", write(to))
+	whole := ""
+	if len(to) == 1 {
+		whole = strconv.Itoa(to[0].Number)
+	}
+	if state.Text("data", stateShares) != write(to) || state.Text("data", stateWhole) != whole {
+		if err := s.note(ctx, map[string]string{stateShares: write(to), stateWhole: whole}); err != nil {
+			return err
+		}
+	}
+	if err := s.arrive(ctx, bundles[0], to); err != nil || whole == "" {
 		return err
 	}
-	if len(to) == 1 {
-		if state.Text("data", stateWhole) != strconv.Itoa(to[0].Number) {
-			if err := s.note(ctx, map[string]string{stateWhole: strconv.Itoa(to[0].Number)}); err != nil {
-				return err
-			}
-		}
-		return s.prune(ctx, bundles[0])
-	}
-	return nil
+	return s.prune(ctx, bundles[0])
 }
 
 // steer makes the requests go by shares.
@@ -115,12 +117,9 @@ func (s *site) steer(ctx context.Context, to []deploy.Share, bundles, all []*bun
 		}
 	}
 	if routed {
-		if err := s.route(ctx, whole, to); err != nil {
-			return err
-		}
+		return s.route(ctx, whole, to)
 	}
-	s.logged("requests go to %s", write(to))
-	return s.arrive(ctx, whole, to, routed && len(to) > 1)
+	return nil
 }
 
 // together reports whether all bundles have pods that carry the mark of one revision.
@@ -302,8 +301,8 @@ func (s *site) nowhere(ctx context.Context, all []*bundle) error {
 
 // arrive waits until the cluster sends the requests of the Services to the pods that they
 // are for, and to no others.
-func (s *site) arrive(ctx context.Context, whole *bundle, to []deploy.Share, routed bool) error {
-	if routed || len(whole.Services) == 0 {
+func (s *site) arrive(ctx context.Context, whole *bundle, to []deploy.Share) error {
+	if len(whole.Services) == 0 {
 		return nil
 	}
 	r, err := s.Resource(ctx, kindSlice)
@@ -312,6 +311,9 @@ func (s *site) arrive(ctx context.Context, whole *bundle, to []deploy.Share, rou
 	}
 	if err != nil {
 		return err
+	}
+	if s.t.Spec.Kubernetes.Route != "" && len(to) > 1 {
+		return pause(ctx, settle) // the Services stay as they are
 	}
 	for _, name := range whole.Services {
 		q := cluster.Query{Namespace: s.namespace, Labels: "kubernetes.io/service-name=" + name}

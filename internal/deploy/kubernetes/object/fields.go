@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -95,8 +96,9 @@ func (tree Object) step(step string) (Object, bool) {
 // Field is a field that somebody set.
 type Field struct {
 	Author
-	Path  string
-	Value any
+	Path    string
+	Pointer []string // the keys and places that lead to it
+	Value   any
 }
 
 // machines are parts of the names of managers that are no people: what controllers set is
@@ -115,21 +117,28 @@ func (o Object) Foreign(manager string) []Field {
 		}
 	}
 	for _, own := range owners {
-		if own.Manager == manager || own.part == "status" || slices.ContainsFunc(machines, func(m string) bool { return strings.Contains(own.Manager, m) }) {
+		if own.Manager == manager || own.part != "" || slices.ContainsFunc(machines, func(m string) bool { return strings.Contains(own.Manager, m) }) {
 			continue
 		}
-		foreign(own, own.tree, mine, map[string]any(o), "", &list)
+		foreign(own, own.tree, mine, spot{value: map[string]any(o)}, &list)
 	}
 	slices.SortFunc(list, func(x, y Field) int { return strings.Compare(x.Path, y.Path) })
 	return slices.CompactFunc(list, func(x, y Field) bool { return x.Path == y.Path })
 }
 
+// spot is where a walk along a tree of fields has come to.
+type spot struct {
+	path    string
+	pointer []string
+	value   any
+}
+
 // foreign goes down one manager's tree along with those of ours and the values.
-func foreign(own ownership, tree Object, mine []Object, value any, path string, list *[]Field) {
+func foreign(own ownership, tree Object, mine []Object, at spot, list *[]Field) {
 	for _, key := range slices.Sorted(maps.Keys(tree)) {
 		sub, _ := tree[key].(map[string]any)
-		name, next, ok := descend(key, value)
-		if !ok || path == "metadata" && name == "annotations" {
+		next, ok := at.descend(key)
+		if !ok || next.value == nil || slices.Contains(next.pointer, "annotations") {
 			continue
 		}
 		var below []Object
@@ -140,78 +149,67 @@ func foreign(own ownership, tree Object, mine []Object, value any, path string, 
 				held = held || len(t) == 0
 			}
 		}
-		at := name
-		if path != "" {
-			at = path + name
-			if strings.HasPrefix(key, "f:") && !strings.HasPrefix(name, "[") {
-				at = path + "." + name
-			}
-		}
 		switch {
 		case held:
-		case len(sub) == 0 || len(below) == 0 && !onlyMarks(sub):
-			// A part that nobody else has anything in is one.
-			if next != nil {
-				*list = append(*list, Field{Author: own.Author, Path: at, Value: next})
-			}
+		case len(sub) > 0 && (len(below) > 0 || len(next.pointer) < 2):
+			foreign(own, sub, below, next, list)
 		default:
-			foreign(own, sub, below, next, at, list)
+			// What nobody else has anything in is one.
+			*list = append(*list, Field{Author: own.Author, Path: next.path, Pointer: next.pointer, Value: next.value})
 		}
 	}
 }
 
-// onlyMarks reports whether a tree says nothing but that a thing is there.
-func onlyMarks(tree Object) bool {
-	_, dot := tree["."]
-	return dot && len(tree) == 1
-}
-
-// descend is the value that a key of a tree stands for, and the name of it in a path.
-func descend(key string, value any) (name string, next any, ok bool) {
+// descend goes to what a key of a tree stands for.
+func (at spot) descend(key string) (spot, bool) {
 	switch {
 	case strings.HasPrefix(key, "f:"):
-		m, is := value.(map[string]any)
-		next, ok = m[key[2:]]
-		return join("", key[2:]), next, is && ok
+		m, _ := at.value.(map[string]any)
+		v, ok := m[key[2:]]
+		return spot{join(at.path, key[2:]), append(slices.Clip(at.pointer), key[2:]), v}, ok
 	case strings.HasPrefix(key, "k:"):
 		keys, err := Parse([]byte(key[2:]))
-		items, is := value.([]any)
-		if err != nil || !is {
-			return "", nil, false
+		items, _ := at.value.([]any)
+		if err != nil {
+			return spot{}, false
 		}
-		for _, item := range items {
-			m, _ := item.(map[string]any)
-			if matches(m, keys) {
-				return bracket(keys), item, true
+		for i, item := range items {
+			if m, _ := item.(map[string]any); matches(m, keys) {
+				return spot{at.path + bracket(keys), append(slices.Clip(at.pointer), strconv.Itoa(i)), item}, true
 			}
 		}
 	case strings.HasPrefix(key, "v:"):
 		var v any
-		if json.Unmarshal([]byte(key[2:]), &v) == nil {
-			return "[" + fmt.Sprint(v) + "]", v, true
+		items, _ := at.value.([]any)
+		if json.Unmarshal([]byte(key[2:]), &v) != nil {
+			return spot{}, false
+		}
+		for i, item := range items {
+			if fmt.Sprint(item) == fmt.Sprint(v) {
+				return spot{at.path + "[" + strconv.Itoa(i) + "]", append(slices.Clip(at.pointer), strconv.Itoa(i)), item}, true
+			}
 		}
 	}
-	return "", nil, false
+	return spot{}, false
 }
 
+// matches reports whether an item is the one with these keys. A protocol that is not given is
+// the one that the keys say.
 func matches(item, keys Object) bool {
 	for k, v := range keys {
-		// A protocol that is not given is the one that the key says.
 		if have, ok := item[k]; ok && fmt.Sprint(have) != fmt.Sprint(v) || !ok && k != "protocol" {
 			return false
 		}
 	}
-	return true
+	return len(item) > 0
 }
 
+// bracket is an item's name in a path.
 func bracket(keys Object) string {
 	for _, k := range mergeKeys {
 		if v, ok := keys[k]; ok {
 			return "[" + k + "=" + fmt.Sprint(v) + "]"
 		}
 	}
-	for _, k := range slices.Sorted(maps.Keys(keys)) {
-		return "[" + k + "=" + fmt.Sprint(keys[k]) + "]"
-	}
-	return ""
+	return "[]"
 }
