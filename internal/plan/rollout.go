@@ -73,7 +73,7 @@ type Window struct {
 	For    time.Duration `json:"for"`
 	Zone   string        `json:"zone,omitempty"` // "Europe/Berlin"; "" is UTC
 	Allow  bool          `json:"allow,omitempty"`
-	Source Source        `json:"source,omitzero"`
+	Source Source        `json:"-"` // no part of what a release is
 }
 
 // Migration is a command that changes data.
@@ -93,7 +93,7 @@ type Check struct {
 	Command string        `json:"command,omitempty"` // run by sh, with FAIRLEAD_ADDRESS
 	Load    *LoadCheck    `json:"load,omitempty"`
 	Within  time.Duration `json:"within,omitempty"` // until it first holds
-	Source  Source        `json:"source,omitzero"`
+	Source  Source        `json:"-"`                // no part of what a release is
 }
 
 // HTTPCheck asks for a page.
@@ -142,5 +142,5 @@ type Query struct {
 	Higher bool     `json:"higher_is_better,omitempty"`
 	Max    *float64 `json:"max,omitempty"` // limits of Value
 	Min    *float64 `json:"min,omitempty"`
-	Source Source   `json:"source,omitzero"`
+	Source Source   `json:"-"` // no part of what a release is
 }

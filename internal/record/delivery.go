@@ -23,10 +23,13 @@ type Release struct {
 	// Spec is the service as fairlead.yaml says it, a project.Service.
 	Spec json.RawMessage `json:"spec"`
 
-	Commit string    `json:"commit,omitempty"`
-	Ref    string    `json:"ref,omitempty"`
-	Author string    `json:"author,omitempty"` // of the commit
-	Run    string    `json:"run,omitempty"`    // that made the artifact
+	Commit string `json:"commit,omitempty"`
+	Ref    string `json:"ref,omitempty"`
+	Author string `json:"author,omitempty"` // of the commit
+	// Height is how many commits led to Commit, of merges only what was merged into: the
+	// difference of two is how far one is behind. 0: not known.
+	Height int       `json:"height,omitempty"`
+	Run    string    `json:"run,omitempty"` // that made the artifact
 	Made   time.Time `json:"made"`
 	By     string    `json:"by"`
 }
@@ -168,7 +171,11 @@ type Track struct {
 	Revision    int       `json:"revision,omitempty"` // number of the rollout that brought it
 	Version     string    `json:"version,omitempty"`
 	Commit      string    `json:"commit,omitempty"`
+	Height      int       `json:"height,omitempty"` // of Commit, see [Release]
 	Since       time.Time `json:"since,omitzero"`
+	Order       int       `json:"order,omitempty"` // of the environment on a release's way, from 1
+	Driver      string    `json:"driver,omitempty"`
+	Team        string    `json:"team,omitempty"`
 	// Rejected are releases that were taken back here; nothing deploys them until
 	// somebody lifts that.
 	Rejected map[string]Rejection `json:"rejected,omitempty"`
