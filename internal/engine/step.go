@@ -533,8 +533,12 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 // saved adds the events of artifacts, with what people are given of those that
 // hold secrets.
 func (t *thread) saved(bodies []record.Body, artifacts []plan.Artifact) []record.Body {
+	if len(artifacts) == 0 {
+		return bodies
+	}
+	earlier := t.keepEarlier()
 	for _, a := range artifacts {
-		b := &record.ArtifactSaved{Artifact: a}
+		b := &record.ArtifactSaved{Artifact: a, Earlier: earlier}
 		if t.Conceal != nil && a.Digest != "" {
 			shown, err := t.Conceal(t.hard, t.req.Masker, a.Digest)
 			if err != nil {

@@ -113,7 +113,7 @@ func TestProblems(t *testing.T) {
 		unseen     bool     // the schema cannot tell
 	}{
 		{name: "unknown section", text: "reuze:\n  size: 1GB\n", want: []string{`fairlead.yaml:1:1: unknown key "reuze" [fairlead-yaml]: did you mean reuse?`}},
-		{name: "unlike any section", text: "environments:\n", want: []string{`1:1: unknown key "environments" [fairlead-yaml]: the sections are pipelines, reuse, tests, gitlab, azure, jenkins, known-issues, databases`}},
+		{name: "unlike any section", text: "observability:\n", want: []string{`1:1: unknown key "observability" [fairlead-yaml]: the sections are pipelines, reuse, tests, gitlab, azure, jenkins, known-issues, databases`}},
 		{name: "unknown key", text: "reuse:\n  zone: [/x]\n", want: []string{`2:3: unknown key "zone" [fairlead-yaml]: did you mean zones?`}},
 		{name: "underscore", text: step("max_age: 24h"), want: []string{`4:5: unknown key "max_age" [fairlead-yaml]: did you mean max-age?`}},
 		{name: "several", text: "reuse:\n  size: big\n  zones: [/]\n  steps:\n  - match: build\n    never: yes\n", want: []string{
