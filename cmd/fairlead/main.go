@@ -233,7 +233,7 @@ func (o *opened) histories() *insight.Histories {
 
 // wards takes what people decide about tests.
 func (o *opened) wards() *insight.Wards {
-	return &insight.Wards{Tests: o.launcher.Tests, Log: o.record}
+	return &insight.Wards{Tests: o.launcher.Tests}
 }
 
 // reports takes in what other systems' runs reported.
