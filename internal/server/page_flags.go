@@ -102,6 +102,7 @@ type FlagRow struct {
 	Changed     time.Time       `json:"changed,omitzero"`
 	By          string          `json:"by,omitempty"`
 	Why         string          `json:"why,omitempty"`
+	Definition  json.RawMessage `json:"definition"` // as it stands in a file
 }
 
 // flagPlace is the environment that is asked for, and those that there are.
@@ -203,6 +204,7 @@ func flagRow(k *launch.KeptFlag, now time.Time) FlagRow {
 			row.Value = v.Value
 		}
 	}
+	row.Definition, _ = k.MarshalJSON() // never fails
 	return row
 }
 
