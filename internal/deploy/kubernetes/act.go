@@ -75,6 +75,7 @@ func (d *Driver) fresh(ctx context.Context, s *site, r *deploy.Revision, base in
 
 // Ensure implements [deploy.Driver].
 func (d *Driver) Ensure(ctx context.Context, t *deploy.Target, r *deploy.Revision, n int) error {
+	t = as(t, r)
 	s, state, err := d.begin(ctx, t)
 	if err != nil {
 		return err

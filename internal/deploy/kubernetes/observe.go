@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -82,6 +83,7 @@ func (d *Driver) Observe(ctx context.Context, t *deploy.Target) (*deploy.World, 
 		w.Revisions = append(w.Revisions, s.seen(b, pods, deployments))
 	}
 	s.explain(ctx, w)
+	s.mask(ctx, w)
 	shares, err := s.sharesOf(ctx, all, state, w)
 	if err != nil {
 		return nil, err
@@ -126,6 +128,34 @@ func (s *site) explain(ctx context.Context, w *deploy.World) {
 			in.Why = strings.TrimPrefix(in.Why+"; "+strings.TrimSpace(e.Text("message")), "; ")
 		}
 		delete(waiting, e.Text("involvedObject", "name"))
+	}
+}
+
+// minHidden is how long a value has to be to be looked for: a shorter one stands everywhere.
+const minHidden = 4
+
+// mask takes the values of a revision's secrets out of what its containers said at their end.
+func (s *site) mask(ctx context.Context, w *deploy.World) {
+	for i := range w.Revisions {
+		seen := &w.Revisions[i]
+		if !slices.ContainsFunc(seen.Instances, func(in deploy.Instance) bool { return in.Why != "" }) {
+			continue
+		}
+		var pairs []string
+		hidden, err := s.get(ctx, kindSecret, variables(s.t, seen.Number))
+		for name := range hidden.Map("data") {
+			value, bad := base64.StdEncoding.DecodeString(hidden.Text("data", name))
+			if text := string(value); bad == nil && len(text) >= minHidden {
+				pairs = append(pairs, text, "***")
+			}
+		}
+		for j := range seen.Instances {
+			if in := &seen.Instances[j]; err != nil && in.Why != "" {
+				in.Why = "its secrets cannot be read, so what it said is not shown"
+			} else {
+				in.Why = strings.NewReplacer(pairs...).Replace(in.Why)
+			}
+		}
 	}
 }
 

@@ -327,8 +327,8 @@ func TestRealProblems(t *testing.T) {
 		{"one level too deep", "replicas: 3", "template2: {}", "deploy/web.yaml:22:3: Deployment has no field spec.template2 [cluster]: did you mean template?"},
 		{"another shape", "replicas: 3", "progressDeadlineSeconds2: 3", "progressDeadlineSeconds"},
 		{"an invalid value", "containerPort: 8080", "containerPort: 808080", "deploy/web.yaml:35:33: Deployment web-r1: spec.template.spec.containers[0].ports[0].containerPort: Invalid value: 808080: must be between 1 and 65535, inclusive [cluster]"},
-		{"a text for a number", "periodSeconds: 1", "periodSeconds: often", "deploy/web.yaml:36:77: Deployment web-r1: spec.template.spec.containers[name=\"app\"].readinessProbe.periodSeconds must be numeric (int or float), not string"},
-		{"a selector that does not fit", "matchLabels: {app: web}", "matchLabels: {app: shop}", "deploy/web.yaml:"},
+		{"a text for a number", "periodSeconds: 1", "periodSeconds: often", "deploy/web.yaml:36:75: Deployment web-r1: spec.template.spec.containers[name=\"app\"].readinessProbe.periodSeconds must be numeric (int or float), not string"},
+		{"a selector that does not fit", "matchLabels: {app: web}", "matchLabels: {app: shop}", "deploy/web.yaml:26:24: Deployment web-r1: spec.template.metadata.labels: `selector` does not match template `labels`"},
 		{"an unknown kind", "kind: ConfigMap", "kind: ConfMap", "deploy/web.yaml:1:13: the cluster knows no v1 ConfMap [cluster]"},
 		{"another namespace", "name: settings\ndata", "name: settings\n  namespace: elsewhere\ndata", "deploy/web.yaml:5:14: ConfigMap settings-r1 is in namespace elsewhere, and the service goes to " + r.namespace},
 		{"somebody else's", "kind: Service\nmetadata:\n  name: web", "kind: Service\nmetadata:\n  name: taken", "deploy/web.yaml:11:9: Service taken of namespace " + r.namespace + " belongs to service shop in production"},
@@ -368,7 +368,7 @@ func TestRealTrouble(t *testing.T) {
 		want           string
 	}{
 		{"a missing image", "fairlead.test/app:latest", "fairlead.test/other:7", nil, "the image fairlead.test/other:7 of container app cannot be had"},
-		{"a crash", "imagePullPolicy: Never", "imagePullPolicy: Never\n        env: [{name: CRASH, value: no database}]", nil, "container app ends again and again"},
+		{"a crash", "imagePullPolicy: Never", "imagePullPolicy: Never\n        env: [{name: CRASH, value: no database for hunter2}]", nil, "it ended with exit code 3: no database for ***)"},
 		{"a quota", "replicas: 3", "replicas: 3", []string{"create", "quota", "small", "--hard=pods=0"}, "exceeded quota: small"},
 		{"a slow start", "imagePullPolicy: Never", "imagePullPolicy: Never\n        env: [{name: START, value: 1h}]", nil, "it made no progress for 20 seconds"},
 		{"a missing secret", "envFrom: [{", "envFrom: [{secretRef: {name: nothing}}, {", nil, `secret "nothing" not found`},

@@ -270,8 +270,8 @@ func (sh *shaping) find(things []manifest.Thing) {
 	}
 }
 
-// The names of what holds a revision's variables.
-func (sh *shaping) variables() string { return sh.s.t.RevisionName(sh.r.Number) + "-env" }
+// variables is the name of what holds a revision's variables.
+func variables(t *deploy.Target, number int) string { return t.RevisionName(number) + "-env" }
 
 // configuration makes what holds the variables of the environment.
 func (sh *shaping) configuration() {
@@ -284,10 +284,10 @@ func (sh *shaping) configuration() {
 		}
 	}
 	if len(plain) > 0 {
-		sh.add(object.Object{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": sh.variables()}, "data": plain})
+		sh.add(object.Object{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": variables(sh.s.t, sh.r.Number)}, "data": plain})
 	}
 	if len(hidden) > 0 {
-		sh.add(object.Object{"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": map[string]any{"name": sh.variables()}, "data": hidden})
+		sh.add(object.Object{"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": map[string]any{"name": variables(sh.s.t, sh.r.Number)}, "data": hidden})
 	}
 }
 
@@ -433,9 +433,11 @@ func (sh *shaping) pods(t *manifest.Thing, main bool) {
 	}
 	containers := pod.List("containers")
 	only := main && len(containers) == 1 || sh.total == 1
-	for _, list := range [][]object.Object{pod.List("initContainers"), containers} {
-		for _, c := range list {
-			sh.image(c, only)
+	for _, c := range slices.Concat(pod.List("initContainers"), containers) {
+		sh.image(c, only)
+		if c.Text("terminationMessagePolicy") == "" {
+			// What a container that fails has said last is then in its status.
+			c["terminationMessagePolicy"] = "FallbackToLogsOnError"
 		}
 	}
 	for i, c := range containers {
@@ -472,7 +474,7 @@ func (sh *shaping) configured(c object.Object, i int, only bool) bool {
 func (sh *shaping) environment(c object.Object) {
 	var from []any
 	for _, o := range sh.b.Beside {
-		if o.Name() != sh.variables() {
+		if o.Name() != variables(sh.s.t, sh.r.Number) {
 			continue
 		}
 		ref := map[string]string{"ConfigMap": "configMapRef", "Secret": "secretRef"}[o.Kind().Kind]
