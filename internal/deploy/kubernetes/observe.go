@@ -138,25 +138,37 @@ const minHidden = 4
 func (s *site) mask(ctx context.Context, w *deploy.World) {
 	for i := range w.Revisions {
 		seen := &w.Revisions[i]
-		if !slices.ContainsFunc(seen.Instances, func(in deploy.Instance) bool { return in.Why != "" }) {
+		var whys []string
+		for _, in := range seen.Instances {
+			whys = append(whys, in.Why)
+		}
+		if strings.Join(whys, "") == "" {
 			continue
 		}
-		var pairs []string
-		hidden, err := s.get(ctx, kindSecret, variables(s.t, seen.Number))
-		for name := range hidden.Map("data") {
-			value, bad := base64.StdEncoding.DecodeString(hidden.Text("data", name))
-			if text := string(value); bad == nil && len(text) >= minHidden {
-				pairs = append(pairs, text, "***")
-			}
-		}
+		const mark = "\x00" // no such text has one
+		whys = strings.Split(s.unsaid(ctx, seen.Number, strings.Join(whys, mark)), mark)
 		for j := range seen.Instances {
-			if in := &seen.Instances[j]; err != nil && in.Why != "" {
-				in.Why = "its secrets cannot be read, so what it said is not shown"
-			} else {
-				in.Why = strings.NewReplacer(pairs...).Replace(in.Why)
+			if seen.Instances[j].Why != "" {
+				seen.Instances[j].Why = whys[min(j, len(whys)-1)]
 			}
 		}
 	}
+}
+
+// unsaid is a text without the values of a revision's secrets.
+func (s *site) unsaid(ctx context.Context, number int, text string) string {
+	hidden, err := s.get(ctx, kindSecret, variables(s.t, number))
+	if err != nil {
+		return "its secrets cannot be read, so what it said is not shown"
+	}
+	var pairs []string
+	for name := range hidden.Map("data") {
+		value, err := base64.StdEncoding.DecodeString(hidden.Text("data", name))
+		if err == nil && len(value) >= minHidden {
+			pairs = append(pairs, string(value), "***")
+		}
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
 }
 
 // seen is what there is of a revision.

@@ -2,6 +2,7 @@ package kubernetes_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -508,7 +509,7 @@ spec:
 	// A release that does not come up is told of by the act itself.
 	broken := r.revision(target, 3, 0)
 	broken.Env["CRASH"] = "no disk"
-	if err := r.driver.Ensure(r.within(20*time.Second), r.target(2), broken, 1); err == nil || !strings.Contains(err.Error(), "no disk") {
+	if err := r.driver.Ensure(ctx, r.target(2), broken, 1); !errors.Is(err, deploy.ErrRefused) || !strings.Contains(err.Error(), "no disk") {
 		t.Errorf("got %v", err)
 	}
 	// The way back brings back the configuration, too.

@@ -85,6 +85,9 @@ func (s *site) shape(things []manifest.Thing, r *deploy.Revision, base int) (*bu
 		sh.services(things, main)
 		sh.b.Port = port(main.Object)
 	}
+	for i := 0; i < len(things) && main == nil && sh.b.Port == 0; i++ {
+		sh.b.Port = port(things[i].Object)
+	}
 	sh.find(things)
 	sh.configuration()
 	for i := range things {
@@ -157,9 +160,12 @@ func (sh *shaping) services(things []manifest.Thing, main *manifest.Thing) {
 	}
 }
 
-// port is the first one that a Deployment's containers open.
-func port(deployment object.Object) int {
-	for _, c := range deployment.List("spec", "template", "spec", "containers") {
+// port is the first one that the containers of a thing's pods open; 0 for none.
+func port(o object.Object) int {
+	if template(o) == nil {
+		return 0
+	}
+	for _, c := range o.List(inside(o, "spec", "containers")...) {
 		for _, p := range c.List("ports") {
 			if n := p.Int(0, "containerPort"); n > 0 {
 				return int(n)
