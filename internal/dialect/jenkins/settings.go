@@ -2,6 +2,7 @@ package jenkins
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/declarative"
@@ -17,10 +18,11 @@ type settings struct {
 	Tools     map[string]map[string]string // type -> name -> home
 	Agents    map[string][]string          // name -> options
 	Nodes     map[string]map[string]string // label -> variables
+	Throttle  map[string]int               // category -> builds at a time
 }
 
 func settingsOf(said *project.Jenkins) *settings {
-	s := &settings{Libraries: map[string]project.JenkinsLibrary{}, Steps: map[string]string{}, Tools: map[string]map[string]string{}, Agents: map[string][]string{}, Nodes: map[string]map[string]string{}}
+	s := &settings{Libraries: map[string]project.JenkinsLibrary{}, Steps: map[string]string{}, Tools: map[string]map[string]string{}, Agents: map[string][]string{}, Nodes: map[string]map[string]string{}, Throttle: map[string]int{}}
 	for _, l := range said.Libraries {
 		s.Libraries[l.Name] = l
 	}
@@ -35,6 +37,9 @@ func settingsOf(said *project.Jenkins) *settings {
 	}
 	for _, a := range said.Agents {
 		s.Agents[a.Name] = append([]string{}, a.Options...)
+	}
+	for _, t := range said.Throttle {
+		s.Throttle[t.Category] = t.Most
 	}
 	for _, n := range said.Nodes {
 		if s.Nodes[n.Label] == nil {
@@ -78,6 +83,9 @@ func (s *settings) encode() map[string]any {
 		}
 		put("nodes", label, env)
 	}
+	for category, most := range s.Throttle {
+		put("throttle", category, map[string]any{"most": strconv.Itoa(most)})
+	}
 	for name, options := range s.Agents {
 		put("agents", name, map[string]any{"options": strings.Join(options, ",")})
 	}
@@ -114,6 +122,9 @@ func decodeSettings(values map[string]any) *settings {
 		for name := range v {
 			s.Nodes[label][name] = text(v, name)
 		}
+	})
+	each("throttle", func(category string, v map[string]any) {
+		s.Throttle[category], _ = strconv.Atoi(text(v, "most")) // 0 is none
 	})
 	each("agents", func(name string, v map[string]any) {
 		s.Agents[name] = strings.FieldsFunc(text(v, "options"), func(r rune) bool { return r == ',' })

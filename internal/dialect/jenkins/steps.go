@@ -64,9 +64,11 @@ func (b *build) table() map[string]stepRow {
 	block("ws", wsStep)
 	block("withEnv", withEnv)
 	block("withCredentials", withCredentials)
+	block("lock", lockStep)
+	block("throttle", throttleStep)
 	// What they do is for eyes, or for other builds: here the block is all.
 	for _, name := range []string{
-		"timestamps", "ansiColor", "wrap", "lock", "throttle", "withChecks", "gitlabCommitStatus", "gitlabBuilds", "withContext", "configFileProvider",
+		"timestamps", "ansiColor", "wrap", "withChecks", "gitlabCommitStatus", "gitlabBuilds", "withContext", "configFileProvider",
 		"withFolderProperties", "logstash", "withMaven", "withGradle", "nodejs", "sshagent", "withDockerRegistry", "withSonarQubeEnv", "withAWS",
 		"podTemplate", "container", "withVault", "gitStatusWrapper",
 	} {
