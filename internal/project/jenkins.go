@@ -14,6 +14,13 @@ type Jenkins struct {
 	Agents    []JenkinsAgent
 	Nodes     []JenkinsNode
 	Throttle  []JenkinsThrottle
+	Jobs      []JenkinsJob
+}
+
+// JenkinsJob is the Jenkinsfile of a job that others build.
+type JenkinsJob struct {
+	Name string
+	File string // of the tree
 }
 
 // JenkinsThrottle is how many blocks of throttle with a category may run at a time.
@@ -75,6 +82,8 @@ func jenkins() kind[Jenkins] {
 			"Types of agents of plug-ins that stand for this machine."),
 		at("nodes", func(j *Jenkins) *[]JenkinsNode { return &j.Nodes }, list("nodes", maxJenkins, jenkinsNode()),
 			"Variables that the nodes with a label have in their environment."),
+		at("jobs", func(j *Jenkins) *[]JenkinsJob { return &j.Jobs }, list("jobs", maxJenkins, jenkinsJob()),
+			"Which Jenkinsfile of the tree a job has that `build` names. Without an entry it is the one that is called like the job: `Jenkinsfile.deploy` is `deploy`."),
 		at("throttle", func(j *Jenkins) *[]JenkinsThrottle { return &j.Throttle }, list("categories", maxJenkins, jenkinsThrottle()),
 			"How many blocks of `throttle([…])` with a category run at a time, of all runs of the repository. One that is not named here holds nothing back."),
 	)
@@ -109,6 +118,13 @@ func jenkinsAgent() kind[JenkinsAgent] {
 	return mapping("keys of an agent",
 		at("name", func(a *JenkinsAgent) *string { return &a.Name }, plain("a name", "ecs"), "The name of the type: `agent { ecs { … } }`.").required(),
 		at("options", func(a *JenkinsAgent) *[]string { return &a.Options }, list("options", maxJenkins, plain("a name", "label")), "The options of its block."),
+	)
+}
+
+func jenkinsJob() kind[JenkinsJob] {
+	return mapping("keys of a job",
+		at("name", func(j *JenkinsJob) *string { return &j.Name }, plain("a name", "acme/deploy"), "The name that Jenkinsfiles use, with its folders.").required(),
+		at("file", func(j *JenkinsJob) *string { return &j.File }, plain("a file", "ci/Jenkinsfile.deploy"), "Its Jenkinsfile, from the root of the tree.").required(),
 	)
 }
 

@@ -2,6 +2,7 @@ package jenkins
 
 import (
 	"fmt"
+	"path"
 	"strconv"
 	"strings"
 
@@ -19,10 +20,11 @@ type settings struct {
 	Agents    map[string][]string          // name -> options
 	Nodes     map[string]map[string]string // label -> variables
 	Throttle  map[string]int               // category -> builds at a time
+	Jobs      map[string]string            // name -> file of the tree
 }
 
 func settingsOf(said *project.Jenkins) *settings {
-	s := &settings{Libraries: map[string]project.JenkinsLibrary{}, Steps: map[string]string{}, Tools: map[string]map[string]string{}, Agents: map[string][]string{}, Nodes: map[string]map[string]string{}, Throttle: map[string]int{}}
+	s := &settings{Libraries: map[string]project.JenkinsLibrary{}, Steps: map[string]string{}, Tools: map[string]map[string]string{}, Agents: map[string][]string{}, Nodes: map[string]map[string]string{}, Throttle: map[string]int{}, Jobs: map[string]string{}}
 	for _, l := range said.Libraries {
 		s.Libraries[l.Name] = l
 	}
@@ -37,6 +39,9 @@ func settingsOf(said *project.Jenkins) *settings {
 	}
 	for _, a := range said.Agents {
 		s.Agents[a.Name] = append([]string{}, a.Options...)
+	}
+	for _, j := range said.Jobs {
+		s.Jobs[strings.Trim(j.Name, "/")] = path.Clean(j.File)
 	}
 	for _, t := range said.Throttle {
 		s.Throttle[t.Category] = t.Most
@@ -83,6 +88,9 @@ func (s *settings) encode() map[string]any {
 		}
 		put("nodes", label, env)
 	}
+	for name, file := range s.Jobs {
+		put("jobs", name, map[string]any{"file": file})
+	}
 	for category, most := range s.Throttle {
 		put("throttle", category, map[string]any{"most": strconv.Itoa(most)})
 	}
@@ -123,6 +131,7 @@ func decodeSettings(values map[string]any) *settings {
 			s.Nodes[label][name] = text(v, name)
 		}
 	})
+	each("jobs", func(name string, v map[string]any) { s.Jobs[name] = text(v, "file") })
 	each("throttle", func(category string, v map[string]any) {
 		s.Throttle[category], _ = strconv.Atoi(text(v, "most")) // 0 is none
 	})
