@@ -19,6 +19,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"time"
+	_ "time/tzdata" // windows name zones, and not every machine knows them
 
 	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/blob"
@@ -232,7 +233,7 @@ func (o *opened) histories() *insight.Histories {
 
 // wards takes what people decide about tests.
 func (o *opened) wards() *insight.Wards {
-	return &insight.Wards{Tests: o.launcher.Tests, Log: o.record}
+	return &insight.Wards{Tests: o.launcher.Tests}
 }
 
 // reports takes in what other systems' runs reported.

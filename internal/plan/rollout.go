@@ -28,7 +28,7 @@ type Move struct {
 	Migration *Migration    `json:"migration,omitempty"` // of MoveMigrate
 	Instances int           `json:"instances,omitempty"` // of the new release: MoveUp; of the old: MoveDown
 	Percent   int           `json:"percent,omitempty"`   // of the requests that go to the new release: MoveShift
-	Checks    []Check       `json:"checks,omitempty"`    // of MoveVerify
+	Checks    []Check       `json:"checks,omitempty"`    // of MoveVerify; of MoveHold, what keeps holding meanwhile
 	Analysis  *Analysis     `json:"analysis,omitempty"`  // of MoveAnalyze
 	For       time.Duration `json:"for,omitempty"`       // of MoveHold and MoveRetire; zero holds until somebody promotes
 }
@@ -38,6 +38,7 @@ type MoveKind string
 
 // The kinds of moves.
 const (
+	MoveReset   MoveKind = "reset"   // what a rollout left that was broken off is put back: all requests to the old release, the rest gone
 	MoveGate    MoveKind = "gate"    // people, windows and the environment before it let it go on
 	MovePropose MoveKind = "propose" // the driver says what it would change, and that is what will be applied
 	MoveMigrate MoveKind = "migrate" // data are made ready for both releases, or freed of what only the old one needed
@@ -73,7 +74,7 @@ type Window struct {
 	For    time.Duration `json:"for"`
 	Zone   string        `json:"zone,omitempty"` // "Europe/Berlin"; "" is UTC
 	Allow  bool          `json:"allow,omitempty"`
-	Source Source        `json:"source,omitzero"`
+	Source Source        `json:"-"` // no part of what a release is
 }
 
 // Migration is a command that changes data.
@@ -93,7 +94,7 @@ type Check struct {
 	Command string        `json:"command,omitempty"` // run by sh, with FAIRLEAD_ADDRESS
 	Load    *LoadCheck    `json:"load,omitempty"`
 	Within  time.Duration `json:"within,omitempty"` // until it first holds
-	Source  Source        `json:"source,omitzero"`
+	Source  Source        `json:"-"`                // no part of what a release is
 }
 
 // HTTPCheck asks for a page.
@@ -142,5 +143,5 @@ type Query struct {
 	Higher bool     `json:"higher_is_better,omitempty"`
 	Max    *float64 `json:"max,omitempty"` // limits of Value
 	Min    *float64 `json:"min,omitempty"`
-	Source Source   `json:"source,omitzero"`
+	Source Source   `json:"-"` // no part of what a release is
 }
