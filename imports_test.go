@@ -91,7 +91,7 @@ var guests = map[string]map[string]string{
 	"github.com/creack/pty":                {"cli": "a terminal in tests of the terminal"},
 	"github.com/jackc/pgx/v5":              {"store/postgres": "PostgreSQL's own protocol, pipelined", "fixture/postgres": "copies databases, and fills them"},
 	"filippo.io/age":                       {"secret": "seals what lies in the database"},
-	"golang.org/x/crypto":                  {"access": "argon2id for passwords"},
+	"golang.org/x/crypto":                  {"access": "argon2id for passwords", "deploy/ssh": "the protocol of SSH, known_hosts and agents"},
 	"golang.org/x/mod":                     {"access": "Merkle trees and signed checkpoints, as Go's own checksum database has them"},
 	"golang.org/x/oauth2":                  {"access": "the flow of OpenID Connect"},
 	"github.com/coreos/go-oidc/v3":         {"access": "signatures and keys of OpenID Connect"},
