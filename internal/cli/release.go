@@ -5,13 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/publish"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
@@ -23,7 +26,7 @@ func (g *global) releaseCommand() *cobra.Command {
 		`Publish the next release of a repository. What was changed since the last one says
 which version is next; what a release is made of stands under release in fairlead.yaml, and
 without it a release is a tag with notes.`,
-		g.releasePlanCommand(), g.releasePublishCommand(), g.releaseListCommand(), g.releaseAbandonCommand())
+		g.releasePlanCommand(), g.releasePublishCommand(), g.releaseListCommand(), g.releaseFilesCommand(), g.releaseAbandonCommand())
 }
 
 // wish are the flags by which a release is wished for.
@@ -283,6 +286,73 @@ func (g *global) releaseListCommand() *cobra.Command {
 		return g.rows(list, "nothing was released from here: `fairlead release plan` says what would be", []string{"tag", "day", "by", "", "files", "page"}, cells)
 	}
 	return c
+}
+
+func (g *global) releaseFilesCommand() *cobra.Command {
+	var dir, out string
+	c := &cobra.Command{
+		Use:   "files TAG",
+		Short: "List the files of a release, or write them to a directory",
+		Long: `List the files of a release that was published from here, or write them to a directory:
+to be uploaded to where Fairlead cannot, or to be looked at. What is there already is not
+overwritten.`,
+		Example: `  fairlead release files v1.4.0
+  fairlead release files v1.4.0 --out upload && cd upload && sha256sum -c SHA256SUMS`,
+		Args: args("TAG"),
+	}
+	c.Flags().StringVarP(&out, "out", "o", "", "`directory` to write them to")
+	c.Flags().StringVarP(&dir, "dir", "C", ".", "`directory` of the repository")
+	c.RunE = func(cmd *cobra.Command, a []string) (err error) {
+		ctx := cmd.Context()
+		p, tools, shut, err := g.press(ctx, dir)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, shut()) }()
+		one, err := p.Find(ctx, a[0])
+		if err != nil {
+			return err
+		}
+		if out == "" {
+			var cells [][]string
+			for _, f := range one.Assets {
+				cells = append(cells, []string{shown(f.Name), bytesText(f.Size), shown(f.Digest), shown(cmp.Or(f.From, "the release"))})
+			}
+			return g.rows(one.Assets, "the release has no files", []string{"name", "size", "digest", "from"}, cells)
+		}
+		if err := os.MkdirAll(out, 0o755); err != nil {
+			return err
+		}
+		for _, f := range one.Assets {
+			if err := g.writeAsset(ctx, tools, filepath.Join(out, f.Name), f.Digest); err != nil {
+				return err
+			}
+			fmt.Fprintln(g.Stdout, shown(filepath.Join(out, f.Name)))
+		}
+		return nil
+	}
+	return c
+}
+
+// writeAsset writes a file of a release to where none is yet.
+func (g *global) writeAsset(ctx context.Context, tools *Tools, name, digest string) error {
+	body, err := tools.Blob(ctx, blob.Digest(digest))
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, os.ErrExist) {
+		return usage("remove it, or name another directory", "%s is there already", name)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, body)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(name)) // half of it is worth nothing
+	}
+	return nil
 }
 
 func (g *global) releaseAbandonCommand() *cobra.Command {
