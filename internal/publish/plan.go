@@ -44,6 +44,7 @@ type Plan struct {
 	facts workspace.Facts
 	links release.Links
 	pre   string
+	asks  *record.ReleaseHost // the code host that can be asked; nil for none
 }
 
 // Item is the next release of one component.
@@ -346,11 +347,11 @@ const maxLabelled = 1000
 
 // label asks the code host for the labels of pull and merge requests.
 func (p *Publisher) label(ctx context.Context, x *Plan, list []release.Commit) {
-	if x.Host == nil {
-		x.refuse("labels say what a version is, and no code host can be asked for them: "+cmp.Or(x.NoHost, "none is told"), "name it under release: host: in fairlead.yaml, or take from: commits")
+	if x.asks == nil {
+		x.refuse("labels say what a version is, and no code host can be asked for them: none is known, or there is no token", "name it under release: host: in fairlead.yaml, or take from: commits")
 		return
 	}
-	f, remote, err := p.reach(x.Host)
+	f, remote, err := p.reach(x.asks)
 	var labeller forge.Labeller
 	if err == nil {
 		var ok bool
@@ -418,6 +419,9 @@ func (p *Publisher) where(ctx context.Context, x *Plan, cfg *project.Release, w 
 	h.Forge = cmp.Or(h.Forge, kindOf(page))
 	if h.Forge != "" && page != "" && name != "" {
 		x.links = release.Links{Forge: h.Forge, Page: page + "/" + forge.Escape(name)}
+	}
+	if h.Forge != "" && h.Repository != "" && p.token(cfg, h) != "" {
+		x.asks = h
 	}
 	switch {
 	case w.NoPush || w.NoHost:

@@ -165,6 +165,14 @@ func (h *host) Release(_ context.Context, r *forge.Remote, rel *forge.Release) (
 	return "https://git.example.org/team/app/releases/" + rel.Tag, nil
 }
 
+// Labels says what pull requests are called.
+func (h *host) Labels(_ context.Context, _ *forge.Remote, number string) ([]string, error) {
+	if number == "500" {
+		return nil, errors.New("the host is not well")
+	}
+	return map[string][]string{"7": {"enhancement"}, "8": {"bug"}}[number], nil
+}
+
 // runs are runs in memory.
 type runs []*record.Run
 
@@ -625,6 +633,27 @@ func TestPreReleaseOfABranch(t *testing.T) {
 	}
 	git(t, s.dir, "branch", "-qf", "next-2")
 	if x, err := s.publisher().Plan(t.Context(), Wish{}); err != nil || plan.Errors(x.Problems) || x.Branch != "next-2" {
+		t.Errorf("%+v, %v", x, err)
+	}
+}
+
+func TestLabels(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "release: {from: labels, host: {forge: github, repository: team/app}}\n")
+	git(t, s.dir, "tag", "v1.0.0")
+	s.commit("Mend it (#8)")
+	s.commit("Grow (#7)")
+	s.commit("Alone")
+	x, err := s.publisher().Plan(t.Context(), Wish{})
+	if err != nil || plan.Errors(x.Problems) || len(x.Problems) != 1 || x.Releases[0].Version != "1.1.0" || len(x.Releases[0].Commits) != 2 {
+		t.Errorf("%+v, %v", x, err)
+	}
+	s.commit("Fail (#500)")
+	if x, err := s.publisher().Plan(t.Context(), Wish{}); err != nil || !plan.Errors(x.Problems) {
+		t.Errorf("%+v, %v", x, err)
+	}
+	s.put("fairlead.yaml", "release: {from: labels}")
+	if x, err := s.publisher().Plan(t.Context(), Wish{NoHost: true}); err != nil || !plan.Errors(x.Problems) || !strings.Contains(x.Problems[0].Message, "no code host can be asked") {
 		t.Errorf("%+v, %v", x, err)
 	}
 }
