@@ -653,7 +653,7 @@ func TestLabels(t *testing.T) {
 		t.Errorf("%+v, %v", x, err)
 	}
 	s.put("fairlead.yaml", "release: {from: labels}")
-	if x, err := s.publisher().Plan(t.Context(), Wish{NoHost: true}); err != nil || !plan.Errors(x.Problems) || !strings.Contains(x.Problems[0].Message, "no code host can be asked") {
+	if x, err := s.publisher().Plan(t.Context(), Wish{NoHost: true}); err != nil || !plan.Errors(x.Problems) || len(x.Problems) != 2 || !strings.Contains(x.Problems[1].Message, "no code host can be asked") {
 		t.Errorf("%+v, %v", x, err)
 	}
 }
