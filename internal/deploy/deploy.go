@@ -131,6 +131,7 @@ type Target struct {
 	Root        string // directory of the tree, where files that the service names are; "" for none
 	Fence       int64  // of who acts; 0 only looks
 	Rollout     string // ID, for labels
+	Number      int    // of the rollout: that of the revision it brings; 0 if it is none's
 	// Spec is how the service is to run; of the revision that is meant, or of the newest.
 	Spec *project.Service
 	// Log is told what is being done, a line at a time, without secrets; never nil.

@@ -548,3 +548,29 @@ func (f Flag) plain() Flag {
 	}
 	return f
 }
+
+// Check says what is wrong with a flag that was changed: a [*plan.UsageError], or nil.
+func (f *Flag) Check() error {
+	if why, hint := f.checkCare(); why != "" {
+		return &plan.UsageError{Message: "flag " + clip(f.Key) + ": " + why, Hint: hint}
+	}
+	return nil
+}
+
+// Shares are the shares that a split gives away.
+func (f *Flag) Shares() []Share {
+	if f.Care.Split == nil {
+		return nil
+	}
+	return f.Care.Split.Shares
+}
+
+// ShareOf is how many of the users a split gives a variant, in percent.
+func (f *Flag) ShareOf(variant string) float64 {
+	for _, s := range f.Shares() {
+		if s.Variant == variant {
+			return s.Percent
+		}
+	}
+	return 0
+}

@@ -37,6 +37,7 @@ var (
 	notReady   = refusal{http.StatusServiceUnavailable, "The service is not available at the moment. Try again soon."}
 	badHost    = refusal{http.StatusBadRequest, "The request names no valid host."}
 	badTarget  = refusal{http.StatusBadRequest, "The address of the request cannot be passed on."}
+	badBody    = refusal{http.StatusBadRequest, "The body of the request is broken."}
 	noConnect  = refusal{http.StatusMethodNotAllowed, "This server opens no tunnels."}
 	tooLarge   = refusal{http.StatusRequestEntityTooLarge, "The body of the request is too large."}
 	noAnswer   = refusal{http.StatusBadGateway, "The service did not answer."}
@@ -159,7 +160,14 @@ func (x *exchange) try(last bool) *failure {
 	ctx := x.r.Context()
 	hasBody := x.r.ContentLength != 0 && x.r.Body != nil && x.r.Body != http.NoBody
 	twice := !hasBody && idempotent(x.r.Method)
-	c, err := x.b.get(ctx, x.route.connectTime(), twice && !last)
+	age := freshTime
+	switch {
+	case last:
+		age = 0
+	case twice:
+		age = keepTime
+	}
+	c, err := x.b.get(ctx, x.route.connectTime(), age)
 	if err != nil {
 		if ctx.Err() != nil {
 			x.count.cancelled.Add(1)
@@ -212,17 +220,15 @@ func (x *exchange) try(last bool) *failure {
 // unanswered counts a request that got no answer, and decides whether it is tried
 // again.
 func (x *exchange) unanswered(c *conn, err error, left, again, last bool) *failure {
-	if up := x.up; up != nil {
-		x.up = nil
-		switch {
-		case errors.Is(up.clientErr, errTooLarge):
-			x.count.cancelled.Add(1)
-			x.w.Header()["Connection"] = []string{"close"}
+	if up := x.up; up != nil && up.clientErr != nil {
+		x.count.cancelled.Add(1)
+		x.w.Header()["Connection"] = []string{"close"} // rather than read it to its end
+		if errors.Is(up.clientErr, errTooLarge) {
 			x.refuse(tooLarge)
-			return nil
-		case up.clientErr != nil:
-			left = true
+		} else {
+			x.refuse(badBody)
 		}
+		return nil
 	}
 	if left {
 		x.count.cancelled.Add(1)
@@ -305,7 +311,9 @@ func (x *exchange) ask(c *conn, hasBody bool) (*http.Response, error) {
 			copyHeader(h, resp.Header)
 			x.w.WriteHeader(resp.StatusCode)
 			for name := range resp.Header {
-				delete(h, name)
+				if !hopByHop(name) {
+					delete(h, name)
+				}
 			}
 		}
 	}
@@ -501,7 +509,11 @@ func (u *upload) send(c *conn) error {
 		if err == io.EOF || err == nil && total == size {
 			u.whole.Store(true)
 		} else if err != nil {
-			u.clientErr = err
+			select {
+			case <-u.halt: // that was us
+			default:
+				u.clientErr = err
+			}
 			return err
 		}
 		if n > 0 {

@@ -28,7 +28,7 @@ type Move struct {
 	Migration *Migration    `json:"migration,omitempty"` // of MoveMigrate
 	Instances int           `json:"instances,omitempty"` // of the new release: MoveUp; of the old: MoveDown
 	Percent   int           `json:"percent,omitempty"`   // of the requests that go to the new release: MoveShift
-	Checks    []Check       `json:"checks,omitempty"`    // of MoveVerify
+	Checks    []Check       `json:"checks,omitempty"`    // of MoveVerify; of MoveHold, what keeps holding meanwhile
 	Analysis  *Analysis     `json:"analysis,omitempty"`  // of MoveAnalyze
 	For       time.Duration `json:"for,omitempty"`       // of MoveHold and MoveRetire; zero holds until somebody promotes
 }
@@ -38,6 +38,7 @@ type MoveKind string
 
 // The kinds of moves.
 const (
+	MoveReset   MoveKind = "reset"   // what a rollout left that was broken off is put back: all requests to the old release, the rest gone
 	MoveGate    MoveKind = "gate"    // people, windows and the environment before it let it go on
 	MovePropose MoveKind = "propose" // the driver says what it would change, and that is what will be applied
 	MoveMigrate MoveKind = "migrate" // data are made ready for both releases, or freed of what only the old one needed

@@ -74,6 +74,7 @@ type Rollout struct {
 	Fence   int64        `json:"fence"`            // rises with each process that takes it on
 	Begun   time.Time    `json:"begun"`
 	Entered time.Time    `json:"entered"`      // when Step, Back or State last changed
+	Moved   time.Time    `json:"moved"`        // when the move under way was begun, pauses left out: what its times count from
 	Due     time.Time    `json:"due,omitzero"` // when the move under way is late
 	Ended   time.Time    `json:"ended,omitzero"`
 	// Intents are the acts that cannot be repeated, by the key of their move.
@@ -83,6 +84,16 @@ type Rollout struct {
 	Promoted  string              `json:"promoted,omitempty"` // key of the hold that somebody ended
 	Proposal  *Proposal           `json:"proposal,omitempty"`
 	Evidence  map[string]Evidence `json:"evidence,omitempty"` // by key of move
+	// Judged is what the analysis under way has seen so far, in the judge's own words.
+	Judged json.RawMessage `json:"judged,omitempty"`
+	// Served says that some requests have gone to To.
+	Served bool `json:"served,omitempty"`
+	// Group are the rollouts that were begun together, in their order, this one among them:
+	// one after the other goes out, and when one is taken back so are those before it.
+	Group []string `json:"group,omitempty"`
+	// Asked is what nobody knows but a person, while State is RolloutAttention: the key of an intent,
+	// or "" if it is only to be tried again or left.
+	Asked string `json:"asked,omitempty"`
 }
 
 // RolloutState is how a rollout stands.
@@ -166,6 +177,7 @@ type Track struct {
 	Service     string    `json:"service"`
 	Environment string    `json:"environment"`
 	Number      int       `json:"number"`             // of the newest rollout
+	Fence       int64     `json:"fence,omitempty"`    // the highest that was given to anybody who acts there
 	Rollout     string    `json:"rollout,omitempty"`  // the one under way; "" for none
 	Release     string    `json:"release,omitempty"`  // that serves; "" for none
 	Revision    int       `json:"revision,omitempty"` // number of the rollout that brought it

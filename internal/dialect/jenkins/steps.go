@@ -90,7 +90,7 @@ func symbols() []string {
 	return []string{
 		// Parameters, and bindings of credentials.
 		"string", "text", "booleanParam", "choice", "password", "credentials", "file", "run", "stringParam", "extendedChoice", "gitParameter", "activeChoice",
-		"usernamePassword", "usernameColonPassword", "sshUserPrivateKey", "gitUsernamePassword",
+		"usernamePassword", "usernameColonPassword", "sshUserPrivateKey", "gitUsernamePassword", "certificate",
 		// What properties and options say.
 		"parameters", "pipelineTriggers", "buildDiscarder", "logRotator", "disableConcurrentBuilds", "disableResume", "durabilityHint", "preserveStashes",
 		"quietPeriod", "rateLimitBuilds", "rateLimit", "overrideIndexTriggers", "copyArtifactPermission", "githubProjectProperty", "gitLabConnection",

@@ -281,7 +281,7 @@ func pod(o object.Object, now time.Time) Status {
 			return Status{State: Ready}
 		}
 		if why := Ended(o); why != "" {
-			return failed("%s", why)
+			return progress("it was started again: %s", why)
 		}
 		return progress("it runs and is not ready: its readiness probe has not answered yet")
 	case "Pending", "":
