@@ -466,7 +466,7 @@ func (p *Publisher) unpack(ctx context.Context, k keptFile) ([]gathered, error) 
 	}
 	z, err := zip.NewReader(temp, n)
 	if err != nil {
-		return []gathered{{ReleaseAsset: record.ReleaseAsset{Name: path.Base(k.saved.Name), Digest: k.saved.Digest, Size: n, Type: mediaType(k.saved.Name), From: k.from()}}}, nil
+		return []gathered{{ReleaseAsset: record.ReleaseAsset{Name: path.Base(k.saved.Name), Digest: k.saved.Digest, Size: n, Type: mediaType(k.saved.Name), From: k.from(), Run: k.run.ID, Job: k.job.ID}}}, nil
 	}
 	var list []gathered
 	left := int64(maxArchive)
@@ -489,7 +489,7 @@ func (p *Publisher) unpack(ctx context.Context, k keptFile) ([]gathered, error) 
 			return nil, fmt.Errorf("it holds more than %d GiB", maxArchive>>30)
 		}
 		name := path.Base(strings.ReplaceAll(f.Name, `\`, "/"))
-		list = append(list, gathered{ReleaseAsset: record.ReleaseAsset{Name: name, Digest: string(d), Size: size, Type: mediaType(name), From: k.from()}})
+		list = append(list, gathered{ReleaseAsset: record.ReleaseAsset{Name: name, Digest: string(d), Size: size, Type: mediaType(name), From: k.from(), Run: k.run.ID, Job: k.job.ID}})
 	}
 	return list, nil
 }
