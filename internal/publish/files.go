@@ -38,8 +38,8 @@ const (
 
 // The files that a release itself makes.
 const (
-	sumsName       = "SHA256SUMS"
-	provenanceName = "provenance.intoto.jsonl"
+	SumsName       = "SHA256SUMS"
+	ProvenanceName = "provenance.intoto.jsonl"
 )
 
 // gathered is a file on its way into a release.
@@ -237,7 +237,7 @@ func (p *Publisher) gather(ctx context.Context, x *Plan, i *Item) ([]record.Rele
 	if err != nil {
 		return nil, err
 	}
-	return append(assets, record.ReleaseAsset{Name: sumsName, Digest: string(d), Size: n, Type: "text/plain"}), nil
+	return append(assets, record.ReleaseAsset{Name: SumsName, Digest: string(d), Size: n, Type: "text/plain"}), nil
 }
 
 // attested makes the statements about the files: one for all that one build made.
@@ -295,7 +295,7 @@ func (p *Publisher) attested(ctx context.Context, list []gathered, builds []*att
 	if err != nil {
 		return nil, err
 	}
-	return append(assets, record.ReleaseAsset{Name: provenanceName, Digest: string(d), Size: n, Type: "application/jsonl"}), nil
+	return append(assets, record.ReleaseAsset{Name: ProvenanceName, Digest: string(d), Size: n, Type: "application/jsonl"}), nil
 }
 
 // gatherFiles takes files of the tree, after their command was run.

@@ -230,16 +230,16 @@ func (s *scene) whole(tag, since string) {
 		t.Errorf("the changelog holds:\n%s", log)
 	}
 	files := s.host.releases[tag]
-	if len(s.host.releases) != 1 || len(files) != 3 || files["app-"+version] == "" || files[provenanceName] == "" {
+	if len(s.host.releases) != 1 || len(files) != 3 || files["app-"+version] == "" || files[ProvenanceName] == "" {
 		t.Fatalf("the host has %q", s.host.releases)
 	}
 	want := ""
-	for _, name := range []string{"app-" + version, provenanceName} {
+	for _, name := range []string{"app-" + version, ProvenanceName} {
 		d, _ := DigestOf(strings.NewReader(files[name]))
 		want += strings.TrimPrefix(d, "sha256:") + "  " + name + "\n"
 	}
-	if files[sumsName] != want {
-		t.Errorf("the sums are\n%s\nnot\n%s", files[sumsName], want)
+	if files[SumsName] != want {
+		t.Errorf("the sums are\n%s\nnot\n%s", files[SumsName], want)
 	}
 	all, err := Publications(t.Context(), s.store, "")
 	if err != nil || len(all) != 1 || all[0].Done == nil || all[0].Done.Commit != here || all[0].Done.URL == "" {
@@ -299,7 +299,7 @@ func TestPublish(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	statement, err := attest.Open([]byte(s.host.releases["v1.0.1"][provenanceName]), keys)
+	statement, err := attest.Open([]byte(s.host.releases["v1.0.1"][ProvenanceName]), keys)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -496,7 +496,7 @@ func TestWhatARunKept(t *testing.T) {
 	if len(files) != 5 || files["app"] != "bin/app" || files["LICENSE"] != "free" {
 		t.Fatalf("%q", files)
 	}
-	statement, err := attest.Open([]byte(files[provenanceName]), nil)
+	statement, err := attest.Open([]byte(files[ProvenanceName]), nil)
 	if !errors.Is(err, attest.ErrStranger) {
 		t.Fatal(err)
 	}

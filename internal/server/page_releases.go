@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net/http"
@@ -26,9 +27,9 @@ func (s *Server) releaseRoutes() []route {
 		{Method: "GET", Path: "/releases/{repository...}", Verb: access.SeeRuns, Object: inPath, Template: "releases", Do: view(s.pageReleases),
 			Says: "The releases of a repository, newest first, and one of them whole: its notes and its files.", Query: []param{tag}},
 		{Method: "GET", Path: "/release-files/{repository...}", Verb: access.SeeRuns, Object: inPath, Untimed: true, Faces: apiOnly, Do: stream(s.releaseFile), Media: "application/octet-stream",
-			Says: "One file of a release.", Query: []param{tag, {Name: "file", Says: "its name"}}},
+			Says: "One file of a release.", Query: []param{tag, {Name: "file", Says: "its name; else its checksums"}}},
 		{Method: "GET", Path: "/provenance/{repository...}", Verb: access.SeeRuns, Object: inPath, Faces: apiOnly, Do: stream(s.releaseProvenance), Media: "application/json",
-			Says: "How a file of a release was made: a DSSE envelope with an in-toto statement.", Query: []param{tag, {Name: "file", Says: "its name"}}},
+			Says: "How a file of a release was made: a DSSE envelope with an in-toto statement.", Query: []param{tag, {Name: "file", Says: "its name; else all statements of the release, one a line"}}},
 	}
 }
 
@@ -139,19 +140,21 @@ func releaseURL(what, repository, tag, file string) string {
 	return apiRoot + "/" + what + "/" + escapePath(repository) + "?" + url.Values{"tag": {tag}, "file": {file}}.Encode()
 }
 
-// asset is the file of a release that a request names.
-func (s *Server) asset(r *request) (*record.ReleaseAsset, error) {
+// asset is the file of a release that a request names, or else the one called other. With no
+// release named it is of the newest that is published.
+func (s *Server) asset(r *request, other string) (*record.ReleaseAsset, error) {
 	list, err := s.publications(r)
 	if err != nil {
 		return nil, err
 	}
 	q := r.URL.Query()
+	name := cmp.Or(q.Get("file"), other)
 	for i := range list {
-		if tag := q.Get("tag"); tag != "" && list[i].Tag != tag {
+		if tag := q.Get("tag"); tag != "" && list[i].Tag != tag || tag == "" && list[i].Done == nil {
 			continue
 		}
 		for k := range list[i].Assets {
-			if list[i].Assets[k].Name == q.Get("file") {
+			if list[i].Assets[k].Name == name {
 				return &list[i].Assets[k], nil
 			}
 		}
@@ -162,7 +165,7 @@ func (s *Server) asset(r *request) (*record.ReleaseAsset, error) {
 
 // releaseFile sends a file of a release. Like an artifact, it is a file to be saved.
 func (s *Server) releaseFile(w http.ResponseWriter, r *request) error {
-	a, err := s.asset(r)
+	a, err := s.asset(r, publish.SumsName)
 	if err != nil {
 		return err
 	}
@@ -176,9 +179,12 @@ func (s *Server) releaseFile(w http.ResponseWriter, r *request) error {
 const maxEnvelope = 128 << 20
 
 func (s *Server) releaseProvenance(w http.ResponseWriter, r *request) error {
-	a, err := s.asset(r)
+	a, err := s.asset(r, publish.ProvenanceName)
 	if err != nil {
 		return err
+	}
+	if a.Name == publish.ProvenanceName && a.From == "" {
+		a.Provenance = a.Digest // all statements, one a line
 	}
 	if a.Provenance == "" || s.Blobs == nil {
 		return missing("statement about that file")

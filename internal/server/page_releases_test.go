@@ -27,7 +27,7 @@ func (sc *scene) tellReleases() map[string]string {
 			Tag: "v2.0.0", Version: "2.0.0", Since: "v1.0.0", Branch: "main", Why: "a breaking change: 4711abc (take JSON alone)", Notes: notes,
 			Assets: []record.ReleaseAsset{
 				{Name: "app.tar.gz", Digest: keep("bytes"), Size: 5, From: "run 2, job build", Run: "2", Job: "build", Provenance: keep(`{"payloadType":"application/vnd.in-toto+json"}`)},
-				{Name: "LICENSE", Digest: keep("free"), Size: 4, From: "file LICENSE"}, {Name: "SHA256SUMS", Digest: keep("sums"), Size: 4},
+				{Name: "LICENSE", Digest: keep("free"), Size: 4, From: "file LICENSE"}, {Name: "provenance.intoto.jsonl", Digest: keep("{}\n"), Size: 3}, {Name: "SHA256SUMS", Digest: keep("sums"), Size: 4},
 			},
 		}, Done: &record.ReleasePublished{Commit: strings.Repeat("b", 40), URL: "https://git.example.org/team/app/releases/v2.0.0"}},
 		{ReleasePublishing: record.ReleasePublishing{Tag: "v2.1.0-rc.1", Version: "2.1.0-rc.1", Prerelease: true, Since: "v2.0.0", Why: "feat: 0123456 (more)", Notes: "### Added\n\n- more\n"}},
@@ -71,7 +71,7 @@ func TestReleasePages(t *testing.T) {
 		}
 	}
 	v := answered[ReleasesView](t, sc.call("GET", "/api/v1/releases/team/app?tag=v2.0.0", "", session(sc.admin)), 200)
-	if len(v.Releases) != 3 || v.Releases[0].Tag != "v2.1.0-rc.1" || v.Release == nil || len(v.Release.Assets) != 3 {
+	if len(v.Releases) != 3 || v.Releases[0].Tag != "v2.1.0-rc.1" || v.Release == nil || len(v.Release.Assets) != 4 {
 		t.Fatalf("%+v", v)
 	}
 	for path, want := range map[string]string{v.Release.Assets[0].URL: "bytes", v.Release.Assets[0].Provenance: `{"payloadType":"application/vnd.in-toto+json"}`} {
