@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -329,18 +328,21 @@ func (p *Publisher) Abandon(ctx context.Context, tag string) (Publication, error
 // abandoned is the kind of registers that hold publications that were given up.
 const abandoned = "publication-abandoned"
 
-// Bundle are the sealed statements of a publication, one a line.
-func (p *Publication) Bundle(ctx context.Context, blobs blob.Store) ([]byte, error) {
-	i := slices.IndexFunc(p.Assets, func(a record.ReleaseAsset) bool { return a.Name == provenanceName && a.From == "" })
-	if i < 0 {
-		return nil, fs.ErrNotExist
-	}
-	r, err := blobs.Open(ctx, blob.Digest(p.Assets[i].Digest))
+// Find is the publication of a tag of this repository.
+func (p *Publisher) Find(ctx context.Context, tag string) (one Publication, err error) {
+	facts, err := p.Tree.Facts(ctx)
 	if err != nil {
-		return nil, err
+		return one, err
 	}
-	defer r.Close()
-	var b bytes.Buffer
-	_, err = io.Copy(&b, io.LimitReader(r, maxEnvelope))
-	return b.Bytes(), err
+	r, err := p.Store.Register(ctx, register, keyOf(facts.Repository, tag))
+	if err != nil {
+		return one, err
+	}
+	if r.Version == 0 {
+		return one, &plan.UsageError{Message: fmt.Sprintf("no release %s was published from here", tag), Hint: "`fairlead release list` lists them"}
+	}
+	if err := json.Unmarshal(r.Body, &one); err != nil {
+		return one, fmt.Errorf("read the release %s: %w", tag, err)
+	}
+	return one, nil
 }

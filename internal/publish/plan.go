@@ -44,6 +44,8 @@ type Plan struct {
 	facts workspace.Facts
 	links release.Links
 	pre   string
+	asks  *record.ReleaseHost // the code host that can be asked; nil for none
+	blind bool                // labels count, and cannot be read
 }
 
 // Item is the next release of one component.
@@ -266,6 +268,10 @@ func (p *Publisher) item(ctx context.Context, x *Plan, cfg *project.Release, c *
 		}
 		logs[bases.Final.SHA] = log
 	}
+	if x.blind {
+		x.Releases = append(x.Releases, Item{Component: c.Name, Bump: release.None.String(), Why: "the labels cannot be read", Commits: []Line{}, Files: []File{}})
+		return nil
+	}
 	d, problems := release.Decide(&release.Ask{
 		Component: component, Source: release.Source(cfg.From), Words: words(cfg.Words), Head: x.Commit, Tags: tags, Commits: log,
 		Pre: x.pre, As: w.As, At: p.Now(),
@@ -346,11 +352,12 @@ const maxLabelled = 1000
 
 // label asks the code host for the labels of pull and merge requests.
 func (p *Publisher) label(ctx context.Context, x *Plan, list []release.Commit) {
-	if x.Host == nil {
-		x.refuse("labels say what a version is, and no code host can be asked for them: "+cmp.Or(x.NoHost, "none is told"), "name it under release: host: in fairlead.yaml, or take from: commits")
+	if x.asks == nil {
+		x.blind = true
+		x.refuse("labels say what a version is, and no code host can be asked for them: none is known, or there is no token", "name it under release: host: in fairlead.yaml, or take from: commits")
 		return
 	}
-	f, remote, err := p.reach(x.Host)
+	f, remote, err := p.reach(x.asks)
 	var labeller forge.Labeller
 	if err == nil {
 		var ok bool
@@ -374,6 +381,7 @@ func (p *Publisher) label(ctx context.Context, x *Plan, list []release.Commit) {
 		list[i].Labels = labels[n]
 	}
 	if err != nil {
+		x.blind = true
 		x.refuse(fmt.Sprintf("labels say what a version is, and cannot be read: %v", err), "repeat it later, or take from: commits in fairlead.yaml")
 	}
 }
@@ -418,6 +426,9 @@ func (p *Publisher) where(ctx context.Context, x *Plan, cfg *project.Release, w 
 	h.Forge = cmp.Or(h.Forge, kindOf(page))
 	if h.Forge != "" && page != "" && name != "" {
 		x.links = release.Links{Forge: h.Forge, Page: page + "/" + forge.Escape(name)}
+	}
+	if h.Forge != "" && h.Repository != "" && p.token(cfg, h) != "" {
+		x.asks = h
 	}
 	switch {
 	case w.NoPush || w.NoHost:
