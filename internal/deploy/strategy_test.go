@@ -211,6 +211,7 @@ func words(m *plan.Move) string {
 func FuzzCompile(f *testing.F) {
 	f.Add("canary", 4, 1, 5, 50, byte(0xff), true)
 	f.Add("rolling", 7, 2, 0, 0, byte(7), true)
+	f.Add("rolling", 300, 1, 0, 0, byte(7), true)
 	f.Add("", 1, 0, 0, 0, byte(0), false)
 	f.Fuzz(func(t *testing.T, kind string, instances, batch, first, second int, can byte, from bool) {
 		svc := project.Service{Name: "shop", Instances: instances % 2000, Strategy: project.Strategy{Kind: kind, Batch: batch}}
