@@ -229,7 +229,7 @@ func (sc *scene) begin(r *record.Release) *record.Rollout {
 
 func (sc *scene) move(id string) *record.Rollout {
 	sc.Helper()
-	ctx, cancel := context.WithTimeout(sc.ctx, 24*time.Hour)
+	ctx, cancel := context.WithTimeout(sc.ctx, 10*24*time.Hour)
 	defer cancel()
 	sc.must(sc.calm.Move(ctx, id))
 	return sc.row(id)
