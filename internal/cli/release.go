@@ -40,10 +40,19 @@ func (w *wish) flags(c *cobra.Command) {
 	f.SortFlags = false
 	f.StringVar(&w.Pre, "pre", "", "make a pre-release of this `channel`: rc makes 1.4.0-rc.1, rc.2 …")
 	f.StringVar(&w.As, "as", "", "release this `version`, whatever the changes ask for")
+	f.StringVar(&w.Tag, "tag", "", "release what this `tag` names, which is checked out: at the code host and here it gets what it lacks")
 	f.BoolVar(&w.Draft, "draft", false, "at the code host, wait for a person to publish it")
 	f.BoolVar(&w.NoHost, "no-host", false, "make no release at the code host: tag and push only")
 	f.BoolVar(&w.NoPush, "no-push", false, "push nothing: tag only")
 	f.StringVarP(&w.dir, "dir", "C", ".", "`directory` of the repository")
+}
+
+// check says which flags do not go together.
+func (w *wish) check() error {
+	if w.Tag != "" && (w.Pre != "" || w.As != "") {
+		return usage("leave out --pre and --as", "--tag names a release that has its version")
+	}
+	return nil
 }
 
 // press opens what publishes the tree. The caller calls shut.
@@ -84,6 +93,9 @@ it cannot be released as things are.`,
 			return err
 		}
 		defer func() { err = errors.Join(err, shut()) }()
+		if err := w.check(); err != nil {
+			return err
+		}
 		w.Components = names
 		x, err := p.Plan(cmd.Context(), w.Wish)
 		if err != nil {
@@ -212,6 +224,9 @@ from the variable that fairlead.yaml names. Git pushes as you would.`,
 			return err
 		}
 		defer func() { err = errors.Join(err, shut()) }()
+		if err := w.check(); err != nil {
+			return err
+		}
 		w.Components = names
 		list, err := p.Publish(ctx, w.Wish)
 		told := []releasedLine{}

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -84,7 +85,7 @@ func (p *Publisher) begin(ctx context.Context, x *Plan, i *Item) (one Publicatio
 			return one, err
 		}
 	}
-	if x.Remote != "" {
+	if x.Remote != "" && !x.tagged {
 		if err := p.free(ctx, x.Remote, i.Tag); err != nil {
 			return one, err
 		}
@@ -246,10 +247,13 @@ func (p *Publisher) push(ctx context.Context, one *Publication, commit string) e
 	if err != nil {
 		return err
 	}
-	if there := at[tag+"^{}"]; there == commit {
+	there := cmp.Or(at[tag+"^{}"], at[tag]) // a tag that is not annotated has no ^{}
+	switch there {
+	case commit:
 		return nil
-	} else if len(at) > 0 {
-		return fmt.Errorf("%s has a tag %s already, at commit %.10s, and it is not this release's", one.Remote, one.Tag, firstOf(there, at[tag]))
+	default:
+		return fmt.Errorf("%s has a tag %s already, at commit %.10s, and it is not this release's", one.Remote, one.Tag, there)
+	case "":
 	}
 	refs := []string{tag}
 	if one.Changelog != nil {
@@ -261,13 +265,6 @@ func (p *Publisher) push(ctx context.Context, one *Publication, commit string) e
 		return fmt.Errorf("%w\nsomebody has pushed to %s meanwhile: give the release up (fairlead release abandon %s), take the tag and the commit back (git tag -d %s; git reset --keep HEAD~1), pull, and publish again", err, one.Branch, one.Tag, one.Tag)
 	}
 	return err
-}
-
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // tell makes the release at the code host. What is there of it already is not made again.

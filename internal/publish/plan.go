@@ -46,6 +46,8 @@ type Plan struct {
 	pre   string
 	asks  *record.ReleaseHost // the code host that can be asked; nil for none
 	blind bool                // labels count, and cannot be read
+
+	tagged bool // the tag is there already
 }
 
 // Item is the next release of one component.
@@ -111,8 +113,10 @@ func (p *Publisher) Plan(ctx context.Context, w Wish) (*Plan, error) {
 	if refused := p.releasable(ctx, x, past); refused != nil || x.Commit == "" {
 		return x, refused
 	}
-	if err := p.channel(ctx, x, past, cfg, w); err != nil {
-		return nil, err
+	if w.Tag == "" {
+		if err := p.channel(ctx, x, past, cfg, w); err != nil {
+			return nil, err
+		}
 	}
 	p.where(ctx, x, cfg, w)
 	known, err := past.Tags(ctx, x.Commit)
@@ -124,7 +128,11 @@ func (p *Publisher) Plan(ctx context.Context, w Wish) (*Plan, error) {
 		tags[i] = release.Tag{Name: t.Name, SHA: t.Commit, Merged: t.Merged}
 	}
 	logs := map[string][]release.Commit{}
-	for _, c := range components(cfg) {
+	all := components(cfg)
+	if w.Tag != "" {
+		all, tags, w.As = p.tagNamed(x, cfg, all, tags, w.Tag)
+	}
+	for _, c := range all {
 		if len(w.Components) > 0 && !slices.Contains(w.Components, c.Name) {
 			continue
 		}
@@ -251,6 +259,44 @@ func (p *Publisher) unknown(x *Plan, cfg *project.Release, w Wish) {
 			x.refuse(fmt.Sprintf("there is no component %q", name), hint)
 		}
 	}
+}
+
+// tagNamed finds the component and the version that a tag of the commit means. What is told
+// of it then is what it would be if it were made now: without it, and without those that came
+// after it.
+func (p *Publisher) tagNamed(x *Plan, cfg *project.Release, all []project.ReleaseComponent, tags []release.Tag, name string) (one []project.ReleaseComponent, before []release.Tag, version string) {
+	at := slices.IndexFunc(tags, func(t release.Tag) bool { return t.Name == name })
+	switch {
+	case at < 0:
+		x.refuse("there is no tag "+name+" here", "fetch it: git fetch --tags")
+		return nil, nil, ""
+	case tags[at].SHA != x.Commit:
+		x.refuse(fmt.Sprintf("tag %s is at commit %.10s, and %.10s is checked out", name, tags[at].SHA, x.Commit), "do: git checkout "+name)
+		return nil, nil, ""
+	}
+	scheme, err := release.ParseScheme(cfg.Scheme)
+	for k, c := range all {
+		text, ok := release.TagPattern(c.Tag).Version(name)
+		if !ok || err != nil {
+			continue
+		}
+		v, bad := scheme.Parse(text)
+		if bad != nil {
+			continue
+		}
+		for _, t := range tags {
+			other, ok := release.TagPattern(c.Tag).Version(t.Name)
+			if w, err := scheme.Parse(other); ok && err == nil && w.Compare(v) >= 0 {
+				continue
+			}
+			before = append(before, t)
+		}
+		x.tagged = true
+		all[k].Changelog = "" // what the tag names is what it is
+		return all[k : k+1], before, v.String()
+	}
+	x.refuse("tag "+name+" is of no release: it does not look like those that fairlead.yaml names", "give one that does")
+	return nil, nil, ""
 }
 
 // item finds out what is to be released of a component.

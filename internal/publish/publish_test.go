@@ -637,6 +637,46 @@ func TestPreReleaseOfABranch(t *testing.T) {
 	}
 }
 
+// TestTagThatIsThere is a pipeline that a tag has started, and a machine that has lost its memory.
+func TestTagThatIsThere(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, everything)
+	git(t, s.dir, "tag", "v1.0.0")
+	s.commit("feat: a")
+	git(t, s.dir, "tag", "v1.1.0")
+	git(t, s.dir, "push", "-q", "origin", "main", "v1.0.0", "v1.1.0")
+	s.commit("feat: b")
+	git(t, s.dir, "tag", "v1.2.0")
+	if x, err := s.publisher().Plan(t.Context(), Wish{Tag: "v1.1.0"}); err != nil || !plan.Errors(x.Problems) || !strings.Contains(x.Problems[0].Hint, "git checkout v1.1.0") {
+		t.Errorf("%+v, %v", x, err)
+	}
+	git(t, s.dir, "checkout", "-q", "v1.1.0")
+	for _, bad := range []string{"v9", "../x"} {
+		if x, err := s.publisher().Plan(t.Context(), Wish{Tag: bad}); err != nil || !plan.Errors(x.Problems) {
+			t.Errorf("%s: %+v, %v", bad, x, err)
+		}
+	}
+	before := git(t, s.dir, "for-each-ref")
+	for try := range 2 {
+		// The second machine knows nothing of the first.
+		done := s.publish(Wish{Tag: "v1.1.0"})
+		if len(done) != 1 || done[0].Since != "v1.0.0" || !strings.Contains(done[0].Notes, "- a (") || strings.Contains(done[0].Notes, "- b (") || len(s.host.releases["v1.1.0"]) != 3 {
+			t.Fatalf("%d: %+v", try, done)
+		}
+		r, err := s.store.Register(t.Context(), register, done[0].Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.store.Change(t.Context(), []record.Register{{Kind: register, ID: r.ID, Version: r.Version}}); err != nil {
+			t.Fatal(err)
+		}
+		s.built = 0
+	}
+	if now := git(t, s.dir, "for-each-ref"); now != before {
+		t.Errorf("refs were changed:\n%s", now)
+	}
+}
+
 func TestLabels(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "release: {from: labels, host: {forge: github, repository: team/app}}\n")
