@@ -355,37 +355,37 @@ func (d *Driver) Remove(ctx context.Context, t *deploy.Target, number int) error
 	if err != nil {
 		return err
 	}
+	all, err := s.revisions(ctx)
+	if err != nil {
+		return err
+	}
+	last := !slices.ContainsFunc(all, func(b *bundle) bool { return b.Number != number })
+	inPlace := slices.ContainsFunc(all, func(b *bundle) bool { return b.Number == number && b.Main == "" })
 	own := labelRevision + "=" + strconv.Itoa(number)
 	kinds := append(made(state), kindDeployment, kindService, kindConfigMap)
 	slices.SortFunc(kinds, func(x, y object.Kind) int { return strings.Compare(line(x), line(y)) })
-	kinds = slices.Compact(kinds)
+	kinds = slices.DeleteFunc(slices.Compact(kinds), func(k object.Kind) bool { return k == kindSecret })
 	// Pods first: what they read is there until they have ended.
 	slices.SortStableFunc(kinds, func(x, y object.Kind) int { return late(x) - late(y) })
-	pods := true
-	for _, k := range kinds {
-		if k == kindSecret {
-			continue // the last ones, with what is kept of the revision
-		}
-		if late(k) > 0 && pods {
-			pods = false
-			if err := s.gone(ctx, own); err != nil {
-				return err
+	for i, k := range kinds {
+		if late(k) > 0 && (i == 0 || late(kinds[i-1]) == 0) {
+			if last {
+				if err := s.leave(ctx, kinds); err != nil {
+					return err
+				}
+			}
+			// In place, the pods are those of things that may be another revision's by now.
+			if !inPlace || last && t.Spec.Kubernetes.Prune {
+				if err := s.gone(ctx, own); err != nil {
+					return err
+				}
 			}
 		}
 		if err := s.deleteAll(ctx, k, own, nil); err != nil {
 			return err
 		}
 	}
-	all, err := s.revisions(ctx)
-	if err != nil {
-		return err
-	}
-	if !slices.ContainsFunc(all, func(b *bundle) bool { return b.Number != number }) {
-		// It was the last one: the service leaves the environment.
-		if err := s.leave(ctx, kinds); err != nil {
-			return err
-		}
-	}
+	// What is kept of the revision goes last: until then, all can be done again.
 	return s.deleteAll(ctx, kindSecret, own, nil)
 }
 
@@ -452,9 +452,10 @@ func precious(o object.Object) bool {
 	return false
 }
 
-// leave takes away what all revisions shared, if pruning is asked for.
+// leave takes away what all revisions shared, if pruning is asked for: the service leaves the
+// environment.
 func (s *site) leave(ctx context.Context, kinds []object.Kind) error {
-	for _, k := range kinds {
+	for _, k := range append(slices.Clone(kinds), kindSecret) {
 		err := s.deleteAll(ctx, k, labelRevision+"="+shared, func(o object.Object) bool {
 			if o.Ref() == (object.Ref{Kind: kindConfigMap, Namespace: s.namespace, Name: s.t.Name()}) {
 				return true // it keeps the fence

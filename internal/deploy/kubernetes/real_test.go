@@ -546,7 +546,7 @@ data: {a: b}
 	target := r.target(1)
 	one := r.revision(target, 1, 0)
 	problems, err := r.driver.Check(t.Context(), target, one)
-	if err != nil || len(problems) != 1 || !strings.Contains(problems[0].String(), "deploy/web.yaml:42:14: data.mode of ConfigMap shared is set by ops, to another value") {
+	if err != nil || len(problems) != 1 || !strings.Contains(problems[0].String(), "deploy/web.yaml:41:14: data.mode of ConfigMap shared is set by ops, to another value") {
 		t.Errorf("got %v, %v", problems, err)
 	}
 	// What the acts do, they do; and what is not declared any more goes, if it is ours.
