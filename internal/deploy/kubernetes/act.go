@@ -76,6 +76,13 @@ func (d *Driver) fresh(ctx context.Context, s *site, r *deploy.Revision, base in
 func (d *Driver) Ensure(ctx context.Context, t *deploy.Target, r *deploy.Revision, n int) error {
 	t = as(t, r)
 	s, state, err := d.begin(ctx, t)
+	if cluster.NotFound(err) {
+		// The namespace is not there; perhaps it is declared.
+		if err := d.settle(ctx, s, r); err != nil {
+			return err
+		}
+		s, state, err = d.begin(ctx, t)
+	}
 	if err != nil {
 		return err
 	}
@@ -128,6 +135,20 @@ func (d *Driver) Ensure(ctx context.Context, t *deploy.Target, r *deploy.Revisio
 		return s.steer(ctx, []deploy.Share{{Number: r.Number, Percent: 100}}, []*bundle{b}, all)
 	}
 	return nil
+}
+
+// settle makes the namespace of the target, if its manifests declare it.
+func (d *Driver) settle(ctx context.Context, s *site, r *deploy.Revision) error {
+	b, _, err := d.bundleOf(ctx, s, r, 0)
+	if err != nil {
+		return err
+	}
+	for _, o := range b.Ground {
+		if o.Kind() == kindNamespace && o.Name() == s.namespace {
+			return s.lay(ctx, []object.Object{o})
+		}
+	}
+	return fmt.Errorf("there is no namespace %s in the cluster, and the manifests of %s declare none: %w", s.namespace, s.t.Service, deploy.ErrRefused)
 }
 
 // remember adds the kinds of a bundle to those that were ever made.
@@ -352,6 +373,9 @@ func (s *site) unstick(ctx context.Context, number int) error {
 // Remove implements [deploy.Driver].
 func (d *Driver) Remove(ctx context.Context, t *deploy.Target, number int) error {
 	s, state, err := d.begin(ctx, t)
+	if cluster.NotFound(err) {
+		return nil // not even the namespace is there
+	}
 	if err != nil {
 		return err
 	}
@@ -505,6 +529,6 @@ func (s *site) prune(ctx context.Context, b *bundle) error {
 	return nil
 }
 
-// settle is how long nodes may take to learn where the requests of a Service go, which no
+// spread is how long nodes may take to learn where the requests of a Service go, which no
 // cluster tells: twice the time that kube-proxy lets pass between two writes.
-const settle = 2 * time.Second
+const spread = 2 * time.Second

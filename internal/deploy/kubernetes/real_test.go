@@ -644,3 +644,106 @@ func TestRealKustomize(t *testing.T) {
 	}
 	r.must(r.driver.Remove(t.Context(), target, 1))
 }
+
+// TestRealEverything deploys a service with things of many kinds, in a namespace of its own.
+func TestRealEverything(t *testing.T) {
+	r := realCluster(t)
+	r.do("delete", "namespace", r.namespace, "--wait")
+	r.write("deploy/web.yaml", strings.ReplaceAll(web, "hello", "good day")+`---
+apiVersion: v1
+kind: Namespace
+metadata: {name: `+r.namespace+`}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: worker}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: worker}}
+  template:
+    metadata: {labels: {app: worker}}
+    spec:
+      automountServiceAccountToken: false
+      containers: [{name: app, image: fairlead.test/app, imagePullPolicy: Never}]
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: web}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
+  minReplicas: 1
+  maxReplicas: 5
+  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 80}}}]
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: web}
+spec: {minAvailable: 1, selector: {matchLabels: {app: web}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web}
+spec: {rules: [{http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: warm}
+spec: {template: {spec: {restartPolicy: Never, automountServiceAccountToken: false, containers: [{name: warm, image: fairlead.test/app, imagePullPolicy: Never, env: [{name: CRASH, value: cold}]}]}}, backoffLimit: 0}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: `+r.namespace+`}
+rules: []
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: recipes.shop.example}
+spec:
+  group: shop.example
+  names: {kind: Recipe, listKind: RecipeList, plural: recipes, singular: recipe}
+  scope: Namespaced
+  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]
+---
+apiVersion: shop.example/v1
+kind: Recipe
+metadata: {name: soup}
+spec: {salt: yes}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: disk}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+`)
+	t.Cleanup(func() { r.do("delete", "crd", "recipes.shop.example") })
+	d, target := r.driver, r.target(1)
+	// There is nothing yet, not even a namespace.
+	if w, err := d.Observe(t.Context(), target); err != nil || len(w.Revisions) > 0 {
+		t.Errorf("seen %+v, %v", w, err)
+	}
+	r.must(d.Remove(t.Context(), target, 1))
+	all := func(number int) []deploy.Share { return []deploy.Share{{Number: number, Percent: 100}} }
+	for number := 1; number <= 2; number++ {
+		v := r.revision(target, number, number-1)
+		r.sound(target, v)
+		r.must(d.Ensure(t.Context(), target, v, 2))
+		r.await(target, number, "ready", ready(2))
+		r.must(d.Shift(t.Context(), target, all(number)))
+		if got := r.in("get", "hpa", "web", "-o", "jsonpath={.spec.scaleTargetRef.name}"); got != fmt.Sprintf("web-r%d", number) {
+			t.Errorf("the autoscaler is in charge of %s", got)
+		}
+		if list, err := d.Drift(t.Context(), target, v); err != nil || len(list) > 0 {
+			t.Errorf("drift %+v, %v", list, err)
+		}
+	}
+	if got := r.in("get", "deployments,jobs,recipes", "-o", "jsonpath={.items[*].metadata.name}"); got != "web-r1 web-r2 worker-r1 worker-r2 warm-r1 warm-r2 soup" {
+		t.Errorf("there are %s", got)
+	}
+	// The way back, and then away.
+	r.must(d.Shift(t.Context(), target, all(1)))
+	r.must(d.Remove(t.Context(), target, 2))
+	r.must(d.Remove(t.Context(), target, 1))
+	left := strings.Fields(r.in("get", "all,ingress,pdb,hpa,secrets,configmaps,pvc,recipes,clusterroles", "-l", "fairlead.dev/target", "-o", "name"))
+	if got := strings.Join(left, " "); got != "configmap/web-staging persistentvolumeclaim/disk" {
+		t.Errorf("left: %s", got)
+	}
+}
