@@ -104,6 +104,9 @@ func (d *Driver) Ensure(ctx context.Context, t *deploy.Target, r *deploy.Revisio
 		if n == 0 && b.Main != "" {
 			return nil
 		}
+		if err := s.agreed(ctx, r, b, state); err != nil {
+			return err
+		}
 		if err := s.keep(ctx, b); err != nil {
 			return err
 		}
@@ -451,17 +454,9 @@ func (s *site) deleteAll(ctx context.Context, k object.Kind, selector string, st
 		if stay != nil && stay(o) {
 			continue
 		}
-		if err := s.fenced(o); err != nil {
+		if err := s.delete(ctx, o); err != nil {
 			return err
 		}
-		r, err := s.Resource(ctx, k)
-		if err != nil {
-			return err
-		}
-		if err := s.Delete(ctx, r, o.Namespace(), o.Name(), o.Text("metadata", "uid"), cluster.Background); err != nil {
-			return s.refusal(err)
-		}
-		s.logged("%s is deleted", o.Ref())
 	}
 	return nil
 }
@@ -507,25 +502,35 @@ func (s *site) prune(ctx context.Context, b *bundle) error {
 	if err != nil || state == nil {
 		return err
 	}
-	declared := map[string]bool{object.Ref{Kind: kindConfigMap, Namespace: s.namespace, Name: s.t.Name()}.Key(): true}
-	for _, o := range slices.Concat(b.Ground, b.Front) {
-		declared[o.Ref().Key()] = true
+	things, err := s.leftover(ctx, b, state)
+	if err != nil {
+		return err
 	}
-	for _, k := range made(state) {
-		err := s.deleteAll(ctx, k, labelRevision+"="+shared, func(o object.Object) bool {
-			if declared[o.Ref().Key()] {
-				return true
-			}
-			if precious(o) {
-				s.logged("%s is not declared any more and stays: delete it by hand if nobody needs what it holds", o.Ref())
-				return true
-			}
-			return false
-		})
-		if err != nil {
+	for _, o := range things {
+		if precious(o) {
+			s.logged("%s is not declared any more and stays: delete it by hand if nobody needs what it holds", o.Ref())
+			continue
+		}
+		if err := s.delete(ctx, o); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// delete deletes a thing of the target's, unless somebody newer has written it.
+func (s *site) delete(ctx context.Context, o object.Object) error {
+	if err := s.fenced(o); err != nil {
+		return err
+	}
+	r, err := s.Resource(ctx, o.Kind())
+	if err != nil {
+		return err
+	}
+	if err := s.Delete(ctx, r, o.Namespace(), o.Name(), o.Text("metadata", "uid"), cluster.Background); err != nil {
+		return s.refusal(err)
+	}
+	s.logged("%s is deleted", o.Ref())
 	return nil
 }
 

@@ -489,9 +489,26 @@ spec:
 		t.Errorf("capabilities %+v", c)
 	}
 	ctx := r.within(2 * time.Minute)
+	proposer, ok := r.driver.(deploy.Proposer)
+	if !ok || !r.driver.Capabilities(target).Propose {
+		t.Fatal("it does not propose")
+	}
 	for number := 1; number <= 2; number++ {
 		v := r.revision(target, number, number-1)
 		r.sound(target, v)
+		p, err := proposer.Propose(ctx, target, v)
+		r.must(err)
+		if want := [...]string{"5 to make, 0 to change, 0 to delete", "3 to make, 2 to change, 0 to delete"}[number-1]; p.Summary != want {
+			t.Errorf("proposed %s: %s", p.Summary, strings.Join(p.Changes, "\n"))
+		}
+		if again, err := proposer.Propose(ctx, r.target(9), v); err != nil || again.Digest != p.Digest {
+			t.Errorf("proposed again: %+v, %v", again, err)
+		}
+		v.Proposal = &record.Proposal{Digest: "sha256:another", Summary: "nothing"}
+		if err := r.driver.Ensure(ctx, target, v, 1); !errors.Is(err, deploy.ErrStale) {
+			t.Errorf("something else was agreed to: %v", err)
+		}
+		v.Proposal = p
 		r.must(r.driver.Ensure(ctx, target, v, 1))
 		seen := r.await(target, number, "ready", ready(1))
 		if seen.Percent != 100 {

@@ -288,7 +288,10 @@ func plain(text string) any {
 	if c := text[0]; len(text) > maxNumber || c != '-' && c != '+' && c != '.' && (c < '0' || c > '9') {
 		return text
 	}
-	number := strings.ReplaceAll(text, "_", "")
+	number := text
+	if text[0] != '.' {
+		number = strings.ReplaceAll(text, "_", "")
+	}
 	if v, err := strconv.ParseInt(number, 0, 64); err == nil {
 		return v
 	}
