@@ -326,6 +326,11 @@ func (s *site) inPlace(ctx context.Context, b *bundle) error {
 			return err
 		}
 	}
+	if slices.ContainsFunc(things, func(o object.Object) bool { return o.Kind() == kindService }) {
+		if err := pause(ctx, spread); err != nil {
+			return err
+		}
+	}
 	return s.prune(ctx, b)
 }
 

@@ -221,15 +221,17 @@ func get(ctx context.Context, address string) (string, error) {
 	return string(body), err
 }
 
-func TestRealSuite(t *testing.T) {
-	number := 0
+// suite runs what every driver must do, with manifests whose Service is web and whose workload is
+// that of a revision. Services get addresses from the first one on.
+func suite(t *testing.T, manifests string, workload func(number int) string, first int) {
+	number := first
 	deploytest.Suite(t, func(t *testing.T) *deploytest.Place {
 		r := realCluster(t)
 		number++
-		address := fmt.Sprintf("10.96.0.%d", 100+number)
-		sound := strings.Replace(strings.Replace(web, "GREETING: hello", "OTHER: hello", 1), "  selector: {app: web}\n  ports", "  clusterIP: "+address+"\n  selector: {app: web}\n  ports", 1)
+		address := fmt.Sprintf("10.96.0.%d", number)
+		sound := strings.Replace(strings.Replace(manifests, "GREETING: hello", "OTHER: hello", 1), "  selector: {app: web}\n  ports", "  clusterIP: "+address+"\n  selector: {app: web}\n  ports", 1)
 		r.write("deploy/web.yaml", sound)
-		r.write("broken/web.yaml", strings.Replace(sound, "replicas: 3", "replicas: many", 1))
+		r.write("broken/web.yaml", strings.Replace(sound, "containerPort: 8080", "containerPort: many", 1))
 		target := r.target(0)
 		revision := func(number int) *deploy.Revision {
 			v := r.revision(target, number, number%2)
@@ -239,11 +241,9 @@ func TestRealSuite(t *testing.T) {
 		with := func(change func(v *deploy.Revision, k *project.Kubernetes)) func(int) *deploy.Revision {
 			return func(number int) *deploy.Revision {
 				v := revision(number)
-				spec := *v.Spec
+				spec, release := *v.Spec, *v.Release
 				k := *spec.Kubernetes
-				spec.Kubernetes, v.Spec = &k, &spec
-				release := *v.Release
-				v.Release = &release
+				spec.Kubernetes, v.Spec, v.Release = &k, &spec, &release
 				change(v, &k)
 				return v
 			}
@@ -267,10 +267,20 @@ func TestRealSuite(t *testing.T) {
 				return strconv.Atoi(strings.TrimSpace(text))
 			},
 			Meddle: func(t *testing.T, number int) {
-				r.in("set", "env", fmt.Sprintf("deployment/web-r%d", number), "DEBUG=1")
+				r.in("set", "env", workload(number), "DEBUG=1")
 			},
 		}
 	})
+}
+
+func TestRealSuite(t *testing.T) {
+	suite(t, web, func(number int) string { return fmt.Sprintf("deployment/web-r%d", number) }, 100)
+}
+
+// TestRealSuiteInPlace has a StatefulSet instead of a Deployment.
+func TestRealSuiteInPlace(t *testing.T) {
+	set := strings.NewReplacer("kind: Deployment", "kind: StatefulSet", "  progressDeadlineSeconds: 20\n", "  serviceName: web\n", "replicas: 3", "replicas: 1").Replace(web)
+	suite(t, set, func(int) string { return "statefulset/web" }, 150)
 }
 
 func TestRealLife(t *testing.T) {
