@@ -57,6 +57,12 @@ func names(list []object.Object) string {
 	return strings.Join(all, ", ")
 }
 
+// mainOf is the Deployment whose pods are the instances.
+func mainOf(b *bundle) object.Object {
+	i := slices.IndexFunc(b.Beside, func(o object.Object) bool { return o.Kind() == kindDeployment && o.Name() == b.Main })
+	return b.Beside[i]
+}
+
 // dig is the value at the end of a path, for people.
 func dig(v any, path string) string {
 	for key := range strings.FieldsSeq(path) {
@@ -91,7 +97,7 @@ func TestShape(t *testing.T) {
 	if b.Main != "web-r42" || b.Port != 8080 || b.Base != 41 || !slices.Equal(b.Services, []string{"web"}) {
 		t.Errorf("bundle %+v", b)
 	}
-	main := b.main()
+	main := mainOf(b)
 	for path, want := range map[string]string{
 		"metadata labels fairlead.dev/target":                                  "aaaabbbbcccc",
 		"metadata labels fairlead.dev/fence":                                   "5",
@@ -308,7 +314,7 @@ func TestInNamespace(t *testing.T) {
 	if spaces["Deployment web-r42"] != "ns" || spaces["ClusterRole all"] != "" {
 		t.Errorf("namespaces: %v", spaces)
 	}
-	if b.sources[b.main().Ref().Key()] == nil {
+	if b.sources[mainOf(b).Ref().Key()] == nil {
 		t.Error("it is not known any more where the Deployment stands")
 	}
 }
@@ -318,7 +324,7 @@ func TestTelling(t *testing.T) {
 	t.Parallel()
 	s, r := shop(&project.Kubernetes{})
 	b, _ := s.shape(things(t, deployment), r, 0)
-	main := b.main()
+	main := mainOf(b)
 	told := &telling{s: s, b: b, o: main, thing: b.sources[main.Ref().Key()]}
 	for _, c := range []struct {
 		err  cluster.Error
