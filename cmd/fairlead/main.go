@@ -119,6 +119,7 @@ type opened struct {
 	lent         *crew.Lent  // blobs, and those of a server that this machine works for
 	depot        *depot.Depot
 	launcher     *launch.Launcher
+	desk         *launch.Desk   // of a server; nil elsewhere
 	shut         []func() error // in order
 }
 

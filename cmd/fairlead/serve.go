@@ -69,6 +69,7 @@ func (o *opened) office(guard forge.Guard, oidc *access.OIDC, s cli.Serving, log
 		},
 		Log: func(doing string, err error) { log.Warn(doing, "error", err) },
 	}
+	o.desk = desk
 	o.launcher.Tests.Log = desk.Log
 	o.launcher.Coverage.Log, o.launcher.Coverage.Past = desk.Log, desk.Past
 	o.launcher.Faults.Log = desk.Log
