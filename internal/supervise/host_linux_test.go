@@ -67,6 +67,7 @@ type machine struct {
 	client       *supervise.Client
 	cmd          *exec.Cmd
 	log          *os.File
+	socket       *os.File // of the front, as systemd holds it; nil for none
 }
 
 func newMachine(t *testing.T) *machine {
@@ -92,6 +93,10 @@ func (m *machine) boot() {
 	m.cmd = exec.Command(os.Args[0], "test-host", m.dir)
 	m.cmd.Env = append(os.Environ(), "TEST_HOST_VERSION=old", "SECRET_OF_THE_HOST=x")
 	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
+	if m.socket != nil {
+		m.cmd.ExtraFiles = []*os.File{m.socket}
+		m.cmd.Env = append(m.cmd.Env, "LISTEN_FDS=1", "LISTEN_FDNAMES=front-"+strings.ReplaceAll(m.address, ":", "-"))
+	}
 	if err := m.cmd.Start(); err != nil {
 		m.Fatal(err)
 	}
@@ -617,6 +622,40 @@ func TestLogs(t *testing.T) {
 			body, _ := io.ReadAll(r)
 			r.Close()
 			t.Errorf("%s: %q", instance, body)
+		}
+	}
+}
+
+// TestSockets has the front's socket held by another process, as systemd does: while the
+// host is dead, requests wait, and none is refused.
+func TestSockets(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	m := &machine{T: t, dir: filepath.Join(t.TempDir(), "host"), address: l.Addr().String()}
+	m.client = supervise.Local(m.dir)
+	if m.log, err = os.Create(filepath.Join(t.TempDir(), "log")); err != nil {
+		t.Fatal(err)
+	}
+	m.socket, err = l.(*net.TCPListener).File()
+	m.must(err)
+	t.Cleanup(m.end)
+	t.Cleanup(func() { m.socket.Close() })
+	m.boot()
+	m.serve(1, 1)
+	for range 3 {
+		m.kill()
+		answered := make(chan string, 1)
+		go func() {
+			body, err := m.get("/")
+			answered <- fmt.Sprint(body, err)
+		}()
+		m.boot()
+		if got := <-answered; got != "1<nil>" && got != "1 <nil>" {
+			t.Errorf("a request that came while the host was dead: %s", got)
 		}
 	}
 }
