@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -40,15 +39,11 @@ func TestSystemd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	self, err := filepath.Abs(os.Args[0])
-	if err != nil {
-		t.Fatal(err)
-	}
 	// The container ends with the thread that has started it, should this process be killed.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var said bytes.Buffer
-	first := exec.Command("unshare", "-Cmpiun", "--fork", "--kill-child=KILL", "sh", "testdata/systemd.sh", t.TempDir(), self)
+	first := exec.Command("unshare", "-Cmpiun", "--fork", "--kill-child=KILL", "sh", "testdata/systemd.sh", t.TempDir(), self(t))
 	first.Stdout, first.Stderr = &said, &said
 	first.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd()), Pdeathsig: syscall.SIGKILL}
 	if err := first.Start(); err != nil {
