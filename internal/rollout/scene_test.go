@@ -124,9 +124,9 @@ type scene struct {
 	flags map[string]string
 
 	mu    sync.Mutex
-	step  int             // points so far
-	die   []int           // at which a process dies
-	trace []string        // what the points were
+	step  int      // points so far
+	die   []int    // at which a process dies
+	trace []string // what the points were
 	steps func(row *record.Rollout)
 	said  []string
 }
@@ -229,7 +229,7 @@ func (sc *scene) begin(r *record.Release) *record.Rollout {
 
 func (sc *scene) move(id string) *record.Rollout {
 	sc.Helper()
-	ctx, cancel := context.WithTimeout(sc.ctx, 24*time.Hour)
+	ctx, cancel := context.WithTimeout(sc.ctx, 10*24*time.Hour)
 	defer cancel()
 	sc.must(sc.calm.Move(ctx, id))
 	return sc.row(id)

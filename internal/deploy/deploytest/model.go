@@ -37,6 +37,7 @@ type State struct {
 	Open      bool // requests have been let in
 	Revisions map[int]*Kept
 	Applied   int            // by a driver without instances: the revision that is there
+	Release   string         // of Applied
 	Half      int            // the one whose apply was begun and has not ended
 	Applies   map[int]int    // how often each was
 	Migrated  map[string]int // how often each migration was run, by release and command
@@ -52,6 +53,7 @@ type Kept struct {
 	Started []time.Time // of each instance
 	Percent int
 	Dead    bool // its instances were killed
+	Env     map[string]string
 }
 
 // Model is a driver whose target is a [State]. Before and after each change of it, it asks Point
@@ -121,6 +123,15 @@ func (m *Model) Kill(number int) {
 	defer m.mu.Unlock()
 	if k := m.state.Revisions[number]; k != nil {
 		k.Dead = true
+	}
+}
+
+// Forget loses all shares, as a proxy does that comes back without its state.
+func (m *Model) Forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range m.state.Revisions {
+		k.Percent = 0
 	}
 }
 
@@ -267,7 +278,7 @@ func (m *Model) Ensure(ctx context.Context, t *deploy.Target, r *deploy.Revision
 		err := m.alter(ctx, t.Fence, fmt.Sprintf("bring %s from %d to %d instances", t.RevisionName(r.Number), have, n), func(s *State) {
 			k := s.Revisions[r.Number]
 			if k == nil {
-				k = &Kept{Release: r.Release.ID}
+				k = &Kept{Release: r.Release.ID, Env: maps.Clone(r.Env)}
 				s.Revisions[r.Number] = k
 			}
 			if k.Dead {
@@ -299,7 +310,7 @@ func (m *Model) apply(ctx context.Context, t *deploy.Target, r *deploy.Revision)
 		return err
 	}
 	return m.alter(ctx, t.Fence, "end "+what, func(s *State) {
-		s.Half, s.Applied = 0, r.Number
+		s.Half, s.Applied, s.Release = 0, r.Number, r.Release.ID
 		s.Applies[r.Number]++
 	})
 }
@@ -491,6 +502,9 @@ func (o outside) Check(_ context.Context, c plan.Check, at []deploy.Instance, _ 
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if !m.Caps.Instances && m.Faults[m.state.Release] == Checked {
+		return record.Evidence{Text: "it answered 500"}
+	}
 	for _, i := range at {
 		for n, k := range m.state.Revisions {
 			if strings.Contains(i.Name, fmt.Sprintf("-r%d-", n)) && m.Faults[k.Release] == Checked {
