@@ -683,3 +683,18 @@ func BenchmarkShift(b *testing.B) {
 		}
 	}
 }
+
+// TestNoArtifact runs a program of the machine, in an empty directory.
+func TestNoArtifact(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	r := m.revision(1, "")
+	r.Artifact = supervise.Artifact{}
+	r.Run.Command = []string{self(t), "test-webapp"}
+	m.must(m.ensure(t.Context(), r, 1))
+	m.ready(1, 1)
+	m.must(m.client.Shift(t.Context(), m.target(1), []supervise.Share{{Number: 1, Percent: 100}}))
+	if body, err := m.get("/"); body != "1" {
+		t.Errorf("%q, %v", body, err)
+	}
+}
