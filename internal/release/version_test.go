@@ -159,10 +159,8 @@ func FuzzVersion(f *testing.F) {
 			}
 			if !s.Calendar() {
 				for _, bump := range []Bump{Patch, Minor, Major} {
-					if n, err := s.next(v, bump, noon()); err != nil || slices.Contains(v.Core, ^uint64(0)) || n.Compare(v) <= 0 {
-						if !slices.Contains(v.Core, ^uint64(0)) {
-							t.Fatalf("after %q comes %q: %v", v, n, err)
-						}
+					if n, err := s.next(v, bump, noon()); err != nil || n.Compare(v) <= 0 && v.Final() {
+						t.Fatalf("after %q comes %q: %v", v, n, err)
 					}
 				}
 			}
