@@ -246,7 +246,7 @@ func (x *exchange) unanswered(c *conn, err error, left, again, last bool) *failu
 		panic(http.ErrAbortHandler)
 	}
 	x.count.broken.Add(1)
-	late := isTimeout(err)
+	late := isTimeout(err) || x.up != nil && x.up.late
 	x.f.log.Debug("an instance has not answered", "service", x.route.Service, "instance", x.b.name, "error", err)
 	why := noAnswer
 	if late {
@@ -282,10 +282,6 @@ func (x *exchange) ask(c *conn, hasBody bool) (*http.Response, error) {
 			return nil, err
 		}
 	} else {
-		// Otherwise the server would read the body to its end before it answers.
-		if full, ok := x.w.(interface{ EnableFullDuplex() error }); ok {
-			_ = full.EnableFullDuplex()
-		}
 		x.up = newUpload(x.r, x.route.MaxBody, x.route.answerTime())
 		if x.up.expects {
 			if err := c.out.Flush(); err != nil {
@@ -456,6 +452,7 @@ type upload struct {
 	// Once done is closed:
 	done      chan struct{}
 	sent      bool  // the instance was sent all
+	late      bool  // the instance did not read it in time
 	clientErr error // why it could not be read from the client
 }
 
@@ -476,18 +473,21 @@ func (u *upload) proceed() {
 func (u *upload) run(c *conn) {
 	if !u.expects || u.wanted() {
 		u.touched.Store(true)
-		u.sent = u.send(c) == nil
+		err := u.send(c)
+		u.sent = err == nil
+		u.late = u.clientErr == nil && isTimeout(err)
 	}
 	if u.sent {
+		_ = c.SetWriteDeadline(time.Time{})
 		u.mu.Lock()
 		if !u.answered {
 			_ = c.SetReadDeadline(time.Now().Add(u.wait))
 		}
 		u.mu.Unlock()
 	}
-	broken := u.clientErr != nil
+	over := u.late || u.clientErr != nil
 	close(u.done)
-	if broken {
+	if over {
 		c.Conn.Close() // the instance must not take what it has for the whole
 	}
 }
@@ -535,6 +535,7 @@ func (u *upload) send(c *conn) error {
 				_, _ = c.out.WriteString("\r\n")
 			}
 		}
+		_ = c.SetWriteDeadline(time.Now().Add(u.wait))
 		if u.whole.Load() {
 			break
 		}

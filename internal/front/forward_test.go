@@ -433,6 +433,41 @@ func TestAnswerThatIsLate(t *testing.T) {
 	}
 }
 
+// TestInstanceThatDoesNotRead must not hold an upload for ever.
+func TestInstanceThatDoesNotRead(t *testing.T) {
+	t.Parallel()
+	end := make(chan bool)
+	defer close(end)
+	table := one(scripted(t, "v1-0", func(*bufio.Reader, net.Conn) { <-end }))
+	table.Routes[0].Answer = 50 * time.Millisecond
+	f := opened(t, table)
+	c := dial(t, serving(t, f))
+	fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")
+	go func() { // until it is cut off
+		_, _ = io.CopyN(c, zeroes{}, 1000000000)
+	}()
+	await(t, func() bool { c := f.Counts().Services[0].Releases[0]; return c.Broken == 1 && c.InFlight == 0 })
+}
+
+type zeroes struct{}
+
+func (zeroes) Read(p []byte) (int, error) { return len(p), nil }
+
+// TestSlowHeader is a client that never comes to the end of its request.
+func TestSlowHeader(t *testing.T) {
+	t.Parallel()
+	f := opened(t, one())
+	if f.plain.ReadHeaderTimeout != headerTime || f.tls.ReadHeaderTimeout != headerTime {
+		t.Error("headers may take as long as they like")
+	}
+	f.plain.ReadHeaderTimeout = 20 * time.Millisecond
+	c := dial(t, serving(t, f))
+	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a\r\nX-Slow:")
+	if back, err := io.ReadAll(c); err != nil || strings.Contains(string(back), " 200 ") {
+		t.Errorf("%q %v", back, err)
+	}
+}
+
 func TestBodyLimit(t *testing.T) {
 	t.Parallel()
 	table := one(instance(t, "v1-0", 1, named("v1")))
@@ -469,7 +504,7 @@ func TestUnixSocket(t *testing.T) {
 	t.Cleanup(s.Close)
 	addr := serving(t, opened(t, one(backendAt("v1-0", path, 1))))
 	for range 3 {
-		if err := kept(addr, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx", 3); err != nil {
+		if err := kept(addr, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx", 3, nil); err != nil {
 			t.Error(err)
 		}
 	}
