@@ -133,7 +133,9 @@ func TestHandover(t *testing.T) {
 	var answered atomic.Int64
 	for _, request := range []func() error{
 		func() error { return kept(addr, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", 1<<30, end) },
-		func() error { return kept(addr, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", 1<<30, end) },
+		func() error {
+			return kept(addr, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", 1<<30, end)
+		},
 		func() error { return kept(addr, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", 1, end) },
 		func() error { return conversation(addr) },
 	} {
