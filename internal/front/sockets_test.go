@@ -70,7 +70,11 @@ func playFront() {
 			file.Close()
 		}
 	}()
-	<-term
+	select {
+	case <-term:
+	case <-time.After(2 * time.Minute): // the test is gone
+		os.Exit(1)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	cut, err := f.Shutdown(ctx)
