@@ -33,32 +33,40 @@ var floors = map[string]int{
 	"secret":    1, // removes values from whatever is shown
 	"fault":     1, // whose fault a failure is
 	"trace":     1, // watches a process tree
-	"project":   1, // what fairlead.yaml says
 	"suite":     1, // a project's tests: history, flakes, order, shards, culprits
 	"coverage":  1, // which lines the tests ran, and which of a change's they did not
 	"outline":   1, // a pipeline in the words that all languages share
 	"access":    1, // who may do what, and the proof of what was done
 	"cron":      1, // when a line of cron is due
 	"front":     1, // the proxy before the instances of services
+	"feature":   1, // feature flags
+	"release":   1, // versions and changelogs from commits
 
-	"depot":    2, // artifacts and caches
-	"executor": 2, // a place where steps run
-	"store":    2, // append events, read after, leases
-	"harvest":  2, // reads what tools leave behind
-	"cache":    2, // have we done this before?
-	"forge":    2, // a code host: hooks in, statuses and comments out
-	"notify":   2, // tells people and systems
-	"mock":     2, // an HTTP server that stands for another
-	"dataset":  2, // files of tests that a repository only names
+	"project":   2, // what fairlead.yaml says
+	"depot":     2, // artifacts and caches
+	"executor":  2, // a place where steps run
+	"store":     2, // append events, read after, leases
+	"harvest":   2, // reads what tools leave behind
+	"cache":     2, // have we done this before?
+	"forge":     2, // a code host: hooks in, statuses and comments out
+	"notify":    2, // tells people and systems
+	"mock":      2, // an HTTP server that stands for another
+	"dataset":   2, // files of tests that a repository only names
+	"measure":   2, // deployments and incidents -> numbers
+	"attest":    2, // provenance: made from the record, verified offline
+	"supervise": 2, // keeps instances running on one host
 
 	"dialect": 3, // pipeline language -> plan
 	"fixture": 3, // a fresh database for a job
+	"deploy":  3, // strategy -> moves; drivers that bring them about
 
 	"engine":  4, // runs a plan
 	"insight": 4, // what the record teaches, and answers to what is asked of it
+	"publish": 4, // takes a release out: tag, files, code host
 	"testrun": 4, // runs tests by itself: shared out, again and again, at one commit after another
 	"launch":  5, // from an event to a running plan
 	"crew":    6, // machines that do a server's jobs
+	"rollout": 6, // brings environments from one release to another, move by move
 
 	"cli":    7, // the command line
 	"server": 7, // hooks, API, pages
@@ -71,10 +79,10 @@ var guests = map[string]map[string]string{
 	"github.com/rhysd/actionlint":          {"dialect/github/opinion": "a second opinion for lint, by the linter that the field uses"},
 	"github.com/dlclark/regexp2":           {"mock": "mappings are written for Java's and JavaScript's", "dialect/github/protocol": "problem matchers are written for JavaScript's regular expressions", "dialect/jenkins": "pipelines are written for Java's", "dialect/jenkins/groovy": "Java's regular expressions, where they go beyond Go's", "dialect/jenkins/declarative": "pipelines are written for Java's"},
 	"github.com/bmatcuk/doublestar/v4":     {"dialect/github": "hashFiles globs", "dialect/github/builtin": "names of artifacts", "depot": "artifact and cache globs", "dialect/jenkins": "patterns of branches and files", "dialect/jenkins/builtin": "Ant's patterns"},
-	"go.yaml.in/yaml/v4":                   {"dialect/github/workflow": "YAML with positions; the maintained successor of yaml.v3, at the version that actionlint builds with", "dialect/gitlab/document": "the same for GitLab's files", "project": "the same for fairlead.yaml", "outline": "writes pipeline files", "dialect/azure/template": "the same for azure-pipelines.yml and its templates", "dialect/jenkins": "readYaml and writeYaml"},
+	"go.yaml.in/yaml/v4":                   {"deploy/kubernetes/manifest": "manifests, with the lines of their fields", "deploy/kubernetes/cluster": "kubeconfigs", "dialect/github/workflow": "YAML with positions; the maintained successor of yaml.v3, at the version that actionlint builds with", "dialect/gitlab/document": "the same for GitLab's files", "project": "the same for fairlead.yaml", "outline": "writes pipeline files", "dialect/azure/template": "the same for azure-pipelines.yml and its templates", "dialect/jenkins": "readYaml and writeYaml", "feature": "definitions of flags with positions"},
 	"github.com/klauspost/compress":        {"logs": "zstd for logs", "store": "zstd for plans", "harvest": "zstd for the results that are kept", "depot": "zstd for caches, deflate for artifacts", "dialect/github/builtin": "zstd for caches"},
 	"modernc.org/sqlite":                   {"store/sqlite": "SQLite without cgo: the binary stays one static file", "fixture/sqlite": "fills databases that jobs get"},
-	"golang.org/x/sys":                     {"workspace": "reflinks, locks, stat without garbage", "executor/host": "process groups, cgroups, subreapers", "store/sqlite": "file locks", "logs": "file locks", "blob/disk": "reflinks and times of files", "trace": "seccomp, ptrace, reading other processes", "cache": "stat without garbage, directories kept open"},
+	"golang.org/x/sys":                     {"supervise": "room on disks, holes in files, descriptors of sockets", "workspace": "reflinks, locks, stat without garbage", "executor/host": "process groups, cgroups, subreapers", "store/sqlite": "file locks", "logs": "file locks", "blob/disk": "reflinks and times of files", "trace": "seccomp, ptrace, reading other processes", "cache": "stat without garbage, directories kept open"},
 	"golang.org/x/term":                    {"cli": "terminal size", "executor/docker": "a shell in a container"},
 	"github.com/moby/moby/client":          {"executor/docker": "the engine's own client: negotiates versions, hijacks connections", "executor/docker/dockertest": "the same, for tests", "test/containers": "looks at what is left (tests only)"},
 	"github.com/moby/moby/api":             {"executor/docker": "the words of the engine's interface"},
@@ -83,7 +91,7 @@ var guests = map[string]map[string]string{
 	"github.com/creack/pty":                {"cli": "a terminal in tests of the terminal"},
 	"github.com/jackc/pgx/v5":              {"store/postgres": "PostgreSQL's own protocol, pipelined", "fixture/postgres": "copies databases, and fills them"},
 	"filippo.io/age":                       {"secret": "seals what lies in the database"},
-	"golang.org/x/crypto":                  {"access": "argon2id for passwords"},
+	"golang.org/x/crypto":                  {"access": "argon2id for passwords", "deploy/ssh": "the protocol of SSH, known_hosts and agents"},
 	"golang.org/x/mod":                     {"access": "Merkle trees and signed checkpoints, as Go's own checksum database has them"},
 	"golang.org/x/oauth2":                  {"access": "the flow of OpenID Connect"},
 	"github.com/coreos/go-oidc/v3":         {"access": "signatures and keys of OpenID Connect"},
@@ -98,10 +106,11 @@ var guests = map[string]map[string]string{
 
 // starters may start processes; openers may open sockets. fixture starts servers of
 // databases and talks to them, and runs what fills a template; mock passes
-// requests on to the server that it records or stands for; front is a proxy.
+// requests on to the server that it records or stands for; supervise keeps the
+// processes of services and speaks with the daemon that does, front stands before them.
 var (
-	starters = []string{"executor/", "scan", "workspace", "trace", "deploy/", "fixture"}
-	openers  = []string{"forge/", "notify/", "deploy/", "blob/", "store/", "executor/", "server", "fixture/", "mock", "front"}
+	starters = []string{"executor/", "scan", "workspace", "trace", "deploy/", "fixture", "supervise"}
+	openers  = []string{"forge/", "notify/", "deploy/", "blob/", "store/", "executor/", "server", "fixture/", "mock", "front", "supervise"}
 )
 
 // vague names tell nothing of what is inside.

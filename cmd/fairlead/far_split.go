@@ -9,17 +9,16 @@ import (
 )
 
 // Times implements cli.RemoteSplits.
-func (r *remote) Times(ctx context.Context, repository string) ([]suite.Row, error) {
+func (r *remote) Times(ctx context.Context, repository string) ([]testrun.Known, error) {
 	v, err := r.client.Times(ctx, repository)
 	if err != nil {
 		return nil, r.told(err)
 	}
-	rows := make([]suite.Row, len(v.Tests))
+	rows := make([]testrun.Known, len(v.Tests))
 	for i, t := range v.Tests {
-		rows[i] = suite.Row{ID: suite.ID{Repository: repository, Key: t.Key}, Title: t.Title, File: t.File, Line: t.Line, Seconds: t.Seconds}
-		if t.Failed {
-			rows[i].Failed = time.Unix(1, 0) // as its last, of which no more is told
-			rows[i].Last = rows[i].Failed
+		rows[i] = testrun.Known{
+			Row:    suite.Row{ID: suite.ID{Repository: repository, Key: t.Key}, Title: t.Title, File: t.File, Line: t.Line, Seconds: t.Seconds},
+			Chance: t.Chance, Early: t.Failed,
 		}
 	}
 	return rows, nil

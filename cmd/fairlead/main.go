@@ -19,6 +19,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"time"
+	_ "time/tzdata" // windows name zones, and not every machine knows them
 
 	"github.com/fairlead-dev/fairlead/internal/access"
 	"github.com/fairlead-dev/fairlead/internal/blob"
@@ -59,6 +60,7 @@ func run() int {
 		Files: pipelineFiles(),
 		Open:  open, Dial: dial, Serve: serve, Work: work, Lint: lint, Preview: preview(), Stages: stages, Shell: shell, Convert: convert, Lock: lockIncludes,
 		Lab: lab, Execute: execute, Command: command,
+		HostDir: hostDir, Host: beHost,
 	}
 	return app.Main(context.Background(), os.Args[1:])
 }
@@ -231,7 +233,7 @@ func (o *opened) histories() *insight.Histories {
 
 // wards takes what people decide about tests.
 func (o *opened) wards() *insight.Wards {
-	return &insight.Wards{Tests: o.launcher.Tests, Log: o.record}
+	return &insight.Wards{Tests: o.launcher.Tests}
 }
 
 // reports takes in what other systems' runs reported.

@@ -34,6 +34,7 @@ func Barriers() []Barrier {
 		{record.BarUnsupported, "it left something that is no file, directory or link", "remove it at the end of the step", ""},
 		{record.BarTooMuch, "it left more than is kept", "", ""},
 		{record.BarProtocol, "what it said cannot be said again", "", ""},
+		{record.BarParts, "its tests ran one by one, and each is remembered by itself", "", ""},
 		{record.BarUnstable, "it did something else the second time, with the same inputs", "make it reproducible (times, random names, the order of a directory), then run it with --verify", ""},
 		{record.BarOff, "watching it has cost more than it saved, so it is left alone for a while", "", ""},
 		{record.BarNotWatched, "it could not be watched", "", ""},

@@ -653,6 +653,9 @@ func inParallel(ctx context.Context, n int, do func(i int)) error {
 	}
 	var err error
 	for i := 0; i < n && err == nil; i++ {
+		if err = ctx.Err(); err != nil {
+			break // select would choose by chance where somebody waits for work
+		}
 		select {
 		case next <- i:
 		case <-ctx.Done():

@@ -83,6 +83,10 @@ type App struct {
 	Execute func(ctx context.Context, argv []string, env map[string]string) (int, error)
 	// Command runs a command to its end with this process's environment.
 	Command testrun.Exec
+	// HostDir is the directory of this machine's host: as given, or the default.
+	HostDir func(w Wiring, given string) (string, error)
+	// Host keeps services running on this machine, until ctx ends.
+	Host func(ctx context.Context, dir string, log io.Writer) error
 }
 
 // Wiring are the flags that decide what a launcher is made of.
@@ -287,7 +291,7 @@ func (g *global) root() *cobra.Command {
 	}
 	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand(), g.splitCommand(), g.culpritCommand(), g.envCommand(), g.dataCommand(), g.mockCommand())
 	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.artifactsCommand(), g.whyCommand(), g.failuresCommand(), g.knownIssueCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand(), g.convertCommand(), g.includeCommand(), g.testsCommand(), g.coverageCommand(), g.reportCommand())
-	add(groupTeam, g.serveCommand(), g.workerCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.pushCommand(), g.hookCommand(), g.notifyCommand(), g.auditCommand(), g.environmentCommand())
+	add(groupTeam, g.serveCommand(), g.workerCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.pushCommand(), g.hookCommand(), g.notifyCommand(), g.auditCommand(), g.environmentCommand(), g.hostCommand(), g.flagCommand())
 	add(groupHelp, g.completionCommand(), g.versionCommand())
 	root.AddCommand(exitCodesTopic(), environmentTopic(), g.manCommand(), g.docsCommand())
 	return root

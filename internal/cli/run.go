@@ -125,6 +125,7 @@ it at once.`,
   fairlead run --dry-run                     what would be done, and where it is written
   fairlead run --watch '**/*.go'             again, whenever a file changes
   fairlead run --verify                      check that steps do the same again
+  fairlead run --affected                    without the tests that nothing has changed for
   fairlead run --resume 12                   go on with a run that was interrupted
   fairlead run --server https://ci.example.org   and push it there when it has ended`,
 		ValidArgsFunction: g.completeWorkflows,
@@ -149,6 +150,8 @@ it at once.`,
 	f.BoolVar(&o.order.NoReuse, "no-reuse", false, "reuse no step, and watch none")
 	f.IntVar(&o.order.Verify, "verify", 0, "run steps that could be reused, so many of a hundred (`PERCENT`), and compare")
 	f.Lookup("verify").NoOptDefVal = "100"
+	f.StringVar(&o.order.Affected, "affected", "", "leave out tests that passed before with the very same inputs, each package or file a process of its own: on, `off` (default as fairlead.yaml says)")
+	f.Lookup("affected").NoOptDefVal = "on"
 	f.StringArrayVar(&o.actions, "action", nil, "use a local directory for an action (`owner/name=DIR`)")
 	f.StringVar(&g.wiring.Mirror, "mirror", "", "fetch actions from this base `URL` instead of their code host")
 	f.BoolVar(&g.wiring.Offline, "offline", false, "fetch nothing")
@@ -195,6 +198,14 @@ func (o *ordering) fill(g *global) (err error) {
 	}
 	if o.order.NoReuse && o.order.Verify > 0 {
 		return usage("leave one of them out", "--no-reuse leaves nothing to --verify")
+	}
+	if o.order.Affected != "" {
+		if err := oneOf("affected", o.order.Affected, "on", "off"); err != nil {
+			return err
+		}
+	}
+	if o.order.NoReuse && o.order.Affected == "on" {
+		return usage("leave one of them out", "--no-reuse has every test run")
 	}
 	g.wiring.InPlace = o.order.InPlace
 	return nil

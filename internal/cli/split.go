@@ -27,7 +27,7 @@ import (
 // RemoteSplits shares tests out by a server.
 type RemoteSplits interface {
 	// Times is what a repository's tests take, by what the server knows of them.
-	Times(ctx context.Context, repository string) ([]suite.Row, error)
+	Times(ctx context.Context, repository string) ([]testrun.Known, error)
 	// OpenSplit makes a queue, unless there is one of that name.
 	OpenSplit(ctx context.Context, o testrun.Opening) (made bool, err error)
 	// Split is a queue.

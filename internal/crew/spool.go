@@ -230,6 +230,9 @@ func named(body record.Body) (digests []string) {
 		if digests = []string{b.Digest}; b.Shown != nil {
 			digests = append(digests, b.Shown.Digest)
 		}
+		for _, e := range b.Earlier {
+			digests = append(digests, e.Kept)
+		}
 	case *record.TestsReported:
 		digests = []string{b.Results}
 	case *record.CoverageReported:

@@ -78,6 +78,9 @@ type Assignment struct {
 	// again.
 	Muted      []record.Mute
 	RetryTests int
+	// Affected and Reports are those of [Tests].
+	Affected bool
+	Reports  []string
 
 	// Seed and SeedAll are the run's: see Request.
 	Seed    string
@@ -183,7 +186,7 @@ func (o *owner) once(soft context.Context, n *node, try int, again func(*end) bo
 	}
 	o.earnest(n)
 	scope := n.seen()
-	a := Assignment{Run: o.runID, Job: n.job.ID, Try: try, Retry: o.req.Retry, Context: scope.Context, Plan: n.job, Scope: scope, Muted: o.req.Tests.Muted, RetryTests: o.req.Tests.Retry, Seed: o.req.Seed, SeedAll: o.req.SeedAll}
+	a := Assignment{Run: o.runID, Job: n.job.ID, Try: try, Retry: o.req.Retry, Context: scope.Context, Plan: n.job, Scope: scope, Muted: o.req.Tests.Muted, RetryTests: o.req.Tests.Retry, Affected: o.req.Tests.Affected, Reports: o.req.Tests.Reports, Seed: o.req.Seed, SeedAll: o.req.SeedAll}
 	if o.req.Lending != nil {
 		l := o.req.Lending(n.job)
 		a.Lend = l != nil && l.Refused == ""
@@ -234,6 +237,7 @@ func (e *Engine) Do(soft, hard context.Context, req Request, a Assignment) (Ende
 	}
 	req.Context, req.Retry = a.Context, a.Retry
 	req.Tests.Muted, req.Tests.Retry = a.Muted, a.RetryTests
+	req.Tests.Affected, req.Tests.Reports = a.Affected, a.Reports
 	req.Seed, req.SeedAll = a.Seed, a.SeedAll
 	if a.Prior != nil {
 		req.Prior = &record.Run{ID: a.PriorRun, Jobs: map[string]*record.JobRun{a.Job: a.Prior}}

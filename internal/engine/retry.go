@@ -77,14 +77,20 @@ func again(c *plan.Command, end *suite.Ending, failed []record.TestResult) *plan
 	if more == "" {
 		return nil
 	}
+	return rewritten(c, line, more)
+}
+
+// rewritten is a command with another text in the place of one of its script's; nil when
+// it is not certain where that stands.
+func rewritten(c *plan.Command, old, text string) *plan.Command {
 	changed := 0
-	replace := func(text string) string {
-		at := strings.LastIndex(text, line) // before it a script may show what it is about to run
+	replace := func(in string) string {
+		at := strings.LastIndex(in, old) // before it a script may show what it is about to run
 		if at < 0 {
-			return text
+			return in
 		}
 		changed++
-		return text[:at] + more + text[at+len(line):]
+		return in[:at] + text + in[at+len(old):]
 	}
 	only := *c
 	only.Script = replace(c.Script)

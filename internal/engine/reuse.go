@@ -216,10 +216,17 @@ func (t *thread) ask(s *plan.Step, act *plan.Act) *asked {
 		}
 		return a
 	}
+	return t.inquire(s, act, "")
+}
+
+// inquire is ask for a part of what a step runs, which a name tells from its others.
+func (t *thread) inquire(s *plan.Step, act *plan.Act, part string) *asked {
+	r := t.reuse
+	c := act.Command
 	a := &asked{
 		rule: r.Policy.For(t.plan.ID, act.Name, s.ID, s.Key),
 		vars: map[string]string{}, secrets: map[string]bool{},
-		habit: strings.Join([]string{r.Repository, t.base.Pipeline.File, t.plan.ID, s.Key}, "/"),
+		habit: strings.Join([]string{r.Repository, t.base.Pipeline.File, t.plan.ID, s.Key + part}, "/"),
 		class: r.class,
 	}
 	if c.Container != nil {
@@ -398,6 +405,9 @@ func (t *thread) keep(s *plan.Step, act *plan.Act, w *stepWork, fin *record.Step
 	case w.tries > 0:
 		// What the other attempts have done was not looked at.
 		a.told.Barred = []record.Bar{{Kind: record.BarFailed, Detail: fmt.Sprintf("it succeeded at attempt %d", w.tries+1)}}
+		return
+	case w.apart:
+		a.told.Barred = []record.Bar{{Kind: record.BarParts}}
 		return
 	case a.off:
 		a.told.Barred = []record.Bar{{Kind: record.BarOff}}

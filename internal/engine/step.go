@@ -313,7 +313,10 @@ func (t *thread) do(s *plan.Step, f *frame, act *plan.Act, a *asked, scope *plan
 		w = t.aloof(ctx, s, act, scope)
 	default:
 		tests := t.trial()
-		w = t.work(ctx, s, act, a, scope, tests)
+		chosen := false
+		if w, chosen = t.affected(ctx, s, act, a, scope, tests); !chosen {
+			w = t.work(ctx, s, act, a, scope, tests)
+		}
 		for tries := 1; tries <= act.Retry && w.failed() && ctx.Err() == nil; tries++ {
 			t.exit(w.beside, nil)
 			tests.attempt++
@@ -375,6 +378,7 @@ type stepWork struct {
 	told   *record.Reuse       // of a built-in on paper
 	seen   *record.Observation // of the first attempt, when failed tests were run again
 	beside *besides
+	apart  bool          // its tests ran unit by unit, and perhaps not all of them
 	begun  int64         // line of the log
 	lines  int64         // that it printed
 	took   time.Duration // to run
@@ -529,8 +533,12 @@ func (t *thread) finish(s *plan.Step, act *plan.Act, w stepWork) stepEnd {
 // saved adds the events of artifacts, with what people are given of those that
 // hold secrets.
 func (t *thread) saved(bodies []record.Body, artifacts []plan.Artifact) []record.Body {
+	if len(artifacts) == 0 {
+		return bodies
+	}
+	earlier := t.keepEarlier()
 	for _, a := range artifacts {
-		b := &record.ArtifactSaved{Artifact: a}
+		b := &record.ArtifactSaved{Artifact: a, Earlier: earlier}
 		if t.Conceal != nil && a.Digest != "" {
 			shown, err := t.Conceal(t.hard, t.req.Masker, a.Digest)
 			if err != nil {

@@ -28,6 +28,9 @@ type Tests struct {
 	// Retry is how often the failed tests of a step are run again, where that is known
 	// how to.
 	Retry int
+	// Affected has the tests of a step run unit by unit where it is known how to, and
+	// leaves out those that passed before with the same inputs.
+	Affected bool
 	// Reports are patterns of reports that are not found by themselves, as those of
 	// [coverage.Component].
 	Reports []string

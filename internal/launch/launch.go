@@ -116,7 +116,10 @@ type Order struct {
 	Retry     int
 	InPlace   bool
 	NoReuse   bool // run all, and watch none
-	Verify    int  // of a hundred steps that could be reused, how many are run all the same
+	// Affected has tests left out that passed before with the same inputs: "on",
+	// "off", or "" for what the project says.
+	Affected string
+	Verify   int // of a hundred steps that could be reused, how many are run all the same
 
 	// Change is what is to be run for; nil: what git says of Dir, and Event.
 	Change *plan.Change

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,6 +58,7 @@ func (l *Launcher) Run(ctx context.Context, p *Prepared, pl *plan.Pipeline, w Wa
 		settings: l.settings(p.Order, inputs), secrets: p.Order.Secrets,
 	}
 	s.settings.RetryTests = p.Project.Tests.Retry
+	s.settings.Affected = cmp.Or(p.Order.Affected, map[bool]string{true: "on"}[p.Project.Tests.Affected]) == "on"
 	if s.settings.Muted, err = l.muted(ctx, s.change); err != nil {
 		return Result{}, err
 	}
@@ -77,6 +79,8 @@ func (l *Launcher) Plan(ctx context.Context, p *Prepared, pl *plan.Pipeline, o *
 	}
 	s := start{dialect: d, tree: p.Tree, pipeline: pl, change: p.ChangeFor(pl), attempt: 1, settings: l.settings(p.Order, inputs), origin: o}
 	s.settings.RetryTests = p.Project.Tests.Retry
+	// On a branch everything runs: what was never seen to be read comes to light there.
+	s.settings.Affected = p.Project.Tests.Affected && s.change.BaseRef != ""
 	if s.settings.Muted, err = l.muted(ctx, s.change); err != nil {
 		return e, nil, err
 	}
@@ -456,7 +460,7 @@ func (l *Launcher) begin(ctx context.Context, s start, w Watcher) (res Result, e
 		Context: c, Masker: masker, Parallel: s.settings.Parallel, Retry: s.settings.Retry,
 		Record: &compared{Record: &leased{Record: l.Store, lease: lease}, run: s.id, change: compare(ctx, s.tree, s.change)}, Planned: planned,
 		Prior: s.prior, From: s.from,
-		Tests: engine.Tests{Blobs: l.Results, Muted: s.settings.Muted, Retry: s.settings.RetryTests},
+		Tests: engine.Tests{Blobs: l.Results, Muted: s.settings.Muted, Retry: s.settings.RetryTests, Affected: s.settings.Affected},
 		Log: func(job string) (engine.Log, error) {
 			name := l.LogPath(s.id, job)
 			if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {

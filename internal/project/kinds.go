@@ -106,7 +106,7 @@ func mapping[T any](words string, keys ...key[T]) kind[T] {
 
 // constraint is something that must hold of a mapping as a whole.
 type constraint[T any] struct {
-	schema string // the same as JSON Schema
+	schema string // the same as JSON Schema; "" when that cannot say it
 	check  func(r *reader, n *yaml.Node, t *T)
 }
 
@@ -115,7 +115,9 @@ type constraint[T any] struct {
 func (k kind[T]) holds(all ...constraint[T]) kind[T] {
 	s := *k.schema
 	for _, c := range all {
-		s.AllOf = append(s.AllOf, json.RawMessage(c.schema))
+		if c.schema != "" {
+			s.AllOf = append(s.AllOf, json.RawMessage(c.schema))
+		}
 	}
 	return kind[T]{&s, func(r *reader, n *yaml.Node, t *T) {
 		faults := r.faults
@@ -248,10 +250,10 @@ func ParseSize(text string) (int64, error) {
 
 // duration is a length of time, more than none.
 func duration() kind[time.Duration] {
-	const pattern = `^([0-9]+[wdhms])+$`
+	const pattern = `^([0-9]+(ms|[wdhms]))+$`
 	const day = 24 * time.Hour
-	units := map[string]time.Duration{"w": 7 * day, "d": day, "h": time.Hour, "m": time.Minute, "s": time.Second}
-	form, part := regexp.MustCompile(pattern), regexp.MustCompile(`([0-9]+)([wdhms])`)
+	units := map[string]time.Duration{"w": 7 * day, "d": day, "h": time.Hour, "m": time.Minute, "s": time.Second, "ms": time.Millisecond}
+	form, part := regexp.MustCompile(pattern), regexp.MustCompile(`([0-9]+)(ms|[wdhms])`)
 	s := &schema{words: "a length of time", way: "write numbers and units, such as 30m, 24h, 7d or 1d12h",
 		Type: one("string"), Pattern: pattern, Examples: []any{"24h", "7d", "1d12h"}}
 	return scalar(s, func(text string) (time.Duration, *fault) {

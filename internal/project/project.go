@@ -58,6 +58,11 @@ type File struct {
 	Known     []KnownIssue
 	Databases []Database
 	Coverage  Coverage
+	Release   Release
+	Services  []Service
+	// Environments are in the order in which a release goes through them.
+	Environments []DeployEnvironment
+	Flags        Flags
 }
 
 func file() kind[File] {
@@ -80,7 +85,15 @@ func file() kind[File] {
 			"Databases that jobs are given fresh, and `fairlead env` brings up for work."),
 		at("coverage", func(f *File) *Coverage { return &f.Coverage }, coverage(),
 			"How what the tests covered is shown."),
-	)
+		at("release", func(f *File) *Release { return &f.Release }, releases(),
+			"What a release is: its versions, its files, and where they go."),
+		at("services", func(f *File) *[]Service { return &f.Services }, services(),
+			"What is deployed: of what it is made, how it goes from one release to the next, where it runs."),
+		at("environments", func(f *File) *[]DeployEnvironment { return &f.Environments }, environments(),
+			"Where services go, in the order in which a release goes through them, and what has to be so before."),
+		at("flags", func(f *File) *Flags { return &f.Flags }, flags(),
+			"Where the definitions of feature flags stand."),
+	).holds(constraint[File]{check: places})
 }
 
 // Read reads the file at the root of the tree. Without one the result is the

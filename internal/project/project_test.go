@@ -78,8 +78,8 @@ reuse:
 		{"known issues", "known-issues:\n- name: slow registry\n  pattern: 'ETIMEDOUT .*registry'\n  job: e2e*\n  branch: release/*\n  note: run again\n  link: https://example.com/12\n  verdict: infrastructure\n  until: '2026-12-24'\n", File{Known: []KnownIssue{
 			{Name: "slow registry", Pattern: "ETIMEDOUT .*registry", Job: "e2e*", Branch: "release/*", Note: "run again", Link: "https://example.com/12", Verdict: "infrastructure",
 				Until: time.Date(2026, 12, 24, 0, 0, 0, 0, time.UTC), Source: spot(2, 3)}}}},
-		{"tests", "tests:\n  retry: 2\n  quarantine: {manual: true, days: 7, most: 3, who: [ann, bob]}\n  budgets: {small: 2s, large: 5m}\n", File{Tests: Tests{
-			Retry: 2, Budgets: Budgets{Small: 2 * time.Second, Large: 5 * time.Minute}, Quarantine: Quarantine{Manual: true, Days: 7, Most: 3, Who: []string{"ann", "bob"}}}}},
+		{"tests", "tests:\n  retry: 2\n  affected: true\n  quarantine: {manual: true, days: 7, most: 3, who: [ann, bob]}\n  budgets: {small: 2s, large: 5m}\n", File{Tests: Tests{
+			Retry: 2, Affected: true, Budgets: Budgets{Small: 2 * time.Second, Large: 5 * time.Minute}, Quarantine: Quarantine{Manual: true, Days: 7, Most: 3, Who: []string{"ann", "bob"}}}}},
 		{"alias", "reuse:\n  zones: &z [/a/a, /b/b]\n  steps:\n  - match: a/*\n    zones: *z\n", File{Reuse: Reuse{
 			Zones: []string{"/a/a", "/b/b"},
 			Steps: []StepReuse{{Match: "a/*", Zones: []string{"/a/a", "/b/b"}, Source: spot(4, 5)}}}}},
@@ -113,7 +113,7 @@ func TestProblems(t *testing.T) {
 		unseen     bool     // the schema cannot tell
 	}{
 		{name: "unknown section", text: "reuze:\n  size: 1GB\n", want: []string{`fairlead.yaml:1:1: unknown key "reuze" [fairlead-yaml]: did you mean reuse?`}},
-		{name: "unlike any section", text: "environments:\n", want: []string{`1:1: unknown key "environments" [fairlead-yaml]: the sections are pipelines, reuse, tests, gitlab, azure, jenkins, known-issues, databases`}},
+		{name: "unlike any section", text: "observability:\n", want: []string{`1:1: unknown key "observability" [fairlead-yaml]: the sections are pipelines, reuse, tests, gitlab, azure, jenkins, known-issues, databases`}},
 		{name: "unknown key", text: "reuse:\n  zone: [/x]\n", want: []string{`2:3: unknown key "zone" [fairlead-yaml]: did you mean zones?`}},
 		{name: "underscore", text: step("max_age: 24h"), want: []string{`4:5: unknown key "max_age" [fairlead-yaml]: did you mean max-age?`}},
 		{name: "several", text: "reuse:\n  size: big\n  zones: [/]\n  steps:\n  - match: build\n    never: yes\n", want: []string{

@@ -189,7 +189,8 @@ func violates(t *testing.T, schema, v any, path string) string {
 			}
 			_, isBool := v.(bool)
 			_, isWhole := v.(int)
-			is := map[string]bool{"integer": isWhole, "object": isObject, "array": isArray, "string": isText, "boolean": isBool, "null": v == nil}
+			_, isNumber := v.(float64)
+			is := map[string]bool{"integer": isWhole, "number": isWhole || isNumber, "object": isObject, "array": isArray, "string": isText, "boolean": isBool, "null": v == nil}
 			if !slices.ContainsFunc(names, func(n any) bool { return is[n.(string)] }) {
 				bad = fmt.Sprintf("%s is not %v", path, want)
 			}
@@ -228,6 +229,24 @@ func violates(t *testing.T, schema, v any, path string) string {
 				if given, ok := object[name]; ok && bad == "" {
 					bad = violates(t, sub, given, path+"."+name)
 				}
+			}
+		case "patternProperties":
+			for _, sub := range want.(map[string]any) { // the table has but the pattern that matches all
+				for name, given := range object {
+					if bad == "" {
+						bad = violates(t, sub, given, path+"."+name)
+					}
+				}
+			}
+		case "oneOf":
+			fits := 0
+			for _, sub := range want.([]any) {
+				if holds(sub) {
+					fits++
+				}
+			}
+			if fits != 1 {
+				bad = fmt.Sprintf("%s fits %d of what it may be one of", path, fits)
 			}
 		case "additionalProperties":
 			known := s["properties"].(map[string]any)

@@ -16,6 +16,8 @@ type Tests struct {
 	// Retry is how often the failed tests of a step are run again.
 	Retry      int
 	Quarantine Quarantine
+	// Affected has tests left out that passed before with the same inputs.
+	Affected bool
 	// Reports are patterns of reports that are not found by themselves.
 	Reports []string
 	Budgets Budgets
@@ -49,6 +51,9 @@ func tests() kind[Tests] {
 		at("retry", func(t *Tests) *int { return &t.Retry }, between(0, maxRetry),
 			"How often the failed tests of a step are run again: those alone, where it is known how to. A step that passes so is shown as flaky. Known are go test, pytest, unittest, jest, vitest, mocha, node --test, playwright, rspec, cargo nextest, maven, gradle, dotnet and ctest.").
 			or("0"),
+		at("affected", func(t *Tests) *bool { return &t.Affected }, boolean(),
+			"Runs on this machine, and those of changes that are to be merged, leave out the tests that have passed with the same inputs: each package or file of them is a process of its own, which is watched. Runs of a branch run all. Known are go test, pytest, jest, vitest, playwright and rspec.").
+			or("false"),
 		at("quarantine", func(t *Tests) *Quarantine { return &t.Quarantine }, quarantine(),
 			"Tests that fail by chance: they still run, and their failures do not count."),
 		at("reports", func(t *Tests) *[]string { return &t.Reports }, list("patterns", maxReports, plain("a pattern", "out/**/results.json")),

@@ -76,6 +76,8 @@ type Settings struct {
 	Seed  string `json:"seed,omitempty"` // of this run's tests; a rerun has the same
 	// RetryTests is how often the failed tests of a step are run again.
 	RetryTests int `json:"retry_tests,omitempty"`
+	// Affected has tests left out that passed before with the same inputs.
+	Affected bool `json:"affected,omitempty"`
 	// Counted are the counters of the pipeline; a rerun has the same.
 	Counted *plan.Counted `json:"counted,omitempty"`
 }
@@ -288,6 +290,9 @@ type Miss struct {
 type ArtifactSaved struct {
 	plan.Artifact
 	Shown *Shown `json:"shown,omitempty"` // nil: people are given the bytes as they are
+	// Earlier are the steps that ran before in its job's workspace, up to the one that
+	// kept it: what they touched is what it was made of.
+	Earlier []Earlier `json:"earlier,omitempty"`
 }
 
 // Shown is what people are given of an artifact that holds values of secrets.
@@ -405,6 +410,22 @@ func Decode(kind Kind, data []byte) (Body, error) {
 		b = new(EffectDone)
 	case "worker.seen":
 		b = new(WorkerSeen)
+	case "flag.changed":
+		b = new(FlagChanged)
+	case "release.publishing":
+		b = new(ReleasePublishing)
+	case "release.published":
+		b = new(ReleasePublished)
+	case "release.made":
+		b = new(ReleaseMade)
+	case "rollout.moved":
+		b = new(RolloutMoved)
+	case "release.rejected":
+		b = new(ReleaseRejected)
+	case "drift.found":
+		b = new(DriftFound)
+	case "incident.changed":
+		b = new(IncidentChanged)
 	default:
 		return nil, fmt.Errorf("record: unknown kind of event %q", kind)
 	}

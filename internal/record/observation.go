@@ -66,6 +66,7 @@ const (
 	BarDeclared    = "declared"     // the project says never
 	BarUnstable    = "unstable"     // a verification found another result
 	BarOff         = "switched-off" // watching costs more than it saves
+	BarParts       = "parts"        // its tests ran one by one, and those that need not run did not
 	BarProtocol    = "protocol"     // what it said to the dialect cannot be said again
 )
 

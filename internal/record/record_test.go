@@ -21,9 +21,14 @@ func TestEveryKindIsDecoded(t *testing.T) {
 		&JobExpanded{Jobs: []JobHead{{ID: "a/1", Name: "a (1)"}}}, &JobQueued{Why: "w"}, &JobStarted{Attempt: 2, GoesOn: true},
 		&JobFinished{Verdict: plan.Failure, Result: plan.Success, Outputs: map[string]string{"k": "v"}, At: plan.Source{File: "f", Line: 1}},
 		&Material{Name: "a/b@v1", Commit: "c"}, &StepStarted{Name: "s", Phase: plan.Post, Line: 4},
+		&ReleasePublishing{Key: "a@v1", Tag: "v1", Changelog: &ReleaseChangelog{Path: "C"}, Host: &ReleaseHost{Forge: "github"}, Assets: []ReleaseAsset{{Name: "n"}}}, &ReleasePublished{Key: "a@v1", URL: "u"},
 		&StepFinished{Outcome: plan.Failure, Conclusion: plan.Success, Fault: &Diagnosis{Rule: "r", Lines: []string{"l"}}, Effects: plan.Effects{Path: []string{"/p"}}},
 		&EnvironmentAsked{Environment: "prod", Approvals: 2}, &EnvironmentApproved{Environment: "prod", By: "ada"},
-		&TestsReported{Source: "go test", Passed: 1, Bad: []TestResult{{Name: "T"}}}, &ArtifactSaved{plan.Artifact{Name: "n", Size: 9}, &Shown{Digest: "d", Size: 3, Masked: 1, Holds: 2}},
+		&TestsReported{Source: "go test", Passed: 1, Bad: []TestResult{{Name: "T"}}}, &ArtifactSaved{plan.Artifact{Name: "n", Size: 9}, &Shown{Digest: "d", Size: 3, Masked: 1, Holds: 2}, []Earlier{{Step: "1", Kept: "d"}}},
+		&ReleaseMade{Release{ID: "sha256:1", Service: "shop", Artifact: Packed{Kind: "file", Digest: "sha256:2"}, Spec: []byte(`{}`)}},
+		&RolloutMoved{Rollout: "r", State: RolloutDone, Evidence: &Evidence{OK: true, Facts: []Fact{{Name: "errors", New: .1}}}},
+		&ReleaseRejected{Release: "sha256:1", Lifted: true, By: "ada"}, &DriftFound{Service: "shop", Differences: []Difference{{Resource: "r", Want: "1", Have: "2"}}},
+		&IncidentChanged{Incident: Incident{ID: "1", Title: "down"}, What: "opened", By: "rollback"},
 		&ChangeCompared{Base: "main", Files: []ChangedFile{{Path: "a", Made: true}}},
 	}
 	seen := map[Kind]bool{}

@@ -32,7 +32,8 @@ type TestTime struct {
 	File    string  `json:"file,omitempty"`
 	Line    int     `json:"line,omitempty"`
 	Seconds float64 `json:"seconds"`
-	Failed  bool    `json:"failed,omitempty"` // when it last ran, and is not in quarantine
+	Failed  bool    `json:"failed,omitempty"` // when it last ran or lately, and is not in quarantine
+	Chance  float64 `json:"chance,omitempty"` // that it fails, and that counts
 }
 
 // SplitOpened says that there is a queue.
@@ -105,7 +106,7 @@ func (s *Server) times(r *request) (TimesView, error) {
 	rows, err := testrun.Rows(r.Context(), s.Sharing.Ledger, r.PathValue("repository"))
 	for i := range rows {
 		t := &rows[i]
-		v.Tests = append(v.Tests, TestTime{t.Key, t.Title, t.File, t.Line, t.Seconds, testrun.FailedLast(t)})
+		v.Tests = append(v.Tests, TestTime{t.Key, t.Title, t.File, t.Line, t.Seconds, t.Early, t.Chance})
 	}
 	return v, err
 }

@@ -13,6 +13,7 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"iter"
@@ -139,8 +140,9 @@ type Config struct {
 	Blobs   blob.Store
 	Sharing *Sharing // of tests
 	Forges  map[string]forge.Forge
-	Tests   Tests // what is known of tests
-	Wards   Wards // takes what people decide about them
+	Flags   *launch.Flags // feature flags
+	Tests   Tests         // what is known of tests
+	Wards   Wards         // takes what people decide about them
 	// Channels are the names of the kinds of places that messages go to.
 	Channels []string
 	Log      *slog.Logger
@@ -166,9 +168,12 @@ type Server struct {
 	rows []route
 	url  *url.URL // of Config.URL; nil for none
 
-	hub   hub
-	tally tally
-	hooks struct {
+	hub      hub
+	tally    tally
+	programs programs // that ask for flags
+	// streamKey signs the tickets of their streams.
+	streamKey [32]byte
+	hooks     struct {
 		rates rates
 		big   chan struct{}
 	}
@@ -206,6 +211,7 @@ func New(c Config) (*Server, error) {
 		}
 		s.url = u
 	}
+	rand.Read(s.streamKey[:]) // never fails
 	html, err := newPages()
 	if err != nil {
 		return nil, fmt.Errorf("read the templates: %w", err)

@@ -228,12 +228,20 @@ func (o *Order) Seconds(test string) (seconds float64, known bool) {
 	return max(h.Seconds, slowShare*h.Slowest), true
 }
 
-// Item is a test as it is shared out: with its time, and first if it failed
-// lately.
+// Item is a test as it is shared out: with its time and the chance that it fails, and
+// first if it failed lately.
 func (o *Order) Item(test string) Item {
 	seconds, _ := o.Seconds(test)
 	h := o.Tests[test]
-	return Item{Name: test, Seconds: seconds, First: h != nil && h.Bad >= fresh}
+	return Item{Name: test, Seconds: seconds, Chance: o.chance(h), First: h != nil && h.Bad >= fresh}
+}
+
+// chance that a test fails; nil is one that never ran.
+func (o *Order) chance(h *Habit) float64 {
+	if h == nil {
+		h = &Habit{}
+	}
+	return min((h.Bad+o.usual(h.kind()))/(h.Bad+h.Good+1), 1)
 }
 
 // usual is how often a kind of tests fails; where little is known of the kind,
@@ -293,7 +301,7 @@ func (o *Order) Rank(tests []string) *Ranking {
 		}
 		t := &rank{at: len(r.queue), Turn: Turn{
 			Test:    test,
-			Chance:  min((h.Bad+o.usual(h.kind()))/(h.Bad+h.Good+1), 1),
+			Chance:  o.chance(h),
 			Seconds: h.Seconds,
 		}}
 		// A test that takes no time at all is not worth more than one that

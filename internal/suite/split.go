@@ -16,6 +16,8 @@ type Item struct {
 	Tests []string `json:"tests,omitempty"`
 	// First is for what should be known early: what has failed lately.
 	First bool `json:"first,omitempty"`
+	// Chance is how likely it is to fail, as [Order] has it; 0 when nobody knows.
+	Chance float64 `json:"chance,omitempty"`
 }
 
 // How work is shared out.
@@ -26,6 +28,8 @@ const (
 	unknownShare = .9
 	// startShare is how much of a batch's time its start may cost.
 	startShare = .05
+	// leastSeconds is how long an item takes at least, when it is said what it is worth.
+	leastSeconds = .001
 	// tooOften is how many shards may be lost with an item before it is not
 	// handed out any more: it is what they die of.
 	tooOften = 3
@@ -62,9 +66,20 @@ func longestFirst(a, b Item) int {
 		return -1
 	case a.First != b.First:
 		return 1
+	case a.First:
+		return worthFirst(a, b)
 	}
 	return cmp.Or(cmp.Compare(b.Seconds, a.Seconds), cmp.Compare(a.Name, b.Name), slices.Compare(a.Tests, b.Tests))
 }
+
+// worthFirst puts the items first that find most failures in a second, as a [Ranking]
+// does. It is for what one shard does by itself: among several, to begin with the longest ends
+// sooner.
+func worthFirst(a, b Item) int {
+	return cmp.Or(cmp.Compare(b.worth(), a.worth()), cmp.Compare(b.Seconds, a.Seconds), cmp.Compare(a.Name, b.Name), slices.Compare(a.Tests, b.Tests))
+}
+
+func (i Item) worth() float64 { return i.Chance / max(i.Seconds, leastSeconds) }
 
 // Cut splits items that are too long for so many shards into their tests, as
 // tests gives them with their times: no tests, or a single one, leave an item
@@ -97,10 +112,13 @@ func Cut(items []Item, shards int, tests func(name string) []Item) []Item {
 		pieces := min(int(math.Ceil(sum/most)), len(parts))
 		for _, share := range NewPlan(parts, pieces).Shares {
 			piece := Item{Name: item.Name, First: item.First}
+			sound := 1. // the chance that all of its tests pass
 			for _, part := range share.Items {
 				piece.Tests = append(piece.Tests, part.Name)
 				piece.Seconds += part.Seconds * item.Seconds / sum
+				sound *= 1 - part.Chance
 			}
+			piece.Chance = 1 - sound
 			slices.Sort(piece.Tests)
 			cut = append(cut, piece)
 		}
@@ -141,6 +159,9 @@ func NewPlan(items []Item, shards int) Plan {
 		}
 		p.Shares[least].Items = append(p.Shares[least].Items, item)
 		p.Shares[least].Seconds += item.Seconds
+	}
+	for _, share := range p.Shares {
+		slices.SortFunc(share.Items, worthFirst) // which costs no time
 	}
 	return p
 }
@@ -228,7 +249,11 @@ type Batch struct {
 func NewQueue(items []Item, shards int, start float64) *Queue {
 	q := &Queue{Shards: max(shards, 1), Start: sane(start), Waiting: slices.Clone(items)}
 	q.Assumed, q.Unknown = assume(q.Waiting)
-	slices.SortFunc(q.Waiting, longestFirst)
+	if q.Shards == 1 {
+		slices.SortFunc(q.Waiting, worthFirst)
+	} else {
+		slices.SortFunc(q.Waiting, longestFirst)
+	}
 	for _, item := range q.Waiting {
 		q.Left += item.Seconds
 	}

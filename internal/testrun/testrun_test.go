@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -132,10 +133,64 @@ func TestTimes(t *testing.T) {
 	if len(w.Items) != 4 {
 		t.Errorf("p/a is not cut: %+v", w.Items)
 	}
-	now := time.Now()
+	if bad, good := times.Chance("p/b", ""), times.Chance("p/a", ""); bad <= good || good <= 0 || times.Chance("p/b", "TestC") != 0 {
+		t.Errorf("chances %v, %v", bad, good)
+	}
 	rows := NewTimes(runner, w.Listed)
-	rows.Rows([]suite.Row{{ID: suite.ID{Key: "1"}, Title: "p/a › TestA › sub", Seconds: 2}, {ID: suite.ID{Key: "2"}, Title: "p/b › TestC", Seconds: 3, Failed: now, Last: now}})
-	if rows.Seconds("p/a", "TestA") != 2 || rows.Seconds("p/b", "") != 3 || !rows.failed["p/b"] {
+	rows.Rows([]Known{
+		{Row: suite.Row{ID: suite.ID{Key: "1"}, Title: "p/a › TestA › sub", Seconds: 2}, Chance: .5},
+		{Row: suite.Row{ID: suite.ID{Key: "2"}, Title: "p/b › TestC", Seconds: 3}, Chance: .25, Early: true},
+		{Row: suite.Row{ID: suite.ID{Key: "3"}, Title: "p/b › TestD", Seconds: 1}, Chance: .5},
+	})
+	if rows.Seconds("p/a", "TestA") != 2 || rows.Seconds("p/b", "") != 4 || !rows.failed["p/b"] || rows.Chance("p/b", "") != .625 || rows.Chance("p/b", "TestC") != .25 {
+		t.Errorf("%+v", rows)
+	}
+}
+
+// past is a ledger of one repository.
+type past struct {
+	suite.Ledger
+	rows []suite.Row
+	grid map[string][]suite.Result // by key, newest first
+}
+
+func (p past) Tests(_ context.Context, q suite.Query) ([]suite.Row, int, error) {
+	return p.rows[min(q.After, len(p.rows)):], len(p.rows), nil
+}
+
+func (p past) Grid(_ context.Context, ids []suite.ID, _ string, _ int) ([][]suite.Result, error) {
+	grid := make([][]suite.Result, len(ids))
+	for i, id := range ids {
+		grid[i] = p.grid[id.Key]
+	}
+	return grid, nil
+}
+
+// TestRows: what failed lately is likely to fail, unless it is in quarantine.
+func TestRows(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	p := past{grid: map[string][]suite.Result{}}
+	for _, key := range []string{"bad", "before", "good", "muted"} {
+		r := suite.Row{ID: suite.ID{Key: key}, Title: key, Last: now}
+		for run := 30; run > 0; run-- {
+			how := suite.Passed
+			if key == "bad" && run%3 == 0 || key == "muted" || key == "before" && run == 27 {
+				how = suite.Failed
+			}
+			p.grid[key] = append(p.grid[key], suite.Result{Run: strconv.Itoa(run), Outcome: how, Seconds: 1})
+		}
+		if key == "muted" {
+			r.State, r.Failed = record.TestQuarantined, now
+		}
+		p.rows = append(p.rows, r)
+	}
+	rows, err := Rows(t.Context(), p, "r")
+	if err != nil || len(rows) != 4 {
+		t.Fatal(rows, err)
+	}
+	bad, before, good, muted := rows[0], rows[1], rows[2], rows[3]
+	if !bad.Early || !before.Early || good.Early || muted.Early || bad.Chance <= before.Chance || before.Chance <= good.Chance || good.Chance <= 0 || muted.Chance != 0 {
 		t.Errorf("%+v", rows)
 	}
 }

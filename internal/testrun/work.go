@@ -206,7 +206,7 @@ func (w *Work) Fill(t *Times, shards int, cut bool) {
 	w.Times = t
 	w.Items = w.Listed.Items(t.Seconds)
 	for i := range w.Items {
-		w.Items[i].First = t.failed[w.Items[i].Name]
+		w.Items[i].First, w.Items[i].Chance = t.failed[w.Items[i].Name], t.Chance(w.Items[i].Name, "")
 	}
 	if cut && w.Runner.Tests {
 		found := make(map[string][]string, len(w.Listed.Found))
@@ -216,7 +216,7 @@ func (w *Work) Fill(t *Times, shards int, cut bool) {
 		w.Items = suite.Cut(w.Items, shards, func(unit string) []suite.Item {
 			tests := make([]suite.Item, len(found[unit]))
 			for i, name := range found[unit] {
-				tests[i] = suite.Item{Name: name, Seconds: t.Seconds(unit, name)}
+				tests[i] = suite.Item{Name: name, Seconds: t.Seconds(unit, name), Chance: t.Chance(unit, name)}
 			}
 			return tests
 		})
@@ -255,7 +255,9 @@ type Times struct {
 	place  func(*record.TestResult) (unit, test string, ok bool)
 	units  map[string]*mean
 	tests  map[[2]string]*mean
-	failed map[string]bool // units, at the last report that has them
+	failed map[string]bool       // units, at the last report that has them
+	sound  map[[2]string]float64 // the chance that tests pass, and, with test "", units
+	order  suite.Order           // of units, learned from reports
 }
 
 // mean of what reports say.
@@ -270,7 +272,7 @@ func (m *mean) value() float64 {
 
 // NewTimes is made for what a runner has listed.
 func NewTimes(r suite.Runner, l suite.Listing) *Times {
-	return &Times{place: r.Place(l), units: map[string]*mean{}, tests: map[[2]string]*mean{}, failed: map[string]bool{}}
+	return &Times{place: r.Place(l), units: map[string]*mean{}, tests: map[[2]string]*mean{}, failed: map[string]bool{}, sound: map[[2]string]float64{}}
 }
 
 // Seconds that a test of a unit usually takes, or, for test "", the unit; 0 when that
@@ -282,8 +284,37 @@ func (t *Times) Seconds(unit, test string) float64 {
 	return t.tests[[2]string{unit, test}].value()
 }
 
-// Report adds what a report says: read gives each of its results.
+// Chance is how likely a test of a unit is to fail, or, for test "", one of the unit's; 0
+// when nothing is known.
+func (t *Times) Chance(unit, test string) float64 {
+	if sound, ok := t.sound[[2]string{unit, test}]; ok {
+		return 1 - sound
+	}
+	if test != "" || len(t.order.Tests) == 0 {
+		return 0
+	}
+	return t.order.Item(unit).Chance
+}
+
+// Report adds what a report says: read gives each of its results. It is that of a run after
+// those of the reports before.
 func (t *Times) Report(read func(each func(record.TestResult) error) error) error {
+	units, err := t.report(read)
+	var ran []suite.Ran
+	for unit, seconds := range units {
+		how := suite.Passed
+		if t.failed[unit] {
+			how = suite.Failed
+		}
+		ran = append(ran, suite.Ran{Test: unit, Outcome: how, Seconds: seconds})
+	}
+	slices.SortFunc(ran, func(a, b suite.Ran) int { return strings.Compare(a.Test, b.Test) })
+	t.order.Learn(ran)
+	return err
+}
+
+// report is Report without what is learned of failures. It returns the seconds of units.
+func (t *Times) report(read func(each func(record.TestResult) error) error) (map[string]float64, error) {
 	type took struct{ own, inner float64 }
 	tests, bad := map[[2]string]*took{}, map[string]bool{}
 	err := read(func(r record.TestResult) error {
@@ -321,7 +352,7 @@ func (t *Times) Report(read func(each func(record.TestResult) error) error) erro
 		add(t.units, unit, seconds)
 		t.failed[unit] = bad[unit]
 	}
-	return err
+	return sums, err
 }
 
 func add[K comparable](to map[K]*mean, key K, seconds float64) {
@@ -334,25 +365,35 @@ func add[K comparable](to map[K]*mean, key K, seconds float64) {
 	m.n++
 }
 
-// Rows adds what is known of tests: how long each is expected to take, and whether it
-// failed when it last ran. Of several variants of a test the slowest counts.
-func (t *Times) Rows(rows []suite.Row) {
-	slowest := map[string]*suite.Row{}
+// Rows adds what is known of tests: how long each is expected to take, whether it
+// failed lately, and how likely it is to fail. Of several variants of a test the slowest
+// counts.
+func (t *Times) Rows(rows []Known) {
+	slowest := map[string]*Known{}
 	for i := range rows {
 		if r := &rows[i]; slowest[r.Key] == nil || r.Seconds > slowest[r.Key].Seconds {
 			slowest[r.Key] = r
 		}
 	}
-	_ = t.Report(func(each func(record.TestResult) error) error {
+	_, _ = t.report(func(each func(record.TestResult) error) error { // which never fails
 		for i := range rows {
 			r := &rows[i]
 			if slowest[r.Key] != r {
 				continue
 			}
-			result := resultOf(r)
+			result := resultOf(&r.Row)
 			result.Seconds, result.Status = r.Seconds, record.TestPassed
-			if FailedLast(r) {
+			if r.Early {
 				result.Status = record.TestFailed
+			}
+			if unit, test, ok := t.place(&result); ok && r.Chance > 0 {
+				for _, key := range [][2]string{{unit, test}, {unit, ""}} {
+					was, known := t.sound[key]
+					if !known {
+						was = 1
+					}
+					t.sound[key] = was * (1 - r.Chance)
+				}
 			}
 			if err := each(result); err != nil {
 				return err
@@ -360,11 +401,6 @@ func (t *Times) Rows(rows []suite.Row) {
 		}
 		return nil
 	})
-}
-
-// FailedLast reports whether a test failed when it last ran, and that counts.
-func FailedLast(r *suite.Row) bool {
-	return !r.Failed.IsZero() && r.Failed.Equal(r.Last) && r.State != record.TestQuarantined
 }
 
 // resultOf is a test of which only the row is known, as a report names it: its title
@@ -400,15 +436,54 @@ const maxSaid = 5
 // repository are read.
 const rowsAtOnce, maxRows = 5_000, 500_000
 
+// Known is what is known of a test that order and shares are made of.
+type Known struct {
+	suite.Row
+	Chance float64 // that it fails and that counts
+	Early  bool    // it failed when it last ran, or lately: it is worth to know soon
+}
+
+// orderRuns is of how many runs an order is learned, orderTests of how many tests at
+// most, and orderAtOnce how many of them are read at once. In larger projects the tests that failed
+// when they last ran come first.
+const orderRuns, orderTests, orderAtOnce = 40, 20_000, 2_000
+
 // Rows are what is known of all tests of a repository.
-func Rows(ctx context.Context, l suite.Ledger, repository string) (all []suite.Row, err error) {
+func Rows(ctx context.Context, l suite.Ledger, repository string) (all []Known, err error) {
 	for len(all) < maxRows {
 		rows, total, err := l.Tests(ctx, suite.Query{Repository: repository, Order: "title", Limit: rowsAtOnce, After: len(all)})
 		if err != nil {
 			return nil, fmt.Errorf("read what is known of the tests of %s: %w", repository, err)
 		}
-		if all = append(all, rows...); len(rows) == 0 || len(all) >= total {
+		for _, r := range rows {
+			all = append(all, Known{Row: r, Early: !r.Failed.IsZero() && r.Failed.Equal(r.Last) && r.State != record.TestQuarantined})
+		}
+		if len(rows) == 0 || len(all) >= total {
 			break
+		}
+	}
+	if len(all) > orderTests {
+		return all, nil
+	}
+	var order suite.Order
+	name := func(k *Known) string { return k.Key + "\x00" + k.Variant }
+	for some := range slices.Chunk(all, orderAtOnce) {
+		ids, names := make([]suite.ID, len(some)), make([]string, len(some))
+		for i := range some {
+			ids[i], names[i] = some[i].ID, name(&some[i])
+		}
+		grid, err := l.Grid(ctx, ids, "", orderRuns)
+		if err != nil {
+			return nil, fmt.Errorf("read the results of the tests of %s: %w", repository, err)
+		}
+		for _, run := range suite.Runs(names, grid) {
+			order.Learn(run)
+		}
+	}
+	for i := range all {
+		if k := &all[i]; k.State != record.TestQuarantined {
+			item := order.Item(name(k))
+			k.Chance, k.Early = item.Chance, k.Early || item.First
 		}
 	}
 	return all, nil

@@ -68,3 +68,20 @@ func parseBetween(out []byte) (list []Between) {
 	}
 	return list
 }
+
+// Height is how many commits led to one, it included: of merges only what was merged into.
+func (t *Tree) Height(ctx context.Context, commit string) (int, error) {
+	if t.repo == nil {
+		return 0, fmt.Errorf("%s is not a git repository: %w", t.root, fs.ErrNotExist)
+	}
+	sha, err := t.resolveHere(ctx, commit)
+	if err != nil {
+		return 0, err
+	}
+	g := git{dir: t.root}
+	out, err := g.output(ctx, "rev-list", "--count", "--first-parent", "--end-of-options", sha)
+	if err != nil {
+		return 0, fmt.Errorf("count the commits that led to %s: %w", commit, err)
+	}
+	return strconv.Atoi(strings.TrimSpace(string(out)))
+}

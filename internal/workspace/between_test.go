@@ -52,6 +52,11 @@ func TestBetween(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tree.Close()
+	for commit, want := range map[string]int{good: 1, "main": 4, "side": 2} {
+		if n, err := tree.Height(t.Context(), commit); err != nil || n != want {
+			t.Errorf("height of %s: %d, %v", commit, n, err)
+		}
+	}
 	got, err := tree.Between(t.Context(), good, "main", 10)
 	if err != nil {
 		t.Fatal(err)

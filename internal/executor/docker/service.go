@@ -26,6 +26,14 @@ const (
 	lastLook   = 500 * time.Millisecond
 )
 
+// How long a service that says nothing of its health has to run before it is said
+// to be up: what cannot start ends within that. A person's services have more of
+// it, for nobody looks at them again; those of a job are looked for by its steps.
+const (
+	steadyTime = 250 * time.Millisecond
+	steadyKept = time.Second
+)
+
 // service is a container that runs beside the job.
 type service struct {
 	name  string
@@ -100,7 +108,7 @@ func (r *room) startService(ctx context.Context, name string, c *plan.Container)
 func (r *room) await(ctx context.Context, s *service) error {
 	limit := time.NewTimer(healthTime)
 	defer limit.Stop()
-	told := false
+	told, stayed := false, false
 	for pause := firstLook; ; pause = min(pause*2, lastLook) {
 		if pause == lastLook && !told {
 			told = true
@@ -124,6 +132,12 @@ func (r *room) await(ctx context.Context, s *service) error {
 			return fmt.Errorf("it ended with exit code %d%s", code, r.printed(s))
 		case status == container.Unhealthy:
 			return fmt.Errorf("it is unhealthy%s%s", lastCheck(state.Health), r.printed(s))
+		case status == container.NoHealthcheck && !stayed:
+			stayed = true
+			if err := r.stay(ctx, s); err != nil {
+				return err
+			}
+			continue // and look again: it may have ended meanwhile
 		case status == container.NoHealthcheck || status == container.Healthy:
 			s.ports = portsOf(i.Container.NetworkSettings)
 			return nil
@@ -136,6 +150,27 @@ func (r *room) await(ctx context.Context, s *service) error {
 		case <-time.After(pause):
 		}
 	}
+}
+
+// stay returns when a service has run for a while, or has ended. That it was
+// started says only that its first process exists.
+func (r *room) stay(ctx context.Context, s *service) error {
+	steady := steadyTime
+	if r.keep != nil {
+		steady = steadyKept
+	}
+	within, cancel := context.WithTimeout(ctx, steady)
+	defer cancel()
+	ended := r.d.ContainerWait(within, s.id, client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
+	select {
+	case <-ended.Result:
+	case <-within.Done():
+	case err := <-ended.Error:
+		if within.Err() == nil {
+			return fmt.Errorf("wait whether it ends: %w", plain(err))
+		}
+	}
+	return ctx.Err()
 }
 
 // lastCheck is what the last look at a service's health came to.
