@@ -43,6 +43,7 @@ func playFront() {
 	if err != nil {
 		fail(err)
 	}
+	f.linger = 15 * time.Second // a busy machine does not let clients speak for seconds
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
 	go func() {
