@@ -111,7 +111,7 @@ func (x *exchange) serve() {
 	if limit := x.route.MaxBody; limit > 0 && x.r.ContentLength > limit {
 		x.b.leave()
 		x.route.service.refused.Add(1)
-		x.w.Header()["Connection"] = []string{"close"} // rather than read it to its end
+		x.hangUp()
 		x.refuse(tooLarge)
 		return
 	}
@@ -133,6 +133,14 @@ func (x *exchange) serve() {
 	}
 	if failed != nil {
 		x.refuse(failed.why)
+	}
+}
+
+// hangUp has the server close the client's connection after the answer, since
+// nobody will read the rest of the request. In HTTP/2 it is a stream of its own.
+func (x *exchange) hangUp() {
+	if x.r.ProtoMajor == 1 {
+		x.w.Header()["Connection"] = []string{"close"}
 	}
 }
 
@@ -233,7 +241,7 @@ func (x *exchange) try(last bool) *failure {
 func (x *exchange) unanswered(c *conn, err error, left, again, last bool) *failure {
 	if up := x.up; up != nil && up.clientErr != nil {
 		x.count.cancelled.Add(1)
-		x.w.Header()["Connection"] = []string{"close"} // rather than read it to its end
+		x.hangUp()
 		if errors.Is(up.clientErr, errTooLarge) {
 			x.refuse(tooLarge)
 		} else {
@@ -256,7 +264,7 @@ func (x *exchange) unanswered(c *conn, err error, left, again, last bool) *failu
 		return &failure{why: why, kept: c.used}
 	}
 	if !x.whole() {
-		x.w.Header()["Connection"] = []string{"close"}
+		x.hangUp()
 	}
 	x.refuse(why)
 	return nil
@@ -349,7 +357,7 @@ func (x *exchange) answer(c *conn, resp *http.Response) (readErr, writeErr error
 		h["Trailer"] = append(h["Trailer"], name)
 	}
 	if !x.whole() {
-		h["Connection"] = []string{"close"} // nobody will read the rest of the request
+		x.hangUp()
 	}
 	announced := len(resp.Trailer)
 	x.w.WriteHeader(resp.StatusCode)

@@ -12,10 +12,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
-	"net/textproto"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -545,6 +545,30 @@ func TestHTTP2(t *testing.T) {
 			t.Errorf("%d: %s %q %v %v", i, resp.Proto, body, resp.Trailer, err)
 		}
 	}
+	// What is too large ends its stream, and not the connection.
+	table.Routes[0].MaxBody = 5
+	apply(t, f, table)
+	var conns atomic.Int64
+	reused := &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+		if !i.Reused {
+			conns.Add(1)
+		}
+	}}
+	for body, want := range map[string]int{"hello": http.StatusOK, "hello again": http.StatusRequestEntityTooLarge} {
+		req, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), reused), http.MethodPost, url, io.MultiReader(strings.NewReader(body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _ = io.Copy(io.Discard, resp.Body); resp.StatusCode != want || conns.Load() > 0 {
+			t.Errorf("%q: %d, %d connections", body, resp.StatusCode, conns.Load())
+		}
+	}
+	table.Routes[0].MaxBody = 0
+	apply(t, f, table)
 	// A client that leaves resets its stream alone.
 	ctx, leave := context.WithCancel(t.Context())
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/wait", nil)
@@ -567,7 +591,7 @@ func TestHTTP2(t *testing.T) {
 	answered := make(chan error, 1)
 	up, words := io.Pipe()
 	wrote := make(chan struct{})
-	trace := &httptrace.ClientTrace{WroteHeaders: func() { close(wrote) }, Got1xxResponse: func(int, textproto.MIMEHeader) error { return nil }}
+	trace := &httptrace.ClientTrace{WroteHeaders: func() { close(wrote) }}
 	req, err = http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), http.MethodPost, url, up)
 	if err != nil {
 		t.Fatal(err)
