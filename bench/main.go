@@ -11,6 +11,7 @@
 //	go run ./bench -mono DIR       only make the monorepo, to look at
 //	go run ./bench serve           the server: hooks, queue, pages, logs, workers
 //	go run ./bench -only dag serve
+//	go run ./bench front           the front proxy beside nginx and haproxy
 //
 // Act is built from its module (about two minutes, once), and what bundles is
 // fetched with npm, once. The peer of the monorepo is Ninja, when it is on PATH.
@@ -71,6 +72,15 @@ func main() {
 	if flag.Arg(0) == "serve" {
 		b := serving{only: *only, markdown: *markdown}
 		fail(b.run(*program, *dir))
+		return
+	}
+	if flag.Arg(0) == "front" {
+		b := fronting{rows: serving{only: *only, markdown: *markdown}}
+		if flag.NArg() > 1 {
+			fail(b.role(flag.Args()[1:]))
+			return
+		}
+		fail(b.run(*dir))
 		return
 	}
 	mono := monorepo{packages: *packages, files: *sources}

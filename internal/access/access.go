@@ -65,6 +65,11 @@ const (
 	DistrustCache Verb = "cache.distrust"
 	SetIssues     Verb = "known-issue.set"
 	MuteTests     Verb = "tests.quarantine" // and release
+	EvaluateFlags Verb = "flags.evaluate"   // all that a program's token needs
+	SeeFlags      Verb = "flags.see"
+	KillFlag      Verb = "flags.kill"
+	SetFlags      Verb = "flags.set"
+	SetIncidents  Verb = "incidents.set" // open, note, link, resolve; what an alert's token needs
 )
 
 // The verbs of acts that need no right: they are not in [Verbs], only in the

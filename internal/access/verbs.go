@@ -71,6 +71,11 @@ var rules = [...]Rule{
 	{DistrustCache, Maintainer, InRepository, true, false, "distrust what was kept for reuse"},
 	{SetIssues, Developer, InRepository, true, false, "set and remove known issues of failures"},
 	{MuteTests, Maintainer, InRepository, true, false, "put tests into quarantine, and release them"},
+	{EvaluateFlags, Viewer, InRepository, true, false, "ask what feature flags are for somebody"},
+	{SeeFlags, Viewer, InRepository, true, false, "see feature flags, their rules and their history"},
+	{KillFlag, Developer, InRepository, true, false, "pull the kill switch of a feature flag"},
+	{SetFlags, Maintainer, InRepository, true, false, "set, revive and remove feature flags"},
+	{SetIncidents, Developer, InRepository, true, false, "open, note on, link and resolve incidents, and take alerts for them"},
 }
 
 // ruleOf finds a verb's row.

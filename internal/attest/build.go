@@ -36,15 +36,14 @@ type Build struct {
 	Internal   map[string]any // what else decided
 	Materials  []record.Material
 	Seen       []Seen
-	// Dirs are the directories that are the build's own: paths below them are said from
-	// their root, others as they are.
-	Workspace string
-	Temporary []string // files below are no materials
+	Workspace  string   // paths below it are said from it, others as they are
+	Temporary  []string // files below are no materials
 	Invocation,
 	Builder,
 	Version string // Fairlead's own
 	Began, Ended time.Time
 	Byproducts   []Subject
+	Gaps         []string // what is not known besides, each in words
 }
 
 // Source is the commit that was built.
@@ -173,6 +172,7 @@ func (b *Build) dependencies(internal map[string]any) []Resource {
 		list = append(list, material(m))
 	}
 	files, peers, gaps := b.seen()
+	gaps = append(gaps, b.Gaps...)
 	for _, name := range slices.Sorted(maps.Keys(peers)) {
 		list = append(list, Resource{URI: name, Annotations: map[string]any{"kind": "peer"}})
 	}
@@ -281,7 +281,7 @@ func blind(kind string) bool {
 }
 
 func (b *Build) temporary(file string) bool {
-	return slices.ContainsFunc(b.Temporary, func(dir string) bool { return below(file, dir) })
+	return !below(file, b.Workspace) && slices.ContainsFunc(b.Temporary, func(dir string) bool { return below(file, dir) })
 }
 
 func below(file, dir string) bool {

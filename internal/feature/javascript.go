@@ -101,30 +101,43 @@ func parseNumber(s string) float64 {
 	return n
 }
 
+// maxText is how many bytes of a list's text are made. A list may be far longer than what it
+// was made of, for its parts may be one and the same.
+const maxText = 1 << 16
+
 // text is the value as a text.
 func text(v any) string {
 	switch v := v.(type) {
-	case nil:
-		return "null"
-	case bool:
-		return strconv.FormatBool(v)
-	case float64:
-		return numberText(v)
 	case string:
 		return v
+	case float64:
+		return numberText(v)
 	case []any:
 		var b strings.Builder
-		for i, x := range v {
-			if i > 0 {
-				b.WriteByte(',')
-			}
-			if x != nil {
-				b.WriteString(text(x))
-			}
-		}
+		writeText(&b, v)
 		return b.String()
+	case map[string]any:
+		return "[object Object]"
+	case bool:
+		return strconv.FormatBool(v)
 	}
-	return "[object Object]"
+	return "null"
+}
+
+func writeText(b *strings.Builder, list []any) {
+	for i, x := range list {
+		if b.Len() > maxText {
+			return
+		}
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		if l, ok := x.([]any); ok {
+			writeText(b, l)
+		} else if x != nil {
+			b.WriteString(text(x))
+		}
+	}
 }
 
 func numberText(f float64) string {

@@ -347,7 +347,7 @@ func apply(s *scope, op string, args []any) (any, error) {
 	case "max", "min":
 		return extreme(op == "max", args)
 	case "in":
-		return contains(arg(0), arg(1))
+		return contains(s, arg(0), arg(1))
 	case "merge":
 		merged := make([]any, 0, len(args))
 		for _, v := range args {
@@ -361,7 +361,7 @@ func apply(s *scope, op string, args []any) (any, error) {
 	case "substr":
 		return substr(args)
 	case "missing":
-		return missing(s, args), nil
+		return missing(s, args), s.burn(len(args))
 	case "missing_some":
 		options, ok := arg(1).([]any)
 		if !ok {
@@ -413,11 +413,14 @@ func extreme(largest bool, args []any) (any, error) {
 	return best, nil
 }
 
-func contains(item, where any) (any, error) {
+func contains(s *scope, item, where any) (any, error) {
 	switch w := where.(type) {
 	case string:
 		return w != "" && strings.Contains(w, text(item)), nil
 	case []any:
+		if err := s.burn(len(w)); err != nil {
+			return nil, err
+		}
 		for _, x := range w {
 			if strictEqual(x, item) {
 				return true, nil
@@ -435,6 +438,9 @@ func buildIn(a, b term) term {
 	if list, ok := b.value.([]any); ok && b.known {
 		return term{run: func(s *scope) (any, error) {
 			v, err := a.run(s)
+			if err == nil {
+				err = s.burn(len(list))
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -457,7 +463,7 @@ func buildIn(a, b term) term {
 		if err != nil {
 			return nil, err
 		}
-		return contains(v, w)
+		return contains(s, v, w)
 	}}
 }
 

@@ -53,6 +53,19 @@ type Forge interface {
 	Release(ctx context.Context, r *Remote, rel *Release) (url string, err error)
 }
 
+// Releaseless is a forge some of whose hosts have no releases.
+type Releaseless interface {
+	// NoReleases says why the host has none, "" if it has.
+	NoReleases(r *Remote) (why string)
+}
+
+// Labeller is a forge whose pull or merge requests have labels.
+type Labeller interface {
+	// Labels are those of the request with that number. A call error with the code 404
+	// says that there is none.
+	Labels(ctx context.Context, r *Remote, number string) ([]string, error)
+}
+
 // ErrForged says that a delivery's signature is missing or wrong.
 var ErrForged = errors.New("the signature is missing or does not fit")
 

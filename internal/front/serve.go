@@ -77,11 +77,13 @@ func (f *Front) Shutdown(ctx context.Context) (cut int, err error) {
 	}
 	both.Wait()
 	f.awaitClients(ctx) // upgraded connections, too
-	f.mu.Lock()
-	for _, b := range f.backends {
-		cut += int(b.inFlight.Load())
+	if ctx.Err() != nil {
+		f.mu.Lock()
+		for _, b := range f.backends {
+			cut += int(b.inFlight.Load())
+		}
+		f.mu.Unlock()
 	}
-	f.mu.Unlock()
 	f.open.Lock()
 	for t := range f.tunnels {
 		t.close()

@@ -70,8 +70,8 @@ type Route struct {
 	MaxBody int64         `json:"max_body,omitempty"` // bytes of a request's body; 0: no limit
 }
 
-// Backend is one instance. The same one may stand in several routes, under the
-// same name with the same release and address.
+// Backend is one instance. The same one may stand in several routes of its
+// service, under the same name with the same release and address.
 type Backend struct {
 	Name    string `json:"name"`    // of the instance; unique in the table
 	Release string `json:"release"` // what it runs
@@ -100,7 +100,7 @@ type TLS struct {
 
 // Check says what is wrong with the table, one error a fault, joined.
 func (t Table) Check() error {
-	c := checker{places: map[string]int{}, backends: map[string]Backend{}}
+	c := checker{places: map[string]int{}, backends: map[string]listing{}}
 	if len(t.Routes) > MaxRoutes {
 		return fmt.Errorf("the table has %d routes; at most %d are taken", len(t.Routes), MaxRoutes)
 	}
@@ -123,7 +123,13 @@ type checker struct {
 	at       string
 	faults   []error
 	places   map[string]int // host and path of a route -> its index
-	backends map[string]Backend
+	backends map[string]listing
+}
+
+// listing is a backend as the first route that names it has it.
+type listing struct {
+	Backend
+	service string
 }
 
 func (c *checker) fault(format string, args ...any) {
@@ -160,7 +166,7 @@ func (c *checker) route(i int, r Route) {
 	}
 	mine := map[string]bool{}
 	for _, b := range r.Backends {
-		c.backend(b)
+		c.backend(r.Service, b)
 		if mine[b.Name] {
 			c.fault("backend %.80q is named twice", b.Name)
 		}
@@ -187,7 +193,7 @@ func (c *checker) route(i int, r Route) {
 	}
 }
 
-func (c *checker) backend(b Backend) {
+func (c *checker) backend(service string, b Backend) {
 	if !plain(b.Name) || !plain(b.Release) {
 		c.fault("backend %.80q of release %.80q: both need 1 to %d printable characters without spaces", b.Name, b.Release, maxName)
 		return
@@ -199,10 +205,12 @@ func (c *checker) backend(b Backend) {
 		c.fault("backend %q: address %.80q must be host:port or the absolute path of a socket", b.Name, b.Address)
 	}
 	b.Weight = 0
-	if other, known := c.backends[b.Name]; known && other != b {
-		c.fault("backend %q has release %q and address %q here, and %q and %q in another route", b.Name, b.Release, b.Address, other.Release, other.Address)
+	mine := listing{b, service}
+	if first, known := c.backends[b.Name]; !known {
+		c.backends[b.Name] = mine
+	} else if first != mine {
+		c.fault("backend %q is of service %q, release %q, at %q here, and of service %q, release %q, at %q in another route", b.Name, service, b.Release, b.Address, first.service, first.Release, first.Address)
 	}
-	c.backends[b.Name] = b
 }
 
 // certificates checks that all certificates of the table can be used.

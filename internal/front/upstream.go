@@ -14,11 +14,13 @@ import (
 )
 
 const (
-	keepTime   = 30 * time.Second // how long a connection to an instance is kept without a request
-	freshTime  = time.Second      // how long it may have been kept for a request that must not be sent twice
-	keptConns  = 256              // connections kept to an instance
-	outTime    = 2 * time.Second  // how long an instance that refuses connections is left out
-	headerSize = 1 << 20          // bytes of an answer's header
+	keepTime = 30 * time.Second // how long a connection to an instance is kept without a request
+	// freshTime is the same for a request that must not be sent twice: an instance
+	// that closes what was kept for longer may be about to do it.
+	freshTime  = time.Second
+	keptConns  = 256             // connections kept to an instance
+	outTime    = 2 * time.Second // how long an instance that refuses connections is left out
+	headerSize = 1 << 20         // bytes of an answer's header
 )
 
 // backend is an instance, from the table that names it first until it is gone. It
@@ -200,6 +202,7 @@ func (c *conn) quiet() bool {
 	return errors.Is(c.peeked, syscall.EAGAIN)
 }
 
+// peek looks for what there is to read, and takes nothing.
 func (c *conn) peek(fd uintptr) bool {
 	var one [1]byte
 	n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
@@ -210,22 +213,22 @@ func (c *conn) peek(fd uintptr) bool {
 	return true
 }
 
-// get returns a connection for a request, kept or new. One that must not be sent
-// twice gets no connection that the instance may be about to close.
-func (b *backend) get(ctx context.Context, timeout time.Duration, twice bool) (*conn, error) {
+// get returns a connection for a request, one that was not kept for longer than
+// the age, or a new one.
+func (b *backend) get(ctx context.Context, timeout, age time.Duration) (*conn, error) {
 	now := time.Now()
 	for {
 		b.mu.Lock()
-		if len(b.idle) == 0 {
+		last := len(b.idle) - 1
+		if last < 0 || now.Sub(b.idle[last].since) >= age {
 			b.mu.Unlock()
 			return b.dial(ctx, timeout)
 		}
-		c := b.idle[len(b.idle)-1]
-		b.idle[len(b.idle)-1] = nil
-		b.idle = b.idle[:len(b.idle)-1]
+		c := b.idle[last]
+		b.idle[last] = nil
+		b.idle = b.idle[:last]
 		b.mu.Unlock()
-		kept := now.Sub(c.since)
-		if kept < keepTime && (twice || kept < freshTime) && c.quiet() {
+		if c.quiet() {
 			c.used, c.sent, c.heard = true, false, false
 			return c, nil
 		}

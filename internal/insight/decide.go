@@ -18,8 +18,10 @@ import (
 
 // Decide changes the state of a test as a person wants it: quarantine, or release from
 // it. The error is a [*UsageError] when the person may not, or the wish makes no sense.
-// The decision is an event; it holds from then on, for runs that are planned later.
-func (t *Tests) Decide(ctx context.Context, id suite.ID, d suite.Decision) (*record.TestJudged, error) {
+// The decision is an event; it holds from then on, for runs that are planned later. What
+// acted makes of it, if it is not nil, is written in the same transaction: who did it is
+// known as surely as that it was done.
+func (t *Tests) Decide(ctx context.Context, id suite.ID, d suite.Decision, acted func(*record.TestJudged) *record.Acted) (*record.TestJudged, error) {
 	if err := t.Learn(ctx); err != nil {
 		var held *store.HeldError
 		if !errors.As(err, &held) {
@@ -54,7 +56,11 @@ func (t *Tests) Decide(ctx context.Context, id suite.ID, d suite.Decision) (*rec
 	if err != nil {
 		return nil, err
 	}
-	if _, err := t.Store.Change(ctx, []record.Register{{Kind: wardKind, ID: name, Version: was.Version, Body: text}}, record.Event{Body: j}); err != nil {
+	events := []record.Event{{Body: j}}
+	if acted != nil {
+		events = append(events, record.Event{Body: acted(j)})
+	}
+	if _, err := t.Store.Change(ctx, []record.Register{{Kind: wardKind, ID: name, Version: was.Version, Body: text}}, events...); err != nil {
 		if errors.Is(err, record.ErrConflict) {
 			return nil, &plan.UsageError{Message: "somebody else has just decided about this test", Hint: "look at it again"}
 		}
@@ -65,17 +71,6 @@ func (t *Tests) Decide(ctx context.Context, id suite.ID, d suite.Decision) (*rec
 		return nil, err
 	}
 	return j, nil
-}
-
-// Quarantine mutes a test for a person's reason: it still runs, and its failures do not
-// count until the quarantine ends. See [Tests.Decide].
-func (t *Tests) Quarantine(ctx context.Context, id suite.ID, by, why, owner string, until time.Time) (*record.TestJudged, error) {
-	return t.Decide(ctx, id, suite.Decision{To: record.TestQuarantined, By: by, Why: why, Owner: owner, Until: until})
-}
-
-// Release lets the failures of a test count again. See [Tests.Decide].
-func (t *Tests) Release(ctx context.Context, id suite.ID, by, why string) (*record.TestJudged, error) {
-	return t.Decide(ctx, id, suite.Decision{To: record.TestSuspected, By: by, Why: why})
 }
 
 // ward is what of its project matters for a test, and its row.

@@ -47,12 +47,14 @@ type Explanation struct {
 
 // Trouble is a step or a test that failed, and why that is probably so.
 type Trouble struct {
-	Job   string `json:"job"`
-	Step  string `json:"step"`           // its key
-	Name  string `json:"name"`           // the step's
-	Test  string `json:"test,omitempty"` // its name; "" when the step failed and no test did
-	Key   string `json:"key,omitempty"`  // of the test
-	Title string `json:"title"`          // what it said, one line
+	Job  string `json:"job"`
+	Step string `json:"step"`           // its key
+	Name string `json:"name"`           // the step's
+	Test string `json:"test,omitempty"` // its name; "" when the step failed and no test did
+	Key  string `json:"key,omitempty"`  // of the test
+	// Variant tells the test's environments apart.
+	Variant string `json:"variant,omitempty"`
+	Title   string `json:"title"` // what it said, one line
 	// At is the line of the code that it names, Line that of the job's log which says so,
 	// from 1; 0 when it is not known.
 	At   plan.Source `json:"at,omitzero"`
@@ -289,7 +291,7 @@ func (c *court) step(ctx context.Context, x *Explanation, j *record.JobRun, s *r
 // judge judges one failure.
 func (c *court) judge(ctx context.Context, s *Seen, j *record.JobRun, step *record.StepRun, innocence suite.Innocence, fresh []fault.FreshLine) (Trouble, error) {
 	t := Trouble{
-		Job: j.ID, Step: step.Key, Name: cmp.Or(step.Start.Name, step.Key), Test: s.TestTitle, Key: s.Test, Title: s.Title,
+		Job: j.ID, Step: step.Key, Name: cmp.Or(step.Start.Name, step.Key), Test: s.TestTitle, Key: s.Test, Variant: s.Variant, Title: s.Title,
 		Innocent: innocence.Proven, Innocence: innocence.Why, Touched: innocence.Touched,
 	}
 	d := step.Finished.Fault

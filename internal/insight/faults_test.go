@@ -400,3 +400,35 @@ func TestBounded(t *testing.T) {
 		t.Errorf("%d clusters and %d failures were kept", g.Clusters.Len(), len(g.Recent))
 	}
 }
+
+// TestHandedIn: what failed elsewhere is explained like what failed here: a test by its
+// report, a load test by the thresholds that it did not keep.
+func TestHandedIn(t *testing.T) {
+	t.Parallel()
+	w := newWard(t)
+	reports := &Reports{Store: w.store, Runs: w.store, Blobs: w.blobs, Version: "test"}
+	take := func(run, name, text string) *Explanation {
+		t.Helper()
+		taken, err := reports.Take(t.Context(), Handed{Repository: "o/r", Commit: strings.Repeat("a", 40), Branch: "main", DefaultBranch: "main", Run: run}, []ReportFileOf{handed(name, text)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := w.store.Run(t.Context(), taken.Run)
+		if err != nil || !r.Verdict.Bad() {
+			t.Fatal(r, err)
+		}
+		return w.explain(r)
+	}
+	const junit = `<testsuite name="s"><testcase name="x" file="s.py"><failure message="1 is not 2"/></testcase><testcase name="y"/></testsuite>`
+	if x := take("ci-7", "junit.xml", junit); len(x.Troubles) != 1 || x.Troubles[0].Title != "1 is not 2" || x.Troubles[0].Key == "" || x.Troubles[0].Why == "" || x.Troubles[0].At.File != "s.py" {
+		t.Errorf("%+v", x)
+	}
+	const load = `{"metrics":{"http_req_duration":{"type":"trend","contains":"time","values":{"avg":5,"min":1,"med":4,"max":9,"p(90)":8,"p(95)":9},"thresholds":{"p(95)<5":{"ok":false}}},"http_reqs":{"type":"counter","contains":"default","values":{"count":10,"rate":1}}},"root_group":{"name":"","path":"","id":"d","groups":[],"checks":[]}}`
+	if x := take("ci-8", "summary.json", load); len(x.Troubles) != 1 || !strings.Contains(x.Troubles[0].Title, "p(95)<5") {
+		t.Errorf("%+v", x)
+	}
+	// Later in the same run.
+	if x := take("ci-7", "more.xml", strings.ReplaceAll(junit, "1 is not 2", "2 is not 3")); len(x.Troubles) != 2 {
+		t.Errorf("%+v", x)
+	}
+}

@@ -277,7 +277,10 @@ type ClusterRow struct {
 	Jobs     []fault.Named `json:"jobs,omitempty"`
 	Tests    int           `json:"tests,omitempty"`
 	Example  string        `json:"example,omitempty"` // a line of the newest
-	Owner    string        `json:"owner,omitempty"`   // of the test of the newest
+	Test     string        `json:"test,omitempty"`    // the title of the newest's, if it is a test's
+	Key      string        `json:"key,omitempty"`     // of that test
+	Variant  string        `json:"variant,omitempty"` // of its environment
+	Owner    string        `json:"owner,omitempty"`   // of that test
 	Known    []Issue       `json:"known_issues,omitempty"`
 }
 
@@ -323,7 +326,7 @@ func (f *Faults) row(ctx context.Context, repository string, g *gathering, k *fa
 		if s.Cluster != k.ID {
 			continue
 		}
-		r.Example = s.Title
+		r.Example, r.Test, r.Key, r.Variant = s.Title, s.TestTitle, s.Test, s.Variant
 		past := s.past()
 		for _, found := range issues.Find(past.Failure, slices.Values(past.Log)) {
 			r.Known = append(r.Known, issueOf(&found.Issue, ""))
@@ -350,17 +353,18 @@ type ClusterView struct {
 
 // FailureRow is one failure of a cluster.
 type FailureRow struct {
-	Run    string    `json:"run"`
-	Time   time.Time `json:"time"`
-	Branch string    `json:"branch,omitempty"`
-	Commit string    `json:"commit,omitempty"`
-	Job    string    `json:"job"`
-	Step   string    `json:"step,omitempty"`
-	Test   string    `json:"test,omitempty"`
-	Key    string    `json:"key,omitempty"`
-	Title  string    `json:"title"`
-	Line   int64     `json:"line,omitempty"` // of the job's log, from 1
-	Said   []string  `json:"said,omitempty"`
+	Run     string    `json:"run"`
+	Time    time.Time `json:"time"`
+	Branch  string    `json:"branch,omitempty"`
+	Commit  string    `json:"commit,omitempty"`
+	Job     string    `json:"job"`
+	Step    string    `json:"step,omitempty"`
+	Test    string    `json:"test,omitempty"`
+	Key     string    `json:"key,omitempty"`
+	Variant string    `json:"variant,omitempty"` // of the test's environment
+	Title   string    `json:"title"`
+	Line    int64     `json:"line,omitempty"` // of the job's log, from 1
+	Said    []string  `json:"said,omitempty"`
 }
 
 // Cluster is a cluster of a repository; the error is nil and the answer, too, when there
@@ -388,7 +392,7 @@ func (f *Faults) Cluster(ctx context.Context, repository, id string, now time.Ti
 			continue
 		}
 		row := FailureRow{
-			Run: s.Run, Time: s.Time, Branch: s.Branch, Commit: s.Commit, Job: s.Job, Step: cmp.Or(s.StepName, s.Step), Test: s.TestTitle, Key: s.Test, Title: s.Title, Said: s.Said,
+			Run: s.Run, Time: s.Time, Branch: s.Branch, Commit: s.Commit, Job: s.Job, Step: cmp.Or(s.StepName, s.Step), Test: s.TestTitle, Key: s.Test, Variant: s.Variant, Title: s.Title, Said: s.Said,
 		}
 		if s.Test == "" {
 			row.Line = s.Line + 1

@@ -373,7 +373,12 @@ func (r *Reports) append(ctx context.Context, h *Handed, t *Taken, reg record.Re
 	for _, b := range bodies {
 		say(ReportJob, key, b)
 	}
-	say(ReportJob, key, &record.StepFinished{Outcome: own, Conclusion: own})
+	fin := &record.StepFinished{Name: names(t.Reports), Outcome: own, Conclusion: own}
+	if own.Bad() {
+		fin.Fault = diagnose(bodies)
+		fin.Why = fin.Fault.Title
+	}
+	say(ReportJob, key, fin)
 	say(ReportJob, "", &record.JobFinished{Verdict: verdict, Result: verdict})
 	if ours {
 		say("", "", &record.RunFinished{Verdict: verdict})
@@ -395,6 +400,36 @@ func (r *Reports) append(ctx context.Context, h *Handed, t *Taken, reg record.Re
 	}
 	return nil
 }
+
+// diagnose says in words what reports say went wrong. Tests that failed tell more
+// themselves.
+func diagnose(bodies []record.Body) *record.Diagnosis {
+	var failed int
+	var broken []string
+	for _, b := range bodies {
+		switch b := b.(type) {
+		case *record.TestsReported:
+			failed += b.Failed
+		case *record.LoadReported:
+			for _, t := range b.Thresholds {
+				if !t.Kept {
+					broken = append(broken, t.Name)
+				}
+			}
+		}
+	}
+	d := &record.Diagnosis{Rule: "tests-failed", Verdict: plan.Failure, Title: count(failed, "test") + " failed"}
+	if len(broken) > 0 && failed == 0 {
+		d.Rule, d.Title = "threshold", "a threshold was not kept: "+broken[0]
+		if len(broken) > 1 {
+			d.Title = count(len(broken), "threshold") + " were not kept: " + strings.Join(broken[:min(len(broken), maxBroken)], ", ")
+		}
+	}
+	return d
+}
+
+// maxBroken is how many thresholds that were not kept are named.
+const maxBroken = 5
 
 // begin makes a run of reports.
 func (r *Reports) begin(ctx context.Context, h *Handed) (string, *record.RunPlanned, error) {

@@ -3,6 +3,7 @@ package insight
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -374,8 +375,10 @@ type TestGrid struct {
 	Repository string     `json:"repository"`
 	Runs       []GridRun  `json:"runs"`  // columns, the newest first
 	Tests      []GridTest `json:"tests"` // rows, the worst first
-	Green      int        `json:"green"` // of those looked at, left out because nothing failed
-	Ask        GridAsk    `json:"ask"`
+	// Groups are rows that fail together: [GridTest].Group counts them from 1.
+	Groups []GridGroup `json:"groups,omitempty"`
+	Green  int         `json:"green"` // of those looked at, left out because nothing failed
+	Ask    GridAsk     `json:"ask"`
 }
 
 // GridRun is a column of a heat map.
@@ -393,6 +396,7 @@ type GridTest struct {
 	TestRow
 	Cells []TestCell `json:"cells"` // one a column; the worst, where several jobs ran the test
 	Bad   int        `json:"bad"`
+	Group int        `json:"group,omitempty"` // 0: none
 }
 
 // Grid is the heat map of a repository: the tests that fail most by chance and those that
@@ -473,6 +477,7 @@ func (h *Histories) Grid(ctx context.Context, repository string, ask GridAsk) (T
 	if err := h.mute(ctx, ill); err != nil {
 		return g, err
 	}
+	g.group()
 	for i := range g.Tests {
 		for j := range g.Tests[i].Cells {
 			if c := &g.Tests[i].Cells[j]; c.Bad() {
@@ -503,10 +508,11 @@ type TestPyramid struct {
 	Shape       string      `json:"shape"` // in words: "a pyramid: many small tests, few large ones"
 	Tests       int         `json:"tests"`
 	Seconds     float64     `json:"seconds"` // to run each once
-	Lost        float64     `json:"lost"`    // seconds lost to flakes in 30 days, of those in Leaders
+	Lost        float64     `json:"lost"`    // seconds lost to flakes in 30 days, of those in Ranks
 	Chance      float64     `json:"chance"`  // failures by chance to expect when each is run once
 	Layers      []TestLayer `json:"layers"`  // large, medium, small, unknown
 	Leaders     []TestRow   `json:"leaders"` // by time lost
+	Ranks       []TestRank  `json:"ranks"`   // the same, where tests that fail together count once
 	Slowest     []TestRow   `json:"slowest"`
 	Over        []TestRow   `json:"over"`           // their budgets, by how many times
 	NeverFailed int         `json:"never_failed"`   // in 200 runs or more
@@ -525,11 +531,33 @@ type TestLayer struct {
 	Budget  float64 `json:"budget,omitempty"` // seconds of a test
 }
 
-// Pyramid folds all tests of a repository.
-func (h *Histories) Pyramid(ctx context.Context, repository string, budgets suite.Budgets) (TestPyramid, error) {
+// budgets are how long tests of a repository may take, as its base branch says.
+func (h *Histories) budgets(ctx context.Context, repository string) (suite.Budgets, error) {
+	var kept classKept
+	was, err := h.Record.Register(ctx, classKind, repository)
+	if err != nil {
+		return kept.Budgets, fmt.Errorf("read the budgets of %s: %w", repository, err)
+	}
+	if was.Version > 0 && json.Unmarshal(was.Body, &kept) != nil {
+		return suite.Budgets{}, nil // a newer Fairlead wrote it
+	}
+	return kept.Budgets, nil
+}
+
+// Pyramid folds all tests of a repository. What they may take is what the project says, or
+// else usual.
+func (h *Histories) Pyramid(ctx context.Context, repository string) (TestPyramid, error) {
+	budgets, err := h.budgets(ctx, repository)
+	if err != nil {
+		return TestPyramid{}, err
+	}
 	p, err := h.pyramids.get(fmt.Sprintf("%v %s", budgets, repository), time.Now(), pyramidFor, func() (TestPyramid, error) { return h.stack(ctx, repository, budgets) })
 	for _, list := range []*[]TestRow{&p.Leaders, &p.Slowest, &p.Over, &p.Idle, &p.NeverRan} {
 		*list = slices.Clone(*list) // what is remembered is nobody's to change
+	}
+	p.Ranks = slices.Clone(p.Ranks)
+	for i := range p.Ranks {
+		p.Ranks[i].Tests = slices.Clone(p.Ranks[i].Tests)
 	}
 	return p, err
 }
@@ -566,19 +594,23 @@ func (h *Histories) stack(ctx context.Context, repository string, budgets suite.
 		p.Seconds, p.Chance = p.Seconds+l.Seconds, p.Chance+l.Chance
 		p.Layers = append(p.Layers, TestLayer{Size: size.String(), Tests: l.Tests, Seconds: l.Seconds, Chance: l.Chance, Over: l.Over, Budget: budgets.Of(size)})
 	}
-	leaders, _, err := h.Ledger.Tests(ctx, suite.Query{Repository: repository, Order: "lost", Limit: mostWorst})
+	leaders, _, err := h.Ledger.Tests(ctx, suite.Query{Repository: repository, Order: "lost", Limit: mostRanked})
 	if err != nil {
 		return p, fmt.Errorf("read the tests of %s: %w", repository, err)
 	}
 	leaders = slices.DeleteFunc(leaders, func(r suite.Row) bool { return r.Lost <= 0 })
+	if p.Ranks, err = h.ranks(ctx, leaders); err != nil {
+		return p, err
+	}
+	p.Ranks, leaders = p.Ranks[:min(len(p.Ranks), mostWorst)], leaders[:min(len(leaders), mostWorst)]
 	for to, rows := range map[*[]TestRow][]suite.Row{&p.Leaders: leaders, &p.Slowest: stack.Slowest, &p.Over: stack.Over, &p.Idle: stack.Idle, &p.NeverRan: stack.NeverRan} {
 		*to = make([]TestRow, 0, len(rows))
 		for i := range rows {
 			*to = append(*to, testRow(&rows[i]))
 		}
 	}
-	for i := range p.Leaders {
-		p.Lost += p.Leaders[i].Lost
+	for i := range p.Ranks {
+		p.Lost += p.Ranks[i].Lost
 	}
 	return p, h.strips(ctx, p.Leaders)
 }

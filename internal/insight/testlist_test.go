@@ -58,7 +58,7 @@ func TestAnswers(t *testing.T) {
 	if grid, err = h.Grid(t.Context(), "o/r", GridAsk{Green: true}); err != nil || len(grid.Tests) != 3 || grid.Green != 0 {
 		t.Errorf("with those that did not fail: %d, %v", len(grid.Tests), err)
 	}
-	pyramid, err := h.Pyramid(t.Context(), "o/r", suite.Budgets{})
+	pyramid, err := h.Pyramid(t.Context(), "o/r")
 	if err != nil || pyramid.Tests != 3 || len(pyramid.NeverRan) != 1 || len(pyramid.Leaders) != 1 || pyramid.Lost == 0 {
 		t.Errorf("%+v, %v", pyramid, err)
 	}
@@ -172,7 +172,7 @@ func TestWards(t *testing.T) {
 	s := newSchool(t)
 	s.run("c", "", testResult("a", record.TestFailed))
 	s.learn()
-	w := &Wards{Tests: s.tests, Log: s.store}
+	w := &Wards{Tests: s.tests}
 	id, by := s.row("a").ID, Person{Name: "ada", Via: "session", From: "192.0.2.1"}
 	if _, err := w.Quarantine(t.Context(), by, id, Quarantining{Why: "issue 12"}); err == nil || !strings.Contains(err.Error(), "owner") {
 		t.Errorf("without an owner: %v", err)

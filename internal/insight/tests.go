@@ -100,19 +100,6 @@ func (t *Tests) Muted(ctx context.Context, repository string) ([]record.Mute, er
 	return muted, nil
 }
 
-// Budgets are how long tests of a repository may take, as its base branch says.
-func (t *Tests) Budgets(ctx context.Context, repository string) (suite.Budgets, error) {
-	var kept classKept
-	was, err := t.Store.Register(ctx, classKind, repository)
-	if err != nil {
-		return kept.Budgets, fmt.Errorf("read the budgets of %s: %w", repository, err)
-	}
-	if was.Version > 0 && json.Unmarshal(was.Body, &kept) != nil {
-		return suite.Budgets{}, nil // a newer Fairlead wrote it
-	}
-	return kept.Budgets, nil
-}
-
 // reader is how the record is followed for tests.
 func (t *Tests) reader() *reader {
 	return &reader{lease: suiteReader, who: "who learns of tests", doing: "learn of tests", store: t.Store, runs: t.Runs, log: t.Log,

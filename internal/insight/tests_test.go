@@ -310,7 +310,7 @@ func TestDecisions(t *testing.T) {
 	id := s.row("a").ID
 	var refused *plan.UsageError
 	for _, c := range []struct{ id, by, why, owner string }{{"nobody", "ann", "w", "@o"}, {id.Key, "", "w", "@o"}, {id.Key, "ann", "", "@o"}, {id.Key, "ann", "w", ""}} {
-		if _, err := s.tests.Quarantine(t.Context(), suite.ID{Repository: "o/r", Key: c.id}, c.by, c.why, c.owner, time.Time{}); !errors.As(err, &refused) {
+		if _, err := s.tests.Decide(t.Context(), suite.ID{Repository: "o/r", Key: c.id}, suite.Decision{To: record.TestQuarantined, By: c.by, Why: c.why, Owner: c.owner}, nil); !errors.As(err, &refused) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
@@ -318,7 +318,7 @@ func TestDecisions(t *testing.T) {
 		t.Errorf("muted: %+v, %v", muted, err)
 	}
 	until := time.Now().Add(48 * time.Hour)
-	if _, err := s.tests.Quarantine(t.Context(), id, "ann", "the port is taken now and then", "@team", until); err != nil {
+	if _, err := s.tests.Decide(t.Context(), id, suite.Decision{To: record.TestQuarantined, By: "ann", Why: "the port is taken now and then", Owner: "@team", Until: until}, nil); err != nil {
 		t.Fatal(err)
 	}
 	row := s.row("a")
@@ -332,7 +332,7 @@ func TestDecisions(t *testing.T) {
 	if got := s.results("a"); got != "1:4:0.5" {
 		t.Errorf("a decision counts as a result: %s", got)
 	}
-	if _, err := s.tests.Release(t.Context(), id, "bob", "it was the port, and is fixed"); err != nil {
+	if _, err := s.tests.Decide(t.Context(), id, suite.Decision{To: record.TestSuspected, By: "bob", Why: "it was the port, and is fixed"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if muted, err := s.tests.Muted(t.Context(), "o/r"); len(muted) != 0 || err != nil || s.row("a").State != record.TestSuspected {
@@ -389,7 +389,8 @@ func TestBudgets(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)
 	s.root = t.TempDir()
-	if b, err := s.tests.Budgets(t.Context(), "o/r"); b != (suite.Budgets{}) || err != nil {
+	h := s.histories()
+	if b, err := h.budgets(t.Context(), "o/r"); b != (suite.Budgets{}) || err != nil {
 		t.Errorf("of what is not known: %+v, %v", b, err)
 	}
 	if err := os.WriteFile(filepath.Join(s.root, "fairlead.yaml"), []byte("tests:\n  budgets: {small: 2s, large: 5m}\n"), 0o600); err != nil {
@@ -397,7 +398,7 @@ func TestBudgets(t *testing.T) {
 	}
 	s.run("c1", "", testResult("a", record.TestPassed))
 	s.learn()
-	if b, err := s.tests.Budgets(t.Context(), "o/r"); b != (suite.Budgets{Small: 2, Large: 300}) || err != nil {
+	if b, err := h.budgets(t.Context(), "o/r"); b != (suite.Budgets{Small: 2, Large: 300}) || err != nil {
 		t.Errorf("%+v, %v", b, err)
 	}
 }

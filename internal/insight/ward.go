@@ -2,7 +2,6 @@ package insight
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/access"
@@ -13,20 +12,13 @@ import (
 // Wards lets people decide about tests, and has the audit trail hold what they did.
 type Wards struct {
 	Tests Decider
-	Log   Appender
 	Now   func() time.Time // nil: time.Now
 }
 
-// Decider puts tests into quarantine and lets them out of it, as a person wants. Its
-// errors are for that person.
+// Decider changes the state of tests as people want it: see [Tests.Decide]. Its errors are for
+// those people.
 type Decider interface {
-	Quarantine(ctx context.Context, id suite.ID, by, why, owner string, until time.Time) (*record.TestJudged, error)
-	Release(ctx context.Context, id suite.ID, by, why string) (*record.TestJudged, error)
-}
-
-// Appender appends to the record.
-type Appender interface {
-	Append(ctx context.Context, events ...record.Event) ([]record.Event, error)
+	Decide(ctx context.Context, id suite.ID, d suite.Decision, acted func(*record.TestJudged) *record.Acted) (*record.TestJudged, error)
 }
 
 // Person is who decides, for the record.
@@ -56,22 +48,16 @@ func (w *Wards) Quarantine(ctx context.Context, by Person, id suite.ID, q Quaran
 		// whatever the clock does meanwhile.
 		until = now().UTC().AddDate(0, 0, q.Days).Add(-time.Hour)
 	}
-	j, err := w.Tests.Quarantine(ctx, id, by.Name, q.Why, q.Owner, until)
-	return j, w.acted(ctx, by, j, err)
+	return w.Tests.Decide(ctx, id, suite.Decision{To: record.TestQuarantined, By: by.Name, Why: q.Why, Owner: q.Owner, Until: until}, by.acted)
 }
 
 // Release lets the failures of a test count again, for a reason. See [Decider].
 func (w *Wards) Release(ctx context.Context, by Person, id suite.ID, why string) (*record.TestJudged, error) {
-	j, err := w.Tests.Release(ctx, id, by.Name, why)
-	return j, w.acted(ctx, by, j, err)
+	return w.Tests.Decide(ctx, id, suite.Decision{To: record.TestSuspected, By: by.Name, Why: why}, by.acted)
 }
 
-// acted writes an act down beside the decision, which holds what was decided and by
-// whom.
-func (w *Wards) acted(ctx context.Context, by Person, j *record.TestJudged, err error) error {
-	if err != nil {
-		return err
-	}
+// acted is the person's act, for the audit trail.
+func (p Person) acted(j *record.TestJudged) *record.Acted {
 	detail := map[string]string{"test": j.Title, "state": string(j.To), "why": j.Why}
 	for name, value := range map[string]string{"variant": j.Variant, "owner": j.Owner} {
 		if value != "" {
@@ -81,11 +67,5 @@ func (w *Wards) acted(ctx context.Context, by Person, j *record.TestJudged, err 
 	if !j.Until.IsZero() {
 		detail["until"] = j.Until.UTC().Format(time.RFC3339)
 	}
-	_, err = w.Log.Append(context.WithoutCancel(ctx), record.Event{Body: &record.Acted{
-		By: by.Name, Via: by.Via, From: by.From, Verb: string(access.MuteTests), Object: j.Repository + ", test " + j.Key, Detail: detail,
-	}})
-	if err != nil {
-		return fmt.Errorf("write down who decided about test %s: %w", j.Key, err)
-	}
-	return nil
+	return &record.Acted{By: p.Name, Via: p.Via, From: p.From, Verb: string(access.MuteTests), Object: j.Repository + ", test " + j.Key, Detail: detail}
 }

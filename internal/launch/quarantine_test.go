@@ -13,6 +13,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/executor/host"
 	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store/sqlite"
 	"github.com/fairlead-dev/fairlead/internal/suite"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
@@ -77,7 +78,7 @@ exit 1
 	if err != nil || total != 1 || rows[0].Title != "p › TestA" || rows[0].Failures != 1 {
 		t.Fatalf("%s: %+v, %v", h.Repository, rows, err)
 	}
-	if _, err := tests.Quarantine(t.Context(), rows[0].ID, "ann", "it fails", "@team", time.Time{}); err != nil {
+	if _, err := tests.Decide(t.Context(), rows[0].ID, suite.Decision{To: record.TestQuarantined, By: "ann", Why: "it fails", Owner: "@team"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	second := run()

@@ -410,6 +410,8 @@ func Decode(kind Kind, data []byte) (Body, error) {
 		b = new(EffectDone)
 	case "worker.seen":
 		b = new(WorkerSeen)
+	case "flag.changed":
+		b = new(FlagChanged)
 	case "release.publishing":
 		b = new(ReleasePublishing)
 	case "release.published":

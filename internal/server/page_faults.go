@@ -211,6 +211,7 @@ type troubleRow struct {
 	insight.Trouble
 	Href    string
 	Cluster string // its page
+	History string // the test's page
 	Facts   []insight.Fact
 	Told    bool // Why says how often it was seen
 	Proof   bool // Why says why it is innocent
@@ -241,6 +242,9 @@ func troubles(v RunView, fresh bool) (list []troubleRow) {
 		if t.Cluster != "" {
 			row.Cluster = clusterPath(v.Repository, t.Cluster)
 		}
+		if t.Key != "" && v.Repository != "" {
+			row.History = testPath(v.Repository, t.Key, t.Variant)
+		}
 		for _, f := range t.Evidence {
 			if f.Say != t.Why && !(row.Proof && strings.HasPrefix(f.Say, "it cannot come from the change")) {
 				row.Facts = append(row.Facts, f)
@@ -257,12 +261,13 @@ func clusterPath(repository, id string) string {
 
 // clusterLine is a cluster in a table.
 type clusterLine struct {
-	Row  insight.ClusterRow
-	Href string
+	Row        insight.ClusterRow
+	Repository string
+	Href       string
 }
 
 func clusterIn(row insight.ClusterRow, repository string) clusterLine {
-	return clusterLine{row, clusterPath(repository, row.ID)}
+	return clusterLine{row, repository, clusterPath(repository, row.ID)}
 }
 
 // blameClass is the chip of a verdict.

@@ -17,7 +17,7 @@ import (
 type Tests interface {
 	List(ctx context.Context, repositories []string, ask insight.TestsAsk) (insight.TestList, error)
 	Grid(ctx context.Context, repository string, ask insight.GridAsk) (insight.TestGrid, error)
-	Pyramid(ctx context.Context, repository string, budgets suite.Budgets) (insight.TestPyramid, error)
+	Pyramid(ctx context.Context, repository string) (insight.TestPyramid, error)
 	Test(ctx context.Context, id suite.ID) (*insight.TestStory, error)
 	Find(ctx context.Context, repository, name, variant string) ([]insight.TestRow, error)
 }
@@ -235,12 +235,15 @@ func (s *Server) pyramid(r *request) (v insight.TestPyramid, err error) {
 	if err != nil {
 		return v, err
 	}
-	if v, err = s.Tests.Pyramid(r.Context(), at, suite.Budgets{}); err != nil {
+	if v, err = s.Tests.Pyramid(r.Context(), at); err != nil {
 		return v, err
 	}
 	v.Repository = name
 	for _, list := range [][]insight.TestRow{v.Leaders, v.Slowest, v.Over, v.Idle, v.NeverRan} {
 		renamed(list, name)
+	}
+	for i := range v.Ranks {
+		renamed(v.Ranks[i].Tests, name)
 	}
 	return v, nil
 }

@@ -28,6 +28,8 @@ type pupil struct {
 	size   suite.Size
 	test   suite.Test
 	flaked int
+	draw   float64 // of the dice, in the newest run
+	with   *pupil  // another that it fails with
 }
 
 // theTests are the tests of team/app.
@@ -46,7 +48,9 @@ func theTests() []*pupil {
 	for i := range 8 {
 		list = append(list, in("parse", fmt.Sprintf("TestGrammar%d", i+1), .02*float64(i+1), 0, suite.Small))
 	}
-	return list
+	ledger := in("pay", "TestLedger", .6, .12, suite.Medium)
+	ledger.with = list[2]
+	return append(list, ledger)
 }
 
 // flakyTest is the worst of them.
@@ -71,10 +75,15 @@ func (sc *scene) tellTests() {
 		for _, p := range pupils {
 			r := p.TestResult
 			result := suite.Result{Run: t.id, Job: "test", Time: at, Commit: commit, Branch: "main", Base: true, Outcome: suite.Passed, Seconds: r.Seconds, Inputs: uint64(n/4 + 1)}
-			switch chance := dice.Float64(); {
+			if p.with != nil {
+				p.draw = p.with.draw
+			} else {
+				p.draw = dice.Float64()
+			}
+			switch {
 			case r.Status == record.TestSkipped:
 				result.Outcome = suite.Skipped
-			case chance < p.chance || p.breaks > 0 && n >= p.breaks:
+			case p.draw < p.chance || p.breaks > 0 && n >= p.breaks:
 				r.Status, r.Type, r.Message = record.TestFailed, "timeout", "no settlement after 4 s"
 				if p.flaked++; p.flaked%3 == 0 {
 					r.Message, r.Stack = "connection refused: 127.0.0.1:5432", "settle_test.go:88\nnet.(*Dialer).Dial"
@@ -173,10 +182,10 @@ func TestTests(t *testing.T) {
 		return answered[insight.TestList](t, sc.call("GET", "/api/v1/tests/team/app"+query, "", session(sc.admin)), 200)
 	}
 	all := list("")
-	if all.Total != 19 || all.Count.All != 19 || all.Count.Quarantined == 0 || all.Count.Broken != 1 || all.Tests[0].Key != flakyTest || len(all.Tests[0].Strip) != insight.StripResults || all.Tests[0].Repository != "team/app" {
+	if all.Total != 20 || all.Count.All != 20 || all.Count.Quarantined == 0 || all.Count.Broken != 1 || all.Tests[0].Key != flakyTest || len(all.Tests[0].Strip) != insight.StripResults || all.Tests[0].Repository != "team/app" {
 		t.Errorf("all: %+v", all.Count)
 	}
-	for query, want := range map[string]int{"?state=broken": 1, "?state=ill": all.Count.Of("ill"), "?text=grammar": 8, "?text=none": 0, "?order=seconds&limit=1": 19, "?after=15": 19, "?name=TestOrder": 1, "?name=" + flakyTest: 1, "?name=pay": 3} {
+	for query, want := range map[string]int{"?state=broken": 1, "?state=ill": all.Count.Of("ill"), "?text=grammar": 8, "?text=none": 0, "?order=seconds&limit=1": 20, "?after=15": 20, "?name=TestOrder": 1, "?name=" + flakyTest: 1, "?name=pay": 4} {
 		if v := list(query); v.Total != want {
 			t.Errorf("%s: %d of %d", query, len(v.Tests), v.Total)
 		}
@@ -190,18 +199,21 @@ func TestTests(t *testing.T) {
 		}
 	}
 	every := answered[insight.TestList](t, sc.call("GET", "/api/v1/tests?limit=5", "", session(sc.admin)), 200)
-	if len(every.Each) != 1 || every.Each[0].Repository != "team/app" || len(every.Tests) != 5 || every.Total != 19 {
+	if len(every.Each) != 1 || every.Each[0].Repository != "team/app" || len(every.Tests) != 5 || every.Total != 20 {
 		t.Errorf("of all repositories: %+v", every)
 	}
 	grid := answered[insight.TestGrid](t, sc.call("GET", "/api/v1/heatmap/team/app?runs=20&branch=main", "", session(sc.admin)), 200)
 	if len(grid.Runs) != 20 || len(grid.Tests) == 0 || grid.Green == 0 || slices.ContainsFunc(grid.Tests, func(r insight.GridTest) bool { return r.Bad == 0 || len(r.Cells) != 20 }) {
 		t.Errorf("heat map: %d runs, %d tests, %d green", len(grid.Runs), len(grid.Tests), grid.Green)
 	}
+	if page := sc.call("GET", "/heatmap/team/app", "", session(sc.admin)).Body.String(); !strings.Contains(page, `class="g-top"`) || !strings.Contains(page, `class="g-end"`) || !strings.Contains(page, "These 2 tests fail together: all of them in 9 of 10 runs") {
+		t.Error("the heat map has no bracket")
+	}
 	if grid = answered[insight.TestGrid](t, sc.call("GET", "/api/v1/heatmap/team/app?green=1&branch=other", "", session(sc.admin)), 200); len(grid.Runs) != 0 || len(grid.Tests) != 0 {
 		t.Errorf("heat map of another branch: %d runs, %d tests", len(grid.Runs), len(grid.Tests))
 	}
 	pyramid := answered[insight.TestPyramid](t, sc.call("GET", "/api/v1/pyramid/team/app", "", session(sc.admin)), 200)
-	if pyramid.Tests != 19 || pyramid.Layers[2].Tests != 13 || len(pyramid.NeverRan) != 1 || len(pyramid.Leaders) == 0 || pyramid.Leaders[0].Key != flakyTest || len(pyramid.Over) != 2 {
+	if pyramid.Tests != 20 || len(pyramid.Ranks) != 3 || len(pyramid.Ranks[1].Tests) != 2 || pyramid.Layers[2].Tests != 13 || len(pyramid.NeverRan) != 1 || len(pyramid.Leaders) == 0 || pyramid.Leaders[0].Key != flakyTest || len(pyramid.Over) != 2 {
 		t.Errorf("pyramid: %+v", pyramid)
 	}
 }

@@ -19,7 +19,7 @@ import (
 // testFunctions are what the templates about tests call.
 func testFunctions(now func() time.Time) template.FuncMap {
 	return template.FuncMap{
-		"testState": testStateOf, "testStates": insight.States, "testOrders": testOrders, "testHref": testHref, "testForm": testForm, "rate": insight.RateText,
+		"testState": testStateOf, "testStates": insight.States, "testOrders": testOrders, "testHref": testHref, "testPath": testPath, "testForm": testForm, "rate": insight.RateText,
 		"testStrip": newTestStrip, "interval": newInterval, "heat": newHeat, "daybars": newDayBars, "layers": newLayers,
 		"day":          func(t time.Time) string { return insight.DayText(t, now()) },
 		"title":        splitTitle,
@@ -85,8 +85,10 @@ func testOrders() []choice {
 }
 
 // testHref is the page of a test.
-func testHref(r insight.TestRow) string {
-	return "/test/" + url.PathEscape(r.Key) + linkQuery(r)
+func testHref(r insight.TestRow) string { return testPath(r.Repository, r.Key, r.Variant) }
+
+func testPath(repository, key, variant string) string {
+	return linkTo("/test/"+url.PathEscape(key), "repository", repository, "variant", variant)
 }
 
 // testForm is where forms about a test are posted.
@@ -223,6 +225,8 @@ type heatRow struct {
 	Marks  []cellMark // all else
 	Label  string
 	Bad    int
+	Group  string // the class of its part of a bracket, "" for none
+	Why    string // of the group, in words
 }
 
 // heatTick is a label over a column.
@@ -269,6 +273,18 @@ func newHeat(g insight.TestGrid) heat {
 			row.Label += "; failed in " + strings.Join(bad[:min(len(bad), 8)], ", ")
 			if len(bad) > 8 {
 				row.Label += " and more"
+			}
+		}
+		if t.Group > 0 && t.Group <= len(g.Groups) {
+			row.Why = g.Groups[t.Group-1].String()
+			above, below := i > 0 && g.Tests[i-1].Group == t.Group, i+1 < len(g.Tests) && g.Tests[i+1].Group == t.Group
+			switch {
+			case !above:
+				row.Group = "g-top"
+			case below:
+				row.Group = "g-mid"
+			default:
+				row.Group = "g-end"
 			}
 		}
 		h.Rows = append(h.Rows, row)

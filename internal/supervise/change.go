@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -98,7 +99,11 @@ func (h *Host) have(a Artifact) error {
 	if err != nil || len(changed) == 0 {
 		return err
 	}
-	if err := h.releases.discard(a.dir()); err != nil {
+	remove, err := h.releases.discard(a.dir())
+	if err == nil {
+		err = remove()
+	}
+	if err != nil {
 		return fmt.Errorf("remove a release that was changed: %w", err)
 	}
 	return fmt.Errorf("%w: %s", ErrNoRelease, a.Digest)
@@ -150,6 +155,9 @@ func (h *Host) order(o *Order) error {
 	if err := h.routable(next, t, &r); err != nil {
 		return err
 	}
+	if o.Instances > 0 && !h.releases.use(r.Artifact) {
+		return fmt.Errorf("%w: %s", ErrNoRelease, r.Artifact.Digest)
+	}
 	if !reflect.DeepEqual(next.target(t.Name), h.state.target(t.Name)) {
 		if err := h.save(next); err != nil {
 			return fmt.Errorf("write the state: %w", err)
@@ -159,18 +167,10 @@ func (h *Host) order(o *Order) error {
 	return nil
 }
 
-// routable refuses a revision whose route could not be led: as if it had all requests.
-// Whoever calls it has mu.
+// routable refuses a revision whose route could not be led if it had all requests, and
+// opens its gate. Whoever calls it has mu.
 func (h *Host) routable(next *state, t *Target, r *Revision) error {
-	trial := next.clone()
-	for i := range trial.target(t.Name).Revisions {
-		one := &trial.target(t.Name).Revisions[i]
-		one.Percent = 0
-		if one.Number == r.Number {
-			one.Percent = 100
-		}
-	}
-	if err := h.tables(trial)[r.Route.listen()].Check(); err != nil {
+	if err := h.tables(forced(next, t.Name, r.Number))[r.Route.listen()].Check(); err != nil {
 		return fmt.Errorf("%w: its requests cannot be led to it: %w", ErrRefused, err)
 	}
 	if r.Route.TLSCert != "" {
@@ -235,49 +235,53 @@ func (h *Host) Remove(ctx context.Context, who Target, number int) error {
 	if !plainName(who.Name) {
 		return fmt.Errorf("%w: %.80q cannot be the name of a target", ErrRefused, who.Name)
 	}
-	artifact, err := h.dismiss(&who, number)
-	if err != nil {
+	if err := h.dismiss(&who, number); err != nil {
 		return err
 	}
-	err = h.await(ctx, func() bool {
-		return h.frozen || !slices.ContainsFunc(h.of(who.Name), func(in *instance) bool { return in.number == number })
+	err := h.await(ctx, func() bool {
+		return !slices.ContainsFunc(h.of(who.Name), func(in *instance) bool { return in.number == number })
 	})
 	if err != nil {
 		return err
 	}
+	return h.sweep()
+}
+
+// sweep removes the releases that nothing uses any more.
+func (h *Host) sweep() error {
 	h.mu.Lock()
-	used, frozen := h.used(), h.frozen
-	h.mu.Unlock()
-	if frozen {
-		return ErrEnding
+	var remove []func() error
+	var err error
+	if !h.frozen {
+		remove, err = h.releases.sweep(h.used())
 	}
-	return h.releases.sweep(used, map[string]bool{artifact.dir(): true})
+	h.mu.Unlock()
+	for _, gone := range remove {
+		err = errors.Join(err, gone())
+	}
+	return err
 }
 
 // dismiss takes a revision out of the document.
-func (h *Host) dismiss(who *Target, number int) (Artifact, error) {
+func (h *Host) dismiss(who *Target, number int) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.frozen {
-		return Artifact{}, ErrEnding
+		return ErrEnding
 	}
 	next := h.state.clone()
 	t, err := claimTarget(next, who)
 	if err != nil {
-		return Artifact{}, err
-	}
-	var artifact Artifact
-	if r := t.revision(number); r != nil {
-		artifact = r.Artifact
+		return err
 	}
 	t.Revisions = slices.DeleteFunc(t.Revisions, func(r Revision) bool { return r.Number == number })
 	if !reflect.DeepEqual(next.target(t.Name), h.state.target(t.Name)) {
 		if err := h.save(next); err != nil {
-			return Artifact{}, fmt.Errorf("write the state: %w", err)
+			return fmt.Errorf("write the state: %w", err)
 		}
 	}
 	h.reconcile(h.state.target(who.Name))
-	return artifact, nil
+	return nil
 }
 
 // Check looks whether a revision could be run here, and changes nothing.
@@ -530,4 +534,13 @@ func merged(a, b map[string]string) map[string]string {
 	}
 	maps.Copy(all, b)
 	return all
+}
+
+// asText is a value as it is told to people.
+func asText(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(data)
 }

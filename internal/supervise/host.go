@@ -3,6 +3,7 @@ package supervise
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -71,7 +72,9 @@ type Host struct {
 	mu        sync.Mutex
 	state     *state
 	damage    string
-	frozen    bool // another process takes over: nothing is changed, and nothing started
+	frozen    bool // the host ends, or another process takes over: nothing is changed, and nothing started
+	over      bool // it does end: who waits is told so
+	starting  int  // processes that are being started
 	instances map[string]*instance
 	gates     map[string]*gate // by address
 	port      int
@@ -201,6 +204,9 @@ func (h *Host) await(ctx context.Context, holds func() bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for !holds() {
+		if h.over {
+			return ErrEnding
+		}
 		news := h.news
 		h.mu.Unlock()
 		select {
@@ -370,7 +376,7 @@ func (h *Host) adopt(in *instance) {
 // instance is a new one, which does not live yet.
 func (h *Host) instance(t *Target, r *Revision, index int) *instance {
 	in := &instance{h: h, target: t.Name, service: t.Service, environment: t.Environment, name: fmt.Sprintf("%s-%d", t.revisionName(r.Number), index),
-		number: r.Number, index: index, rev: *r, print: h.print(r), begun: make(chan struct{}), gone: make(chan struct{})}
+		number: r.Number, index: index, rev: *r, print: h.print(r), begun: make(chan struct{})}
 	in.leave, in.quit = context.WithCancel(context.Background())
 	in.seen = SeenInstance{Name: in.name, Why: "it is starting"}
 	return in
@@ -451,14 +457,14 @@ func (h *Host) left(in *instance) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	in.quit()
-	if h.frozen {
-		return // the next process finds what is there
-	}
-	_ = os.Remove(h.runFile(in.name))
 	if h.instances[in.name] == in {
 		delete(h.instances, in.name)
 	}
-	close(in.gone)
+	if h.frozen { // what is there is the next process's
+		h.changed("")
+		return
+	}
+	_ = os.Remove(h.runFile(in.name))
 	if t := h.state.target(in.target); t != nil {
 		h.reconcile(t)
 	}
@@ -623,9 +629,8 @@ func (h *Host) tick() {
 	for name := range h.instances {
 		known[name] = true
 	}
-	used := h.used()
 	h.mu.Unlock()
-	if err := errors.Join(h.tend(known), h.releases.sweep(used, nil)); err != nil {
+	if err := errors.Join(h.tend(known), h.sweep()); err != nil {
 		h.log.Warn("could not tidy up", "error", err)
 	}
 }
@@ -643,4 +648,10 @@ func (h *Host) used() map[string]bool {
 		used[in.rev.Artifact.dir()] = true
 	}
 	return used
+}
+
+// readJSON reads a small file; false if it cannot.
+func readJSON(name string, v any) bool {
+	data, err := os.ReadFile(name)
+	return err == nil && json.Unmarshal(data, v) == nil
 }

@@ -23,7 +23,7 @@ const (
 	probeFails = 3                     // in a row until it is no longer ready
 	weighEvery = time.Second           // between two looks at its memory
 	failTries  = 3                     // starts in a row after which it counts as failed
-	steadyTime = 10 * time.Second // ready for so long, it is started again at once
+	steadyTime = 10 * time.Second      // ready for so long, it is started again at once
 	backoffMin = 200 * time.Millisecond
 	backoffMax = 30 * time.Second
 )
@@ -40,10 +40,9 @@ type instance struct {
 	rev           Revision
 	print         string
 
-	leave context.Context // ends when it is to go
+	leave context.Context    // ends when it is to go
 	quit  context.CancelFunc // ends leave
-	begun chan struct{} // closed when its first start was tried
-	gone  chan struct{} // closed when nothing of it is left
+	begun chan struct{}      // closed when its first start was tried
 
 	// Under Host.mu.
 	seen    SeenInstance
@@ -89,10 +88,14 @@ func (in *instance) live(p *process) {
 	first := true
 	for {
 		if p == nil {
+			if !h.mayStart(in.leave) {
+				return
+			}
 			var err error
 			if p, err = in.start(); err != nil {
 				in.stopped(err.Error())
 			}
+			h.hasStarted()
 		}
 		if first {
 			close(in.begun)
@@ -120,6 +123,26 @@ func (in *instance) live(p *process) {
 			return
 		}
 	}
+}
+
+// mayStart waits until a process may be started, and counts it; false if the instance
+// is to leave before.
+func (h *Host) mayStart(leave context.Context) bool {
+	may := false
+	err := h.await(leave, func() bool {
+		if may = !h.frozen; may {
+			h.starting++
+		}
+		return may
+	})
+	return err == nil && may
+}
+
+func (h *Host) hasStarted() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.starting--
+	h.changed("")
 }
 
 // pause is how long it is waited before the next start.

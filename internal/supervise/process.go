@@ -234,7 +234,7 @@ func lastLine(name string) string {
 // freeBytes is how much room there is for us where a directory is, or will be.
 func freeBytes(dir string) (int64, error) {
 	for {
-		var stat syscall.Statstatt
+		var stat syscall.Statfs_t
 		err := syscall.Statfs(dir, &stat)
 		if errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir) {
 			dir = filepath.Dir(dir)

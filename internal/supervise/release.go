@@ -243,17 +243,13 @@ func (u *unpacker) tree() error {
 		if err := u.ctx.Err(); err != nil {
 			return err
 		}
-		name := strings.TrimPrefix(strings.TrimSuffix(h.Name, "/"), "./")
-		if name == "" || name == "." {
+		name, err := u.entry(h)
+		if err != nil {
+			return err
+		}
+		if name == "" {
 			continue
 		}
-		if u.files++; u.files > maxReleaseFiles {
-			return hostile("it has more than %d entries", maxReleaseFiles)
-		}
-		if !filepath.IsLocal(name) || len(name) > maxReleasePath || strings.IndexByte(name, 0) >= 0 || strings.Contains(name, `\`) {
-			return hostile("%.120q is no path within it", h.Name)
-		}
-		name = filepath.Clean(name)
 		if dir := filepath.Dir(name); dir != "." {
 			if err := u.root.MkdirAll(dir, 0o755); err != nil {
 				return hostile("%.120q: %v", name, err)
@@ -266,20 +262,9 @@ func (u *unpacker) tree() error {
 		case tar.TypeReg:
 			err = u.file(name, mode|0o400, h.Size, archive)
 		case tar.TypeSymlink:
-			to := filepath.Join(filepath.Dir(name), h.Linkname)
-			if filepath.IsAbs(h.Linkname) || !filepath.IsLocal(to) {
-				return hostile("the link %.120q leads out of it, to %.120q", name, h.Linkname)
-			}
 			err = u.root.Symlink(h.Linkname, name)
 		case tar.TypeLink:
-			to := strings.TrimPrefix(h.Linkname, "./")
-			if !filepath.IsLocal(to) {
-				return hostile("the link %.120q leads out of it, to %.120q", name, h.Linkname)
-			}
-			err = u.root.Link(to, name)
-		case tar.TypeXGlobalHeader:
-		default:
-			return hostile("%.120q is a device or something else that is no file", name)
+			err = u.root.Link(strings.TrimPrefix(h.Linkname, "./"), name)
 		}
 		switch {
 		case errors.Is(err, fs.ErrExist):
@@ -290,10 +275,95 @@ func (u *unpacker) tree() error {
 	}
 }
 
-func (u *unpacker) file(name string, mode fs.FileMode, size int64, from io.Reader) error {
-	if u.bytes += size; size < 0 || u.bytes > maxReleaseBytes {
-		return hostile("it has more than %d bytes", int64(maxReleaseBytes))
+// entry looks whether an entry may be unpacked, and where; "" is none of its own.
+func (u *unpacker) entry(h *tar.Header) (string, error) {
+	name := strings.TrimPrefix(strings.TrimSuffix(h.Name, "/"), "./")
+	if name == "" || name == "." || h.Typeflag == tar.TypeXGlobalHeader {
+		return "", nil
 	}
+	if u.files++; u.files > maxReleaseFiles {
+		return "", hostile("it has more than %d entries", maxReleaseFiles)
+	}
+	if !filepath.IsLocal(name) || len(name) > maxReleasePath || strings.ContainsAny(name, "\x00\\") {
+		return "", hostile("%.120q is no path within it", h.Name)
+	}
+	name = filepath.Clean(name)
+	switch h.Typeflag {
+	case tar.TypeDir:
+	case tar.TypeReg:
+		if h.Size < 0 || h.Size > maxReleaseBytes || u.bytes+h.Size > maxReleaseBytes {
+			return "", hostile("it has more than %d bytes", int64(maxReleaseBytes))
+		}
+		u.bytes += h.Size
+	case tar.TypeSymlink:
+		if filepath.IsAbs(h.Linkname) || !filepath.IsLocal(filepath.Join(filepath.Dir(name), h.Linkname)) {
+			return "", hostile("the link %.120q leads out of it, to %.120q", name, h.Linkname)
+		}
+	case tar.TypeLink:
+		if !filepath.IsLocal(strings.TrimPrefix(h.Linkname, "./")) {
+			return "", hostile("the link %.120q leads out of it, to %.120q", name, h.Linkname)
+		}
+	default:
+		return "", hostile("%.120q is a device or something else that is no file", name)
+	}
+	return name, nil
+}
+
+// Inspect reads an artifact as if to unpack it, and says why it could not be, and how
+// many bytes it would take. With a program that the release is to have ("./shop") it
+// says whether it has.
+func Inspect(a Artifact, program string, from io.Reader) (size int64, troubles []Trouble, err error) {
+	sum := sha256.New()
+	in := io.TeeReader(&limited{r: from, left: a.Size}, sum)
+	u, found := new(unpacker), a.Kind == KindFile && filepath.Clean(program) == a.Name
+	if a.Kind == KindFile {
+		u.bytes = a.Size
+	}
+	archive := tar.NewReader(in)
+	for a.Kind == KindTree {
+		h, herr := archive.Next()
+		if herr == io.EOF {
+			break
+		}
+		name := ""
+		if herr == nil {
+			name, herr = u.entry(h)
+		} else if !errors.Is(herr, ErrRefused) && (errors.Is(herr, tar.ErrHeader) || errors.Is(herr, io.ErrUnexpectedEOF)) {
+			herr = hostile("the archive cannot be read: %v", herr)
+		}
+		if herr != nil {
+			return 0, asTrouble(herr), unless(herr)
+		}
+		found = found || name == filepath.Clean(program)
+	}
+	if _, err := io.Copy(io.Discard, in); err != nil {
+		return 0, asTrouble(err), unless(err)
+	}
+	if got := "sha256:" + hex.EncodeToString(sum.Sum(nil)); got != a.Digest {
+		troubles = append(troubles, Trouble{Rule: "digest", Message: fmt.Sprintf("the bytes are not those of %s, but of %s", a.Digest, got), Hint: "make the release anew"})
+	} else if strings.HasPrefix(program, "./") && !found {
+		troubles = append(troubles, Trouble{Rule: "command", Message: fmt.Sprintf("the command is %s, and the artifact has no such file", program), Hint: "name a file of the artifact, by its path in it"})
+	}
+	return u.bytes, troubles, nil
+}
+
+// asTrouble is a refusal as a trouble; none for other errors.
+func asTrouble(err error) []Trouble {
+	if unless(err) != nil {
+		return nil
+	}
+	return []Trouble{{Rule: "artifact", Message: told(err), Hint: "make the release anew"}}
+}
+
+// unless is the error if it is no refusal.
+func unless(err error) error {
+	if errors.Is(err, ErrRefused) {
+		return nil
+	}
+	return err
+}
+
+func (u *unpacker) file(name string, mode fs.FileMode, size int64, from io.Reader) error {
 	if dir := u.root.Name(); size > spareBytes/4 {
 		if t := room(dir, size); t != nil {
 			return refusal([]Trouble{*t})
@@ -412,17 +482,29 @@ func (f *fileSeen) text() string {
 	return s
 }
 
-// discard removes a release that is not what it was, or that nobody uses.
-func (rs *releases) discard(dir string) error {
+// usedMark is a file in the directory of a release that a revision has had.
+const usedMark = "used"
+
+// use says that a revision has a release; false if it is not here.
+func (rs *releases) use(a Artifact) bool {
+	if a.Kind == "" {
+		return true
+	}
+	f, err := os.OpenFile(filepath.Join(rs.path(a), usedMark), os.O_WRONLY|os.O_CREATE, 0o644)
+	return err == nil && f.Close() == nil
+}
+
+// discard takes a release away that is not what it was, or that nobody uses.
+func (rs *releases) discard(dir string) (remove func() error, err error) {
 	away, err := os.MkdirTemp(rs.dir, ".new-")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	err = os.Rename(filepath.Join(rs.dir, dir), filepath.Join(away, "old"))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
-	return errors.Join(err, os.RemoveAll(away))
+	return func() error { return os.RemoveAll(away) }, err
 }
 
 // stored lists the releases by their directories.
@@ -450,14 +532,26 @@ func (rs *releases) stored() map[string]StoredRelease {
 	return all
 }
 
-// sweep removes the releases that nothing uses: those that something used until now,
-// and those that nobody has come for.
-func (rs *releases) sweep(used, until map[string]bool) error {
-	var errs []error
-	for dir, r := range rs.stored() {
-		if !used[dir] && (until[dir] || time.Since(r.Since) > unusedTime) {
-			errs = append(errs, rs.discard(dir))
+// sweep takes the releases away that nothing uses: those that something has used, and
+// those that nobody has come for. What is left to do takes longer.
+func (rs *releases) sweep(used map[string]bool) (remove []func() error, err error) {
+	entries, err := os.ReadDir(rs.dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if len(e.Name()) < 64 || e.Name()[0] == '.' || used[e.Name()] {
+			continue
+		}
+		info, ierr := e.Info()
+		if _, serr := os.Stat(filepath.Join(rs.dir, e.Name(), usedMark)); serr != nil && (ierr != nil || time.Since(info.ModTime()) < unusedTime) {
+			continue
+		}
+		gone, derr := rs.discard(e.Name())
+		err = errors.Join(err, derr)
+		if gone != nil {
+			remove = append(remove, gone)
 		}
 	}
-	return errors.Join(errs...)
+	return remove, err
 }

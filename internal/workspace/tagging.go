@@ -146,6 +146,16 @@ func (p Past) Branches(ctx context.Context, commit string) ([]string, error) {
 	return slices.Compact(list), nil
 }
 
+// Shallow reports whether the history is cut off somewhere, as it is in most clones that
+// CI systems make.
+func (p Past) Shallow(ctx context.Context) (bool, error) {
+	out, err := p.git().output(ctx, "rev-parse", "--is-shallow-repository")
+	if err != nil {
+		return false, p.absent(ctx, "look at the repository", err)
+	}
+	return strings.TrimSpace(string(out)) == "true", nil
+}
+
 // pushTime bounds what talks to a remote.
 const pushTime = 5 * time.Minute
 

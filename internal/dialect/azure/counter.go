@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/dialect/azure/expression"
@@ -74,10 +75,43 @@ func (d *Dialect) Count(c *plan.Context, at time.Time, next func(prefix string, 
 			return failed
 		}
 	}
+	e := &evaluator{s: &plan.Scope{Context: &held, Started: at}}
+	format, _ := strings.CutPrefix(c.Pipeline.RunName.Text, runNamePrefix)
+	if rest, revised, err := e.unrevised(format); err != nil {
+		return err
+	} else if revised {
+		n, err := next(revision+" "+rest, 1)
+		if err != nil {
+			return err
+		}
+		counted.Numbers[revision] = n
+	}
 	if len(counted.Numbers) > 0 {
 		c.Counted = counted
 	}
 	return nil
+}
+
+// revision is the number that tells apart runs whose names are alike else: $(Rev:r) begins
+// with 1 whenever the rest of the name is new.
+const revision = "$(Rev:r)"
+
+// unrevised is the name of a run without that number; revised says whether it has one.
+func (e *evaluator) unrevised(format string) (rest string, revised bool, err error) {
+	format = token.ReplaceAllStringFunc(cmp.Or(format, usualName), func(t string) string {
+		if !isRevision(t) {
+			return t
+		}
+		revised = true
+		return "#"
+	})
+	rest, err = e.runName(format)
+	return rest, revised, err
+}
+
+func isRevision(t string) bool {
+	name, _, _ := strings.Cut(t[2:len(t)-1], ":")
+	return strings.EqualFold(name, "rev")
 }
 
 // counter is how often the pipeline has run with a prefix, from a seed: counter(prefix, seed).

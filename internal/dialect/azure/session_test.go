@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairlead-dev/fairlead/internal/dialect"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 )
 
@@ -163,7 +164,7 @@ stages:
 		asked[prefix]++
 		return seed + 2, nil
 	})
-	if err != nil || c.Counted == nil || !maps.Equal(asked, map[string]int{"1": 1, "102-2026": 1}) || !maps.Equal(c.Counted.Numbers, map[string]int{"1": 102, "102-2026": 7}) {
+	if err != nil || c.Counted == nil || !maps.Equal(asked, map[string]int{"1": 1, "102-2026": 1, "$(Rev:r) 20260102.#": 1}) || !maps.Equal(c.Counted.Numbers, map[string]int{"1": 102, "102-2026": 7, revision: 3}) {
 		t.Fatalf("%v: asked for %v, counted %+v", err, asked, c.Counted)
 	}
 	var jobs []plan.Job
@@ -184,5 +185,43 @@ stages:
 	}
 	if err := d.Count(&plan.Context{Pipeline: p, Change: push(), Number: 1}, at, func(string, int) (int, error) { return 0, errors.New("no disk") }); err == nil {
 		t.Error("numbers that cannot be had are no error")
+	}
+}
+
+// TestRevision: $(Rev:r) counts the runs whose names are alike else, and all of a run sees one
+// name.
+func TestRevision(t *testing.T) {
+	t.Parallel()
+	d := New(Config{})
+	seen := map[string]int{}
+	for _, c := range []struct {
+		name string
+		day  int
+		want string
+	}{
+		{"$(Date:yyyyMMdd)$(Rev:.r)", 1, "20260101.1"}, {"$(Date:yyyyMMdd)$(Rev:.r)", 1, "20260101.2"}, {"$(Date:yyyyMMdd)$(Rev:.r)", 2, "20260102.1"},
+		{"", 2, "20260102.1"}, {"", 2, "20260102.2"}, {"v$(Rev:rrr)", 3, "v001"}, {"v$(rev:r)", 4, "v2"}, {"fixed", 4, "fixed"},
+	} {
+		text := "steps: [{bash: x}]"
+		if c.name != "" {
+			text = "name: " + c.name + "\n" + text
+		}
+		p, _ := compile(t, text, push())
+		at := time.Date(2026, 1, c.day, 23, 59, 0, 0, time.UTC)
+		x := &plan.Context{Pipeline: p, Change: push(), RunID: "7", Number: 99}
+		if err := d.Count(x, at, func(prefix string, seed int) (int, error) {
+			if n, ok := seen[prefix]; ok {
+				seed = n + 1
+			}
+			seen[prefix] = seed
+			return seed, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		s := &plan.Scope{Context: x, Job: &p.Jobs[0], Started: at.Add(time.Hour)}
+		name, err := d.Eval(p.RunName, dialect.Text, s)
+		if build := buildNumber(s); err != nil || name != c.want || build != c.want {
+			t.Errorf("%q on day %d: the run is %v, Build.BuildNumber %q, want %q (%v)", c.name, c.day, name, build, c.want, err)
+		}
 	}
 }

@@ -430,17 +430,23 @@ func (e *evaluator) runName(format string) (string, error) {
 
 var token = regexp.MustCompile(`\$\(([^()]*)\)`)
 
+// digits are those of a number in the layout of $(Rev:.rr).
+var digits = regexp.MustCompile(`[rR]+`)
+
+// usualName is the name of a run that its pipeline gives none.
+const usualName = "$(Date:yyyyMMdd)." + revision
+
 // number fills the tokens of a run's name. The date is that of the beginning,
 // when it is known.
 func number(format string, s *plan.Scope, known map[string]string) string {
 	at := s.Started
-	if at.IsZero() {
-		at = time.Now()
-	}
 	run := 1
 	id := ""
 	if s.Context != nil {
 		run, id = max(s.Number, 1), s.RunID
+		if c := s.Counted; c != nil { // all jobs have the same name, whenever they begin
+			at, run = c.At, cmp.Or(c.Numbers[revision], run)
+		}
 		if s.Change != nil {
 			changed(known, s.Change)
 		}
@@ -448,7 +454,10 @@ func number(format string, s *plan.Scope, known map[string]string) string {
 			known["Build.DefinitionName"] = definition(s.Pipeline)
 		}
 	}
-	return token.ReplaceAllStringFunc(cmp.Or(format, "$(Date:yyyyMMdd).$(Rev:r)"), func(t string) string {
+	if at.IsZero() {
+		at = time.Now()
+	}
+	return token.ReplaceAllStringFunc(cmp.Or(format, usualName), func(t string) string {
 		name, layout, _ := strings.Cut(t[2:len(t)-1], ":")
 		switch strings.ToLower(name) {
 		case "date":
@@ -468,7 +477,7 @@ func number(format string, s *plan.Scope, known map[string]string) string {
 		case "seconds":
 			return at.Format("05")
 		case "rev":
-			return fmt.Sprintf("%0*d", max(len(layout), 1), run)
+			return digits.ReplaceAllStringFunc(cmp.Or(layout, "r"), func(r string) string { return fmt.Sprintf("%0*d", len(r), run) })
 		case "builddefinitionname":
 			return known["Build.DefinitionName"]
 		case "sourcebranchname":

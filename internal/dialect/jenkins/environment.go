@@ -137,7 +137,8 @@ func (b *build) secret(name string) (value, as string, ok bool) {
 // bindCredential gives the variables of a credential. Credentials are secrets
 // by name: ID for a text, ID_USR and ID_PSW for a user with a password (or one
 // secret user:password), ID_FILE for a file's content, ID_KEY with ID_USR and
-// ID_PASSPHRASE for a key of ssh. kind is the binding that is wanted, "auto"
+// ID_PASSPHRASE for a key of ssh, ID_KEYSTORE in base64 with ID_PASSPHRASE for a
+// certificate. kind is the binding that is wanted, "auto"
 // for what there is. What was written to a file is taken away by cleanup.
 func (b *build) bindCredential(c *groovy.Call, f *frame, kind, id, variable string) (vars []plan.Setting, cleanup func(*groovy.Call) error, err error) {
 	name := secretName(id)
@@ -151,11 +152,15 @@ func (b *build) bindCredential(c *groovy.Call, f *frame, kind, id, variable stri
 	password, _, hasPassword := b.secret(name + "_PSW")
 	_, fileAs, hasFile := b.secret(name + "_FILE")
 	_, keyAs, hasKey := b.secret(name + "_KEY")
+	_, storeAs, hasStore := b.secret(name + "_KEYSTORE")
 	text, textAs, hasText := b.secret(name)
 	if kind == "auto" {
 		switch {
 		case hasKey:
 			kind = "ssh"
+		case hasStore:
+			// In environment there is no place for its three variables.
+			return nil, nil, c.Throw(illegalArgument, "No suitable binding handler could be found for type %s. Bind it with withCredentials([certificate(…)])", certificateClass)
 		case hasUser && hasPassword:
 			kind = "user"
 		case hasFile:
@@ -190,10 +195,13 @@ func (b *build) bindCredential(c *groovy.Call, f *frame, kind, id, variable stri
 		}
 		f.masks = append(f.masks, password)
 		vars = append(vars, plan.Setting{Name: variable, Value: user + ":" + password}, plan.Setting{Name: variable + "_USR", Value: user}, plan.Setting{Name: variable + "_PSW", Value: password})
-	case "file", "ssh":
+	case "file", "ssh", "certificate":
 		as := fileAs
-		if kind == "ssh" {
+		switch kind {
+		case "ssh":
 			as = keyAs
+		case "certificate":
+			as, textAs = storeAs, ""
 		}
 		if as == "" {
 			as = textAs
@@ -202,7 +210,7 @@ func (b *build) bindCredential(c *groovy.Call, f *frame, kind, id, variable stri
 			return nil, nil, missing
 		}
 		file := filepath.Join(b.scope.Dirs.Temp, "credentials", fileName(f.keys.next("credential")), slug(id))
-		inputs := map[string]string{"file": file, "secret": as, "line": fmt.Sprint(kind == "ssh")}
+		inputs := map[string]string{"file": file, "secret": as, "line": fmt.Sprint(kind == "ssh"), "base64": fmt.Sprint(kind == "certificate")}
 		if _, err := b.builtin(c, f, "credential", "credential "+id, inputs); err != nil {
 			return nil, nil, err
 		}
@@ -214,7 +222,10 @@ func (b *build) bindCredential(c *groovy.Call, f *frame, kind, id, variable stri
 			return nil, cleanup, err
 		}
 		vars = append(vars, plan.Setting{Name: variable, Value: file})
-		if kind == "ssh" {
+		if kind == "certificate" {
+			user = id // Jenkins names it by its description, or else by its ID
+		}
+		if kind != "file" {
 			vars = append(vars, plan.Setting{Name: variable + "_USR", Value: user})
 			passphrase, _, _ := b.secret(name + "_PASSPHRASE")
 			set("_PSW", passphrase)
@@ -222,6 +233,9 @@ func (b *build) bindCredential(c *groovy.Call, f *frame, kind, id, variable stri
 	}
 	return vars, cleanup, nil
 }
+
+// certificateClass is what Jenkins calls a credential that is a certificate.
+const certificateClass = "com.cloudbees.plugins.credentials.impl.CertificateCredentialsImpl"
 
 // splits reports whether the Jenkinsfile uses the parts of a credential that has
 // a user and a password.
@@ -299,6 +313,8 @@ func withCredentials(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
 			err = bind("file", map[string]string{"": text("variable")})
 		case "sshUserPrivateKey", "SSHUserPrivateKeyBinding":
 			err = bind("ssh", map[string]string{"": text("keyFileVariable"), "_USR": text("usernameVariable"), "_PSW": text("passphraseVariable")})
+		case "certificate", "CertificateMultiBinding":
+			err = bind("certificate", map[string]string{"": text("keystoreVariable"), "_USR": text("aliasVariable"), "_PSW": text("passwordVariable")})
 		default:
 			err = c.Throw(illegalArgument, "No suitable binding handler could be found for type %s", class)
 		}

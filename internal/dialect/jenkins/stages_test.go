@@ -242,6 +242,23 @@ func TestSecretsStayOut(t *testing.T) {
 	}
 }
 
+// TestCertificate: a certificate is a key store in a file, its name and its password.
+func TestCertificate(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ file, store, result, said string }{
+		"bound":          {"node { withCredentials([certificate(credentialsId: 'my-cert', keystoreVariable: 'STORE', aliasVariable: 'ALIAS', passwordVariable: 'PW')]) { checkout scm\n sh 'cmp \"$STORE\" want && test \"$ALIAS:$PW\" = my-cert:s3cret && echo the same' } }", "AAH/", "SUCCESS", "the same"},
+		"no base64":      {"node { withCredentials([certificate(credentialsId: 'my-cert', keystoreVariable: 'STORE', passwordVariable: 'PW')]) { sh 'true' } }", "not at all!", "FAILURE", "is not in base64"},
+		"in environment": {"pipeline { agent any\n environment { C = credentials('my-cert') }\n stages { stage('s') { steps { sh 'true' } } } }", "AAH/", "FAILURE", "No suitable binding handler"},
+		"none":           {"node { withCredentials([certificate(credentialsId: 'other', keystoreVariable: 'STORE', passwordVariable: 'PW')]) { sh 'true' } }", "AAH/", "FAILURE", "OTHER"},
+	} {
+		w := newWorld(t, push(), "Jenkinsfile", c.file, "want", "\x00\x01\xff")
+		w.scope.Secrets = map[string]string{"MY_CERT_KEYSTORE": c.store, "MY_CERT_PASSPHRASE": "s3cret"}
+		if result, _, err := w.run(t.Context()); result != c.result || !strings.Contains(w.text(), c.said) {
+			t.Errorf("%s: %s, %v\n%s", name, result, err, w.text())
+		}
+	}
+}
+
 // TestBuildBefore: what post and scripts know of the build before.
 func TestBuildBefore(t *testing.T) {
 	t.Parallel()

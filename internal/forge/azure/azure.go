@@ -346,3 +346,6 @@ func (f *Forge) Comment(ctx context.Context, r *forge.Remote, c *forge.Comment) 
 func (f *Forge) Release(context.Context, *forge.Remote, *forge.Release) (string, error) {
 	return "", forge.ErrUnsupported
 }
+
+// NoReleases implements [forge.Releaseless].
+func (f *Forge) NoReleases(*forge.Remote) string { return "Azure DevOps has no releases of code" }

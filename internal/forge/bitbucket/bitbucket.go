@@ -218,7 +218,25 @@ func (f *Forge) Comment(ctx context.Context, r *forge.Remote, c *forge.Comment) 
 	return b.centerComment(ctx, c)
 }
 
-// Release implements [forge.Forge]: Bitbucket has no releases.
-func (f *Forge) Release(context.Context, *forge.Remote, *forge.Release) (string, error) {
-	return "", forge.ErrUnsupported
+// NoReleases implements [forge.Releaseless]: Data Center has nothing that files could be
+// kept in.
+func (f *Forge) NoReleases(r *forge.Remote) string {
+	remote := *r
+	if b, err := f.remote(&remote); err == nil && !b.cloud {
+		return "Bitbucket Data Center has no releases and no downloads"
+	}
+	return ""
+}
+
+// Release implements [forge.Forge]: Bitbucket has no releases, but its cloud has
+// downloads of a repository.
+func (f *Forge) Release(ctx context.Context, r *forge.Remote, rel *forge.Release) (string, error) {
+	b, err := f.remote(r)
+	if err != nil {
+		return "", err
+	}
+	if !b.cloud {
+		return "", forge.ErrUnsupported
+	}
+	return b.downloads(ctx, rel)
 }

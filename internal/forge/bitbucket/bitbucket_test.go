@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -49,6 +50,7 @@ func cloudHost() forgetest.Host {
 			forge.Pending: "INPROGRESS", forge.Running: "INPROGRESS", forge.Success: "SUCCESSFUL", forge.Failure: "FAILED",
 			forge.Error: "FAILED", forge.Cancelled: "STOPPED", forge.Skipped: "SUCCESSFUL",
 		},
+		Releases: true,
 	}
 }
 
@@ -365,8 +367,37 @@ func fakeCloud(t *testing.T) *forgetest.Fake {
 		}
 		return code, c
 	})
+	var files []object
+	m.On("GET "+repo+"/downloads", func(r *http.Request, _ object) (int, any) {
+		return 200, object{"values": forgetest.Page(r, "pagelen", files), "pagelen": 100}
+	})
+	m.On("POST "+repo+"/downloads", func(r *http.Request, _ object) (int, any) {
+		file, header, err := r.FormFile("files")
+		if err != nil || r.ContentLength <= 0 {
+			return 400, object{"type": "error", "error": object{"message": fmt.Sprint(err)}}
+		}
+		text, _ := io.ReadAll(file)
+		for _, f := range files {
+			if f["name"] == header.Filename {
+				t.Errorf("the download %s was replaced", header.Filename)
+			}
+		}
+		files = append(files, object{"name": header.Filename, "size": len(text), "text": string(text)})
+		return 201, nil
+	})
 	front = forgetest.NewFront(t, "Bearer ATCTT-token", m)
 	return s.inside(&forgetest.Fake{
+		Release: func(tag string) (draft bool, held map[string]string, ok bool) {
+			m.Lock()
+			defer m.Unlock()
+			held = map[string]string{}
+			for _, f := range files {
+				if name, of := strings.CutPrefix(f["name"].(string), tag+"-"); of {
+					held[name], ok = f["text"].(string), true
+				}
+			}
+			return false, held, ok
+		},
 		Front:  front,
 		Remote: &forge.Remote{API: front.URL + "/2.0", Repository: "team/app", Token: "ATCTT-token"},
 		Status: statusOf(m, statuses),

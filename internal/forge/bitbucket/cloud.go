@@ -147,3 +147,55 @@ func (b *remote) cloudComment(ctx context.Context, c *forge.Comment) (string, er
 			return string(made.ID), err
 		})
 }
+
+// downloads brings the files of a release to the downloads of the repository, which all
+// releases share: each has the tag in its name. One of a name that is there already would be
+// replaced without a word, so they are looked at first. Notes and drafts there are none.
+func (b *remote) downloads(ctx context.Context, rel *forge.Release) (string, error) {
+	if err := rel.Check(); err != nil {
+		return "", err
+	}
+	if rel.Draft {
+		return "", forge.ErrUnsupported
+	}
+	list := b.path + "/downloads"
+	there := map[string]int64{}
+	next, query := list, url.Values{"pagelen": {"100"}}
+	err := forge.Pages(func(int) (bool, error) {
+		var page struct {
+			Next   string `json:"next"`
+			Values []struct {
+				Name string `json:"name"`
+				Size int64  `json:"size"`
+			} `json:"values"`
+		}
+		_, err := b.Do(ctx, &forge.Call{What: "read the downloads", Method: http.MethodGet, Path: next, Query: query, Out: &page})
+		for _, v := range page.Values {
+			there[v.Name] = v.Size
+		}
+		next, query = page.Next, nil
+		return next != "", err
+	})
+	if err != nil {
+		return "", err
+	}
+	named := *rel
+	named.Assets = nil
+	for _, a := range rel.Assets {
+		a.Name = download(rel.Tag, a.Name)
+		named.Assets = append(named.Assets, a)
+	}
+	missing, err := named.Missing(there)
+	if err != nil {
+		return "", err
+	}
+	for i := range missing {
+		if _, err := b.Do(ctx, forge.Form(&missing[i], "files", &forge.Call{What: "upload " + missing[i].Name, Method: http.MethodPost, Path: list})); err != nil {
+			return "", err
+		}
+	}
+	return b.page + "/commits/tag/" + forge.Escape(rel.Tag), nil
+}
+
+// download is the name of a release's file among those of all releases.
+func download(tag, name string) string { return strings.ReplaceAll(tag, "/", "-") + "-" + name }

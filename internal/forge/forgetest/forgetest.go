@@ -105,6 +105,8 @@ func Run(t *testing.T, h Host) {
 		{"Status", h.status},
 		{"Comment", h.comment},
 		{"Release", h.release},
+		{"Killed", h.killed},
+		{"Labels", h.labels},
 		{"Refused", h.refused},
 		{"Redirect", h.redirect},
 	} {

@@ -19,6 +19,14 @@ type Front struct {
 	asked []string // "POST /repos/team/app/statuses/4711"
 	fail  []failure
 	to    string // where all requests are sent on to
+	cut   *cut
+}
+
+// cut is a line that breaks.
+type cut struct {
+	left    int  // requests until then
+	carried bool // the request that it breaks in is carried out all the same
+	broken  func()
 }
 
 type failure struct {
@@ -39,7 +47,15 @@ func NewFront(t testing.TB, authorization string, host http.Handler) *Front {
 			now, f.fail = &f.fail[0], f.fail[1:]
 		}
 		to := f.to
+		breaks := f.breaks()
 		f.mu.Unlock()
+		if breaks != nil {
+			if breaks.carried {
+				host.ServeHTTP(httptest.NewRecorder(), r)
+			}
+			breaks.broken()
+			panic(http.ErrAbortHandler)
+		}
 		switch {
 		case to != "":
 			http.Redirect(w, r, to+r.URL.RequestURI(), http.StatusTemporaryRedirect)
@@ -67,6 +83,32 @@ func (f *Front) Fail(times, code int, header map[string]string, body string) {
 	defer f.mu.Unlock()
 	for range times {
 		f.fail = append(f.fail, failure{code, header, body})
+	}
+}
+
+// breaks is the cut that the line breaks at now, nil for none. The caller holds mu.
+func (f *Front) breaks() *cut {
+	if f.cut == nil {
+		return nil
+	}
+	if f.cut.left--; f.cut.left > 0 {
+		return nil
+	}
+	c := f.cut
+	f.cut = nil
+	return c
+}
+
+// Cut breaks the line at the nth request from now, before or after the host has carried it
+// out, and calls broken. It returns what says whether that has happened.
+func (f *Front) Cut(n int, carried bool, broken func()) (happened func() bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cut = &cut{n, carried, broken}
+	return func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.cut == nil
 	}
 }
 

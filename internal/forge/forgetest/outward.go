@@ -205,6 +205,63 @@ func (h *Host) release(t *testing.T) {
 	}
 }
 
+// killed kills a release at each of its requests, before and after the host has carried it
+// out, and makes it again: there is never half of one, nor anything twice. The fakes see to the
+// latter.
+func (h *Host) killed(t *testing.T) {
+	if !h.Releases {
+		return
+	}
+	for n := 1; ; n++ {
+		reached := false
+		for _, carried := range []bool{false, true} {
+			f := h.Fake(t)
+			rel := &forge.Release{Tag: "v1.2.3", SHA: After, Title: "Bolts", Notes: "Counted.", Assets: []forge.Asset{asset("a", "one"), asset("b", "two"), asset("c", "")}}
+			ctx, die := context.WithCancel(t.Context())
+			happened := f.Front.Cut(n, carried, die)
+			_, err := h.Forge.Release(ctx, f.Remote, rel)
+			die()
+			if !happened() {
+				continue
+			}
+			reached = true
+			if err == nil {
+				t.Errorf("request %d was cut (carried out: %v), and nothing was said", n, carried)
+			}
+			if draft, files, ok := f.Release("v1.2.3"); ok && h.Drafts && !draft && len(files) < 3 {
+				t.Errorf("request %d (carried out: %v): half a release is seen: %q", n, carried, files)
+			}
+			if _, err := h.Forge.Release(t.Context(), f.Remote, rel); err != nil {
+				t.Errorf("request %d (carried out: %v): the next try: %v", n, carried, err)
+			}
+			if draft, files, ok := f.Release("v1.2.3"); !ok || draft || len(files) != 3 || files["a"] != "one" || files["b"] != "two" {
+				t.Errorf("request %d (carried out: %v): draft %v, files %q", n, carried, draft, files)
+			}
+		}
+		if !reached {
+			if n < 4 {
+				t.Errorf("a release takes %d requests", n-1)
+			}
+			return
+		}
+	}
+}
+
+// labels reads those of a change. The fakes have given change 17 two.
+func (h *Host) labels(t *testing.T) {
+	l, ok := h.Forge.(forge.Labeller)
+	if !ok {
+		return
+	}
+	f := h.Fake(t)
+	if names, err := l.Labels(t.Context(), f.Remote, "17"); err != nil || !slices.Equal(names, []string{"bug", "area/api"}) {
+		t.Errorf("%q, %v", names, err)
+	}
+	if names, err := l.Labels(t.Context(), f.Remote, "404404"); forge.Code(err) != http.StatusNotFound || len(names) > 0 {
+		t.Errorf("of a change that is none: %q, %v", names, err)
+	}
+}
+
 // refused sees what a forge makes of answers that are no success.
 func (h *Host) refused(t *testing.T) {
 	s := forge.Status{SHA: After, Context: "fairlead/ci", State: forge.Success, URL: runURL}

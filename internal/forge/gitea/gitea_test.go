@@ -227,6 +227,9 @@ func fake(t *testing.T, knowsMe bool) *forgetest.Fake {
 		}
 		return 200, forgetest.Merge(c, in)
 	})
+	m.On("GET "+repo+"/pulls/17", func(*http.Request, object) (int, any) {
+		return 200, object{"number": 17, "labels": []any{object{"name": "bug"}, object{"name": "area/api"}}}
+	})
 	m.On("GET "+repo+"/releases/tags/{tag}", func(r *http.Request, _ object) (int, any) {
 		for _, one := range releases {
 			if one["tag_name"] == r.PathValue("tag") && one["draft"] == false {
@@ -255,6 +258,11 @@ func fake(t *testing.T, knowsMe bool) *forgetest.Fake {
 		one, id := forgetest.ByID(releases, r.PathValue("id")), m.ID()
 		files[strconv.Itoa(id)] = string(text)
 		a := object{"id": id, "name": r.FormValue("name"), "size": len(text)}
+		for _, other := range one["assets"].([]object) {
+			if other["name"] == a["name"] { // which Gitea allows
+				t.Errorf("two files of a release are called %s", a["name"])
+			}
+		}
 		if a["name"] != header.Filename {
 			return 422, object{"message": "two names"}
 		}

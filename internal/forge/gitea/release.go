@@ -99,3 +99,22 @@ func find(ctx context.Context, api *forge.API, repo, tag string) (found *release
 	})
 	return found, err
 }
+
+// Labels implements [forge.Labeller].
+func (f *Forge) Labels(ctx context.Context, r *forge.Remote, number string) ([]string, error) {
+	api, repo, err := f.api(r)
+	if err != nil {
+		return nil, err
+	}
+	var out struct {
+		Labels []struct {
+			Name string `json:"name"`
+		} `json:"labels"`
+	}
+	_, err = api.Do(ctx, &forge.Call{What: "read the labels of #" + number, Method: http.MethodGet, Path: repo + "/pulls/" + url.PathEscape(number), Out: &out})
+	var names []string
+	for _, l := range out.Labels {
+		names = append(names, l.Name)
+	}
+	return names, err
+}

@@ -100,6 +100,9 @@ func newFake(t *testing.T, token string) *fake {
 		c["body"] = in["body"]
 		return 200, c
 	})
+	handle("GET "+repo+"/pulls/17", func(*http.Request, object) (int, any) {
+		return 200, object{"number": 17, "labels": []any{object{"name": "bug"}, object{"name": "area/api"}}}
+	})
 	handle("GET "+repo+"/releases/{what}/{of}", func(r *http.Request, _ object) (int, any) {
 		if r.PathValue("of") == "assets" {
 			return 200, forgetest.Page(r, "per_page", forgetest.ByID(f.releases, r.PathValue("what"))["assets"].([]object))

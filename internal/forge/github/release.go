@@ -157,3 +157,22 @@ func uploads(base string) string {
 	}
 	return strings.TrimSuffix(base, "/api/v3") + "/api/uploads"
 }
+
+// Labels implements [forge.Labeller].
+func (f *Forge) Labels(ctx context.Context, r *forge.Remote, number string) ([]string, error) {
+	api, err := f.api(r)
+	if err != nil {
+		return nil, err
+	}
+	var out struct {
+		Labels []struct {
+			Name string `json:"name"`
+		} `json:"labels"`
+	}
+	_, err = api.Do(ctx, &forge.Call{What: "read the labels of #" + number, Method: http.MethodGet, Path: "/repos/" + forge.Escape(r.Repository) + "/pulls/" + url.PathEscape(number), Out: &out})
+	var names []string
+	for _, l := range out.Labels {
+		names = append(names, l.Name)
+	}
+	return names, err
+}

@@ -253,6 +253,9 @@ func fake(t *testing.T) *forgetest.Fake {
 		statuses[name] = in
 		return 201, in
 	})
+	on("GET /merge_requests/17", func(*http.Request, object) (int, any) {
+		return 200, object{"iid": 17, "labels": []string{"bug", "area/api"}}
+	})
 	on("GET /merge_requests/17/notes", func(r *http.Request, _ object) (int, any) { return 200, forgetest.Page(r, "per_page", notes) })
 	on("POST /merge_requests/17/notes", func(_ *http.Request, in object) (int, any) {
 		if body, _ := in["body"].(string); len(body) > maxBody {

@@ -165,3 +165,16 @@ func version(tag string) string {
 		return '-'
 	}, tag)
 }
+
+// Labels implements [forge.Labeller].
+func (f *Forge) Labels(ctx context.Context, r *forge.Remote, number string) ([]string, error) {
+	api, project, err := f.api(r)
+	if err != nil {
+		return nil, err
+	}
+	var out struct {
+		Labels []string `json:"labels"`
+	}
+	_, err = api.Do(ctx, &forge.Call{What: "read the labels of !" + number, Method: http.MethodGet, Path: project + "/merge_requests/" + url.PathEscape(number), Out: &out})
+	return out.Labels, err
+}

@@ -2,9 +2,11 @@ package cluster
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -43,6 +45,9 @@ type Config struct {
 	Namespace string
 	Context   string // its name; "" in a pod
 	From      string // the file, for messages
+	// Digest tells configurations apart: namespace excepted, those with the same one are
+	// the same.
+	Digest string
 
 	tls         *tls.Config
 	proxy       *url.URL
@@ -120,12 +125,13 @@ func Find(p Place) (*Config, error) {
 	var (
 		current  string
 		read     []string
+		all      = sha256.New()
 		clusters = map[string]located[server]{}
 		users    = map[string]located[user]{}
 		contexts = map[string]located[surroundings]{}
 	)
 	for _, file := range files {
-		k, err := readKubeconfig(file)
+		k, data, err := readKubeconfig(file)
 		if errors.Is(err, fs.ErrNotExist) && !wanted {
 			continue
 		}
@@ -133,6 +139,8 @@ func Find(p Place) (*Config, error) {
 			return nil, err
 		}
 		read = append(read, file)
+		fmt.Fprintf(all, "%s\x00%d\x00", file, len(data))
+		all.Write(data)
 		current = cmp.Or(current, k.CurrentContext)
 		for _, e := range k.Clusters {
 			first(clusters, e.Name, located[server]{e.Cluster, file})
@@ -172,6 +180,7 @@ func Find(p Place) (*Config, error) {
 		Namespace: cmp.Or(p.Namespace, context.entry.Namespace, "default"),
 		Context:   name,
 		From:      where,
+		Digest:    hex.EncodeToString(all.Sum([]byte(name))),
 		user:      u.entry,
 		dir:       filepath.Dir(u.file),
 		getenv:    p.Getenv,
@@ -210,18 +219,18 @@ func candidates(p Place) (files []string, wanted bool, err error) {
 	return files, false, nil
 }
 
-func readKubeconfig(file string) (*kubeconfig, error) {
+func readKubeconfig(file string) (*kubeconfig, []byte, error) {
 	data, err := readLimited(file, maxKubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("read the kubeconfig: %w", err)
+		return nil, nil, fmt.Errorf("read the kubeconfig: %w", err)
 	}
 	var k kubeconfig
 	if err := yaml.Unmarshal(data, &k); err != nil {
 		// A parser's message may hold what it could not make sense of, and
 		// that may be a secret.
-		return nil, fmt.Errorf("read the kubeconfig %s: it is not the YAML of a kubeconfig", file)
+		return nil, nil, fmt.Errorf("read the kubeconfig %s: it is not the YAML of a kubeconfig", file)
 	}
-	return &k, nil
+	return &k, data, nil
 }
 
 func readLimited(file string, most int64) ([]byte, error) {
@@ -256,6 +265,7 @@ func inPod(p Place, dir string) (*Config, error) {
 		Server:    "https://" + host + ":" + cmp.Or(p.Getenv("KUBERNETES_SERVICE_PORT"), "443"),
 		Namespace: cmp.Or(p.Namespace, strings.TrimSpace(string(namespace)), "default"),
 		From:      "the account of this pod",
+		Digest:    "pod",
 		user:      user{TokenFile: filepath.Join(dir, "token")},
 		dir:       dir,
 		getenv:    p.Getenv,

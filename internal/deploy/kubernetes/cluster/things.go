@@ -11,7 +11,9 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/fairlead-dev/fairlead/internal/deploy/kubernetes/object"
 )
@@ -157,6 +159,44 @@ func (c *Client) Merge(ctx context.Context, r Resource, namespace, name string, 
 		return nil, fmt.Errorf("change %s %s: %w", r.Kind.Kind, name, err)
 	}
 	return parsed(data, "change", r, name)
+}
+
+// Cut takes fields out of a thing, if it is still in the version that is given. Each is named
+// by the keys and places that lead to it.
+func (c *Client) Cut(ctx context.Context, r Resource, o object.Object, fields [][]string) (object.Object, error) {
+	patch := []map[string]any{{"op": "test", "path": "/metadata/resourceVersion", "value": o.Text("metadata", "resourceVersion")}}
+	// Later items of a list first: the places of those before them stay.
+	for _, f := range slices.Backward(slices.SortedFunc(slices.Values(fields), byPlace)) {
+		var b strings.Builder
+		for _, part := range f {
+			b.WriteString("/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(part))
+		}
+		patch = append(patch, map[string]any{"op": "remove", "path": b.String()})
+	}
+	body, err := json.Marshal(patch)
+	if err != nil {
+		return nil, fmt.Errorf("change %s %s: %w", r.Kind.Kind, o.Name(), err)
+	}
+	data, err := c.do(ctx, request{
+		method: http.MethodPatch, path: r.path(o.Namespace(), o.Name()), query: url.Values{"fieldManager": {Manager}},
+		contentType: "application/json-patch+json", body: body,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("change %s %s: %w", r.Kind.Kind, o.Name(), err)
+	}
+	return parsed(data, "change", r, o.Name())
+}
+
+// byPlace compares paths, places in lists as numbers.
+func byPlace(x, y []string) int {
+	return slices.CompareFunc(x, y, func(a, b string) int {
+		i, err := strconv.Atoi(a)
+		j, other := strconv.Atoi(b)
+		if err == nil && other == nil {
+			return i - j
+		}
+		return strings.Compare(a, b)
+	})
 }
 
 // Create makes a thing that may not be there yet; otherwise the error's [Reason] is

@@ -39,7 +39,9 @@ const Rule = "manifest"
 type Thing struct {
 	object.Object
 	Source plan.Source // of its first line
-	node   *yaml.Node
+	// Rendered says that a program made it: its lines are those of no file.
+	Rendered bool
+	node     *yaml.Node
 }
 
 // Read reads the things of one file. A problem says what is wrong with it and where; a
@@ -300,72 +302,93 @@ func integer(digits string, base int, text string) any {
 	return v
 }
 
-// field is the value of a key; nil when there is none.
-func field(n *yaml.Node, key string) *yaml.Node {
+// entry is a key of a mapping and its value; nil when there is none.
+func entry(n *yaml.Node, name string) (key, value *yaml.Node) {
 	n = resolve(n)
 	if n == nil || n.Kind != yaml.MappingNode {
-		return nil
+		return nil, nil
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == key {
-			return n.Content[i+1]
+		if n.Content[i].Value == name {
+			return n.Content[i], n.Content[i+1]
 		}
 	}
-	return nil
+	return nil, nil
+}
+
+// field is the value of a key; nil when there is none.
+func field(n *yaml.Node, name string) *yaml.Node {
+	_, value := entry(n, name)
+	return value
 }
 
 // part is one part of a path: a key with what is in brackets behind it.
 var part = regexp.MustCompile(`^([^.\[\]]*)((?:\[[^\]]*\])*)(?:\.|$)`)
 
-// At is where a field stands, or what comes nearest to it: the path is one as clusters
-// write it, spec.template.spec.containers[0].image.
+// At is where the value of a field stands, or what comes nearest to it: the path is one as
+// clusters write it, spec.template.spec.containers[0].image.
 func (t *Thing) At(path string) plan.Source {
-	n, at := t.node, t.node
-	if n == nil {
+	value, _ := t.walk(path)
+	return t.source(value)
+}
+
+// Key is where the name of a field stands, or what comes nearest to it.
+func (t *Thing) Key(path string) plan.Source {
+	_, key := t.walk(path)
+	return t.source(key)
+}
+
+func (t *Thing) source(n *yaml.Node) plan.Source {
+	if n == nil || t.Rendered {
 		return t.Source
 	}
-	for path != "" {
+	return plan.Source{File: t.Source.File, Line: n.Line, Col: n.Column}
+}
+
+// walk goes along a path as far as there is something, and returns the last value and its key.
+func (t *Thing) walk(path string) (value, key *yaml.Node) {
+	value, key = t.node, t.node
+	for path != "" && value != nil {
 		m := part.FindStringSubmatch(path)
 		if m == nil || len(m[0]) == 0 {
 			break
 		}
 		path = path[len(m[0]):]
 		if m[1] != "" {
-			if n = field(n, m[1]); n == nil {
+			k, v := entry(value, m[1])
+			if v == nil {
 				break
 			}
-			at = n
+			value, key = v, k
 		}
 		for _, index := range strings.FieldsFunc(m[2], func(r rune) bool { return r == '[' || r == ']' }) {
-			if n = element(n, index); n == nil {
-				break
+			k, v := element(value, index)
+			if v == nil {
+				return value, key
 			}
-			at = n
-		}
-		if n == nil {
-			break
+			value, key = v, k
 		}
 	}
-	return plan.Source{File: t.Source.File, Line: at.Line, Col: at.Column}
+	return value, key
 }
 
 // element is the item of a list by its place, by the name that it has ([name="web"]), or
 // the value of a key in brackets.
-func element(n *yaml.Node, index string) *yaml.Node {
+func element(n *yaml.Node, index string) (key, value *yaml.Node) {
 	n = resolve(n)
 	switch n.Kind {
 	case yaml.MappingNode:
-		return field(n, index)
+		return entry(n, index)
 	case yaml.SequenceNode:
 		if i, err := strconv.Atoi(index); err == nil && i >= 0 && i < len(n.Content) {
-			return n.Content[i]
+			return n.Content[i], n.Content[i]
 		}
-		key, value, _ := strings.Cut(index, "=")
+		name, wanted, _ := strings.Cut(index, "=")
 		for _, item := range n.Content {
-			if v := resolve(field(item, key)); v != nil && v.Value == strings.Trim(value, `"`) {
-				return item
+			if v := resolve(field(item, name)); v != nil && v.Value == strings.Trim(wanted, `"`) {
+				return item, item
 			}
 		}
 	}
-	return nil
+	return nil, nil
 }

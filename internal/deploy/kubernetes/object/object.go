@@ -232,8 +232,9 @@ func Whole(v any) (int64, bool) {
 
 // Difference is a value that two things do not have in common.
 type Difference struct {
-	Path       string // spec.template.spec.containers[name=web].image
-	Want, Have any    // nil where the thing has none
+	Path       string   // spec.template.spec.containers[name=web].image
+	Fields     []string // the same, for [Object.Author]
+	Want, Have any      // nil where the thing has none
 }
 
 // Compare lists what differs between what is wanted and what is there, in order of
@@ -241,11 +242,29 @@ type Difference struct {
 // when all of them have it, and by their place otherwise.
 func Compare(want, have Object) []Difference {
 	var list []Difference
-	compare("", map[string]any(want), map[string]any(have), &list)
+	compare(place{}, map[string]any(want), map[string]any(have), &list)
 	return list
 }
 
-func compare(path string, want, have any, list *[]Difference) {
+// place is where a comparison has come to.
+type place struct {
+	path   string
+	fields []string
+}
+
+func (p place) key(name string) place {
+	return place{join(p.path, name), append(slices.Clip(p.fields), "f:"+name)}
+}
+
+func (p place) item(key, name string) place {
+	return place{p.path + "[" + key + "=" + name + "]", append(slices.Clip(p.fields), "k:"+key+"="+name)}
+}
+
+func (p place) index(i int) place {
+	return place{p.path + "[" + strconv.Itoa(i) + "]", append(slices.Clip(p.fields), "i:"+strconv.Itoa(i))}
+}
+
+func compare(at place, want, have any, list *[]Difference) {
 	switch w := want.(type) {
 	case map[string]any:
 		if h, ok := have.(map[string]any); ok {
@@ -257,18 +276,18 @@ func compare(path string, want, have any, list *[]Difference) {
 			}
 			slices.Sort(keys)
 			for _, k := range keys {
-				compare(join(path, k), w[k], h[k], list)
+				compare(at.key(k), w[k], h[k], list)
 			}
 			return
 		}
 	case []any:
 		if h, ok := have.([]any); ok {
-			compareLists(path, w, h, list)
+			compareLists(at, w, h, list)
 			return
 		}
 	}
 	if !same(want, have) {
-		*list = append(*list, Difference{Path: path, Want: want, Have: have})
+		*list = append(*list, Difference{Path: at.path, Fields: at.fields, Want: want, Have: have})
 	}
 }
 
@@ -283,7 +302,7 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-func compareLists(path string, want, have []any, list *[]Difference) {
+func compareLists(at place, want, have []any, list *[]Difference) {
 	key := merge(want, have)
 	if key == "" {
 		for i := range max(len(want), len(have)) {
@@ -294,7 +313,7 @@ func compareLists(path string, want, have []any, list *[]Difference) {
 			if i < len(have) {
 				h = have[i]
 			}
-			compare(path+"["+strconv.Itoa(i)+"]", w, h, list)
+			compare(at.index(i), w, h, list)
 		}
 		return
 	}
@@ -304,18 +323,21 @@ func compareLists(path string, want, have []any, list *[]Difference) {
 	}
 	for _, w := range want {
 		name := named(w, key)
-		compare(path+"["+key+"="+name+"]", w, others[name], list)
+		compare(at.item(key, name), w, others[name], list)
 		delete(others, name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(others)) {
-		compare(path+"["+key+"="+name+"]", nil, others[name], list)
+		compare(at.item(key, name), nil, others[name], list)
 	}
 }
+
+// mergeKeys are the keys by which clusters tell items of lists apart.
+var mergeKeys = [...]string{"name", "containerPort", "port", "mountPath", "type", "key", "topologyKey", "ip", "uid"}
 
 // merge is the key that names the items of two lists, each only once; "" for none.
 func merge(lists ...[]any) string {
 search:
-	for _, key := range [...]string{"name", "containerPort", "port", "mountPath", "type", "key", "topologyKey", "ip", "uid"} {
+	for _, key := range mergeKeys {
 		for _, items := range lists {
 			seen := map[string]bool{}
 			for _, item := range items {

@@ -283,6 +283,13 @@ func credentialFile(k *call) error {
 	if !ok {
 		return failf("Could not find credentials entry with ID '%s'", k.arg("secret"))
 	}
+	if k.flag("base64", false) {
+		plain, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(body), ""))
+		if err != nil {
+			return failf("the secret %s is not in base64: a key store has bytes that are no text", k.arg("secret"))
+		}
+		body = string(plain)
+	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
