@@ -204,5 +204,5 @@ func (s *session) paused(ctx context.Context) (time.Duration, error) {
 			}
 		}
 	}
-	return s.pause(idle), s.waits(ctx, record.RolloutPaused, "paused by "+s.row.Paused)
+	return s.pause(sparse), s.waits(ctx, record.RolloutPaused, "paused by "+s.row.Paused)
 }

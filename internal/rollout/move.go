@@ -19,7 +19,7 @@ import (
 const (
 	defaultPace = 5 * time.Millisecond
 	slowest     = time.Second     // between two looks while something is brought about
-	idle        = 5 * time.Second // while only time passes
+	sparse      = 5 * time.Second // while only time passes
 	// checkEvery and checkFails: while a release is held, its checks go on; so many failures on end are no chance.
 	checkEvery = 5 * time.Second
 	checkFails = 3
@@ -29,6 +29,7 @@ const (
 var (
 	// errTurned ends an act whose rollout somebody has turned meanwhile.
 	errTurned = errors.New("the rollout goes another way now")
+	errEnded  = errors.New("it has ended meanwhile")
 	errLost   = errors.New("the lease was lost")
 )
 
@@ -97,12 +98,15 @@ type session struct {
 func (s *session) takeOver(ctx context.Context) error {
 	row, err := s.m.change(ctx, s.id, 0, launch.By{}, func(e *edit) error {
 		if e.row.State.Ended() {
-			return nil
+			return errEnded
 		}
 		e.track.Fence = max(e.track.Fence, e.row.Fence) + 1
 		e.row.Fence = e.track.Fence
 		return nil
 	})
+	if errors.Is(err, errEnded) {
+		return s.load(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -196,7 +200,7 @@ func (s *session) loop(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return err
 		case errors.Is(err, record.ErrConflict), errors.Is(err, errTurned):
-			continue // somebody has changed the row: what is to be done may be another thing now
+			wait = s.pause(slowest) // somebody has changed the row: what is to be done may be another thing now
 		default:
 			return err
 		}
