@@ -140,6 +140,7 @@ func (p *pages) functions() template.FuncMap {
 		"lanesOf": lanesOf,
 	}
 	maps.Copy(all, testFunctions(func() time.Time { return p.now() }))
+	maps.Copy(all, deliveryFunctions())
 	return all
 }
 
@@ -202,6 +203,8 @@ func menu(p *Page) (list []menuEntry) {
 		{menuEntry{"/accounts", "Members"}, access.SeeAccounts},
 		{menuEntry{"/audit", "Audit"}, access.SeeAudit},
 		{menuEntry{"/settings", "Settings"}, access.SeeSettings},
+		{menuEntry{"/delivery", "Delivery"}, access.SeeRuns},
+		{menuEntry{"/incidents", "Incidents"}, access.SeeRuns},
 	} {
 		if access.Anywhere(p.Who, e.verb).Allowed {
 			list = append(list, e.menuEntry)
@@ -216,6 +219,7 @@ func current(p *Page, path string) bool {
 		return true
 	}
 	return p.Path == path || strings.HasPrefix(p.Path, path+"/") || path == "/runs" && p.Path == "/" ||
+		path == "/incidents" && strings.HasPrefix(p.Path, "/incident/") ||
 		path == "/failures" && (strings.HasPrefix(p.Path, "/failure/") || strings.HasPrefix(p.Path, "/known-issues/"))
 }
 
