@@ -256,6 +256,7 @@ func (sc *scene) story() (failing string) {
 		}
 	}
 	sc.shareTests()
+	sc.tellDelivery()
 	return failing
 }
 
@@ -290,6 +291,7 @@ func pagePaths(failing string) map[string]string {
 		"alltests": "/tests?state=ill", "tests": "/tests/team/app", "notests": "/tests/team/app?text=none", "heatmap": "/heatmap/team/app", "pyramid": "/pyramid/team/app", "test": "/test/" + flakyTest + "?repository=team/app",
 		"healthytest": "/test/" + (&record.TestResult{Suite: "pay", Name: "TestRefund"}).Key() + "?repository=team/app", "untested": "/heatmap/team/other",
 		"split": "/split/team/app", "unsplit": "/split/team/other",
+		"delivery": "/delivery?of=change-fail-rate", "incidents": "/incidents", "incident": "/incident/" + emptyCarts,
 	}
 }
 
