@@ -142,7 +142,8 @@ func open(ctx context.Context, w cli.Wiring) (*cli.Tools, error) {
 		}
 		return o.office(forge.Guard{Private: r.Private, Loopback: r.Loopback}, oidc, cli.Serving{}, slog.New(slog.DiscardHandler))
 	}
-	return &cli.Tools{Launcher: o.launcher, Runs: o.record, Blob: o.blobs.Open, Office: office, Close: o.close, Reports: o.reports(), Histories: o.histories(), Wards: o.wards()}, nil
+	return &cli.Tools{Launcher: o.launcher, Runs: o.record, Blob: o.blobs.Open, Office: office, Close: o.close, Reports: o.reports(), Histories: o.histories(), Wards: o.wards(),
+		Deliveries: &insight.Deliveries{Log: o.record}, Troubles: &launch.Incidents{Store: o.record}}, nil
 }
 
 // wire makes the pieces and puts them together. sync says what of the record

@@ -112,6 +112,9 @@ type Tools struct {
 	Blob func(ctx context.Context, d blob.Digest) (io.ReadCloser, error)
 	// Reports takes in what other systems' runs reported.
 	Reports *insight.Reports
+	// Deliveries says how delivery goes, Troubles takes what goes wrong.
+	Deliveries *insight.Deliveries
+	Troubles   *launch.Incidents
 	// Office makes what verbs about a team's server need, on its own machine.
 	Office func(r Reach) (*Office, error)
 	Close  func() error
@@ -291,7 +294,7 @@ func (g *global) root() *cobra.Command {
 	}
 	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand(), g.splitCommand(), g.culpritCommand(), g.envCommand(), g.dataCommand(), g.mockCommand())
 	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.artifactsCommand(), g.whyCommand(), g.failuresCommand(), g.knownIssueCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand(), g.convertCommand(), g.includeCommand(), g.testsCommand(), g.coverageCommand(), g.reportCommand())
-	add(groupTeam, g.serveCommand(), g.workerCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.pushCommand(), g.hookCommand(), g.notifyCommand(), g.auditCommand(), g.environmentCommand(), g.hostCommand())
+	add(groupTeam, g.serveCommand(), g.workerCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.pushCommand(), g.hookCommand(), g.notifyCommand(), g.auditCommand(), g.environmentCommand(), g.hostCommand(), g.incidentCommand(), g.doraCommand())
 	add(groupHelp, g.completionCommand(), g.versionCommand())
 	root.AddCommand(exitCodesTopic(), environmentTopic(), g.manCommand(), g.docsCommand())
 	return root

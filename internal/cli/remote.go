@@ -34,6 +34,7 @@ type Remote interface {
 	Faults
 	RemoteSplits
 	RemoteEnvironments
+	DeliveryRoom
 }
 
 // RemoteEnvironments sets what protects the environments of a server's repositories.

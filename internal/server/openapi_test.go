@@ -102,6 +102,7 @@ func TestAnswersFitTheDocument(t *testing.T) {
 	}
 	cluster := fmt.Sprintf("%016x", fault.Fingerprint("", "TestX", "", nil))
 	sc.tellTests()
+	sc.tellDelivery()
 	act := sc.events("acted")[0]
 	requested, err := sc.store.Append(t.Context(), record.Event{Body: &record.HookReceived{Repository: "team/app", Forge: "played", Delivery: "d"}})
 	if err != nil {
@@ -117,7 +118,7 @@ func TestAnswersFitTheDocument(t *testing.T) {
 		if strings.HasPrefix(a.Row.Path, "/audit/") {
 			seq = act.Seq
 		}
-		target := strings.NewReplacer("{run}", run, "{job...}", "test", "{name...}", "thing", "{repository...}", "team/app", "{seq}", fmt.Sprint(seq), "{cluster}", cluster, "{key}", flakyTest+"?repository=team/app").Replace(a.Pattern)
+		target := strings.NewReplacer("{run}", run, "{job...}", "test", "{name...}", "thing", "{repository...}", "team/app", "{seq}", fmt.Sprint(seq), "{cluster}", cluster, "{incident}", emptyCarts, "{key}", flakyTest+"?repository=team/app").Replace(a.Pattern)
 		as := session(sc.admin)
 		w := sc.call("GET", target, "", as)
 		if w.Code != 200 {

@@ -403,6 +403,9 @@ func trendOf(row insight.DeliveryRow) (t trend) {
 	}
 	var line []string
 	end := func() {
+		if len(line) == 1 { // a dot
+			line = append(line, line[0])
+		}
 		if len(line) > 0 {
 			t.Lines = append(t.Lines, strings.Join(line, " "))
 		}
