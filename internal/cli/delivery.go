@@ -98,7 +98,7 @@ behind a number: deployment-frequency, lead-time, change-fail-rate, recovery-tim
   fairlead dora --days 90 --by team
   fairlead dora --environment staging --service shop
   fairlead dora --of change-fail-rate
-  fairlead dora --server https://ci.example.org --json`,
+  fairlead dora --server https://ci.example.org --output json`,
 		Args: args(),
 	}
 	f := c.Flags()
