@@ -29,6 +29,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/forge/gitea"
 	"github.com/fairlead-dev/fairlead/internal/forge/github"
 	"github.com/fairlead-dev/fairlead/internal/forge/gitlab"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/notify/shoutrrr"
@@ -251,6 +252,7 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 		Desk: office.Desk, Runs: o.record, Feed: o.record, Gate: office.Gate, Trail: office.Trail, Vault: office.Vault,
 		Pushes: o.record, LogPath: o.launcher.LogPath, Coverage: o.launcher.Coverage, Reports: o.reports(), Publications: o.record, Logs: o.launcher, Faults: o.launcher.Faults, Blobs: o.blobs, Forges: office.Desk.Forges, Channels: slices.Sorted(maps.Keys(office.Desk.Channels)),
 		Tests: o.histories(), Wards: o.wards(), Flags: office.Flags, Sharing: &server.Sharing{Registers: o.record, Ledger: o.record},
+		Deliveries: &insight.Deliveries{Log: o.record}, Incidents: &launch.Incidents{Store: o.record},
 		Workers: hands, Crew: hands, Issuer: issuer, Log: log, OIDC: office.Gate.OIDCName(), Version: o.launcher.Version, URL: s.URL, Proxies: proxies,
 	})
 	if err != nil {

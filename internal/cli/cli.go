@@ -121,6 +121,9 @@ type Tools struct {
 	Witness    *publish.Witness
 	History    publish.Runs
 	ReleaseKey func() (*attest.Key, error)
+	// Deliveries says how delivery goes, Troubles takes what goes wrong.
+	Deliveries *insight.Deliveries
+	Troubles   *launch.Incidents
 	// Office makes what verbs about a team's server need, on its own machine.
 	Office func(r Reach) (*Office, error)
 	// Delivery makes what moves the services of the tree in a directory.
@@ -304,7 +307,7 @@ func (g *global) root() *cobra.Command {
 	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand(), g.splitCommand(), g.culpritCommand(), g.envCommand(), g.dataCommand(), g.mockCommand())
 	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.artifactsCommand(), g.whyCommand(), g.failuresCommand(), g.knownIssueCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand(), g.convertCommand(), g.includeCommand(), g.testsCommand(), g.coverageCommand(), g.reportCommand())
 	add(groupTeam, g.serveCommand(), g.workerCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.pushCommand(), g.hookCommand(), g.notifyCommand(), g.auditCommand(), g.environmentCommand())
-	add(groupDeploy, g.deployCommand(), g.promoteCommand(), g.rollbackCommand(), g.rolloutCommand(), g.deployedCommand(), g.driftCommand(), g.releaseCommand(), g.hostCommand(), g.flagCommand())
+	add(groupDeploy, g.deployCommand(), g.promoteCommand(), g.rollbackCommand(), g.rolloutCommand(), g.deployedCommand(), g.driftCommand(), g.incidentCommand(), g.doraCommand(), g.releaseCommand(), g.hostCommand(), g.flagCommand())
 	add(groupLook, g.provenanceCommand())
 	add(groupHelp, g.completionCommand(), g.versionCommand())
 	root.AddCommand(exitCodesTopic(), environmentTopic(), g.manCommand(), g.docsCommand())

@@ -141,6 +141,7 @@ func (p *pages) functions() template.FuncMap {
 		"flagBar": newFlagBar, "flagWord": flagWord, "flagStates": func() []choice { return flagStates }, "newFlag": func() string { return newFlag },
 	}
 	maps.Copy(all, testFunctions(func() time.Time { return p.now() }))
+	maps.Copy(all, deliveryFunctions())
 	return all
 }
 
@@ -204,6 +205,8 @@ func menu(p *Page) (list []menuEntry) {
 		{menuEntry{"/accounts", "Members"}, access.SeeAccounts},
 		{menuEntry{"/audit", "Audit"}, access.SeeAudit},
 		{menuEntry{"/settings", "Settings"}, access.SeeSettings},
+		{menuEntry{"/delivery", "Delivery"}, access.SeeRuns},
+		{menuEntry{"/incidents", "Incidents"}, access.SeeRuns},
 	} {
 		if access.Anywhere(p.Who, e.verb).Allowed {
 			list = append(list, e.menuEntry)
@@ -219,6 +222,7 @@ func current(p *Page, path string) bool {
 	}
 	return p.Path == path || strings.HasPrefix(p.Path, path+"/") || path == "/runs" && p.Path == "/" ||
 		path == "/flags" && strings.HasPrefix(p.Path, "/flag/") ||
+		path == "/incidents" && strings.HasPrefix(p.Path, "/incident/") ||
 		path == "/failures" && (strings.HasPrefix(p.Path, "/failure/") || strings.HasPrefix(p.Path, "/known-issues/"))
 }
 
