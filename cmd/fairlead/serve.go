@@ -62,11 +62,7 @@ func (o *opened) office(guard forge.Guard, oidc *access.OIDC, s cli.Serving, log
 	desk := &launch.Desk{
 		Launcher: o.launcher, Runs: o.record, Vault: vault, Guard: guard,
 		Dir: filepath.Join(o.caches, "repositories"), URL: s.URL, Jobs: s.Runs, Stop: s.Stop,
-		Forges: map[string]forge.Forge{
-			"github": github.New(github.Options{Client: client}), "gitlab": gitlab.New(gitlab.Options{Client: client}),
-			"gitea": gitea.New(gitea.Options{Client: client}), "bitbucket": bitbucket.New(bitbucket.Options{Client: client}),
-			"azure": azure.New(azure.Options{Client: client}),
-		},
+		Forges: forges(client),
 		Channels: map[string]notify.Channel{
 			"webhook": &webhook.Channel{Client: client, Source: s.URL}, "slack": slack.Channel{Client: client}, "teams": teams.Channel{Client: client},
 			"smtp": smtp.Channel{Dial: guarded(guard)}, "shoutrrr": shoutrrr.Channel{Permit: permitted(guard)},
@@ -91,6 +87,15 @@ func (o *opened) office(guard forge.Guard, oidc *access.OIDC, s cli.Serving, log
 		Evidence: access.Evidence{Log: o.record, Registers: o.record, Keys: audit.Public()},
 		Events:   o.record,
 	}, nil
+}
+
+// forges are the code hosts, spoken to through one client.
+func forges(client *http.Client) map[string]forge.Forge {
+	return map[string]forge.Forge{
+		"github": github.New(github.Options{Client: client}), "gitlab": gitlab.New(gitlab.Options{Client: client}),
+		"gitea": gitea.New(gitea.Options{Client: client}), "bitbucket": bitbucket.New(bitbucket.Options{Client: client}),
+		"azure": azure.New(azure.Options{Client: client}),
+	}
 }
 
 // issuerSecret is the key that ID tokens are signed with, in the vault.
@@ -243,7 +248,7 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 	o.launcher.Hands, o.launcher.Places, office.Desk.Further = hands, s.Jobs, hands.Runs
 	web, err := server.New(server.Config{
 		Desk: office.Desk, Runs: o.record, Feed: o.record, Gate: office.Gate, Trail: office.Trail, Vault: office.Vault,
-		Pushes: o.record, LogPath: o.launcher.LogPath, Coverage: o.launcher.Coverage, Reports: o.reports(), Logs: o.launcher, Faults: o.launcher.Faults, Blobs: o.blobs, Forges: office.Desk.Forges, Channels: slices.Sorted(maps.Keys(office.Desk.Channels)),
+		Pushes: o.record, LogPath: o.launcher.LogPath, Coverage: o.launcher.Coverage, Reports: o.reports(), Publications: o.record, Logs: o.launcher, Faults: o.launcher.Faults, Blobs: o.blobs, Forges: office.Desk.Forges, Channels: slices.Sorted(maps.Keys(office.Desk.Channels)),
 		Tests: o.histories(), Wards: o.wards(), Flags: office.Flags, Sharing: &server.Sharing{Registers: o.record, Ledger: o.record},
 		Workers: hands, Crew: hands, Issuer: issuer, Log: log, OIDC: office.Gate.OIDCName(), Version: o.launcher.Version, URL: s.URL, Proxies: proxies,
 	})

@@ -69,6 +69,7 @@ const (
 	SeeFlags      Verb = "flags.see"
 	KillFlag      Verb = "flags.kill"
 	SetFlags      Verb = "flags.set"
+	SetIncidents  Verb = "incidents.set" // open, note, link, resolve; what an alert's token needs
 )
 
 // The verbs of acts that need no right: they are not in [Verbs], only in the

@@ -75,6 +75,7 @@ var rules = [...]Rule{
 	{SeeFlags, Viewer, InRepository, true, false, "see feature flags, their rules and their history"},
 	{KillFlag, Developer, InRepository, true, false, "pull the kill switch of a feature flag"},
 	{SetFlags, Maintainer, InRepository, true, false, "set, revive and remove feature flags"},
+	{SetIncidents, Developer, InRepository, true, false, "open, note on, link and resolve incidents, and take alerts for them"},
 }
 
 // ruleOf finds a verb's row.

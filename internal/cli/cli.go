@@ -31,14 +31,17 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/fairlead-dev/fairlead/internal/attest"
 	"github.com/fairlead-dev/fairlead/internal/blob"
 	"github.com/fairlead-dev/fairlead/internal/engine"
 	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/publish"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
 	"github.com/fairlead-dev/fairlead/internal/testrun"
+	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
 
 // App is what the verbs work with. Main fills it.
@@ -112,6 +115,12 @@ type Tools struct {
 	Blob func(ctx context.Context, d blob.Digest) (io.ReadCloser, error)
 	// Reports takes in what other systems' runs reported.
 	Reports *insight.Reports
+	// Publisher makes what publishes releases of a tree.
+	Publisher func(tree *workspace.Tree) *publish.Publisher
+	// Witness says how files were made, of runs of History; ReleaseKey signs that.
+	Witness    *publish.Witness
+	History    publish.Runs
+	ReleaseKey func() (*attest.Key, error)
 	// Office makes what verbs about a team's server need, on its own machine.
 	Office func(r Reach) (*Office, error)
 	Close  func() error
@@ -292,6 +301,8 @@ func (g *global) root() *cobra.Command {
 	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand(), g.splitCommand(), g.culpritCommand(), g.envCommand(), g.dataCommand(), g.mockCommand())
 	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.artifactsCommand(), g.whyCommand(), g.failuresCommand(), g.knownIssueCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand(), g.convertCommand(), g.includeCommand(), g.testsCommand(), g.coverageCommand(), g.reportCommand())
 	add(groupTeam, g.serveCommand(), g.workerCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.pushCommand(), g.hookCommand(), g.notifyCommand(), g.auditCommand(), g.environmentCommand(), g.hostCommand(), g.flagCommand())
+	add(groupRun, g.releaseCommand())
+	add(groupLook, g.provenanceCommand())
 	add(groupHelp, g.completionCommand(), g.versionCommand())
 	root.AddCommand(exitCodesTopic(), environmentTopic(), g.manCommand(), g.docsCommand())
 	return root
@@ -446,7 +457,7 @@ func countedBack(args []string) []string {
 			continue
 		}
 		switch verb {
-		case "logs", "show", "why", "rerun", "cancel", "shell", "cache", "artifacts", "push":
+		case "logs", "show", "why", "rerun", "cancel", "shell", "cache", "artifacts", "provenance", "push":
 			args = append([]string(nil), args...)
 			args[i] = "last~" + arg[1:]
 		}

@@ -103,6 +103,7 @@ func TestAnswersFitTheDocument(t *testing.T) {
 	cluster := fmt.Sprintf("%016x", fault.Fingerprint("", "TestX", "", nil))
 	sc.tellTests()
 	sc.tellFlags()
+	sc.tellReleases()
 	act := sc.events("acted")[0]
 	requested, err := sc.store.Append(t.Context(), record.Event{Body: &record.HookReceived{Repository: "team/app", Forge: "played", Delivery: "d"}})
 	if err != nil {

@@ -32,6 +32,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/notify"
+	"github.com/fairlead-dev/fairlead/internal/publish"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
@@ -132,6 +133,8 @@ type Config struct {
 	LogPath  func(run, job string) string // where a pushed run's logs go
 	Coverage *insight.Coverage            // what runs covered
 	Reports  *insight.Reports             // takes in what other systems' runs reported
+	// Publications are the releases that were published from this record.
+	Publications publish.Reader
 	// Workers are the machines that take jobs; nil: jobs run here.
 	Workers Workers
 	Crew    Crew // what those machines ask for
