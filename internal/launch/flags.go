@@ -358,13 +358,47 @@ func (f *Flags) SetShare(ctx context.Context, by By, ref FlagRef, percent float6
 	return f.alter(ctx, by, access.SetFlags, ref, why, fence, "share", func(flag *feature.Flag) (bool, error) {
 		switch {
 		case flag.Care.Guard == nil:
-			return true, &plan.UsageError{Message: "flag " + ref.String() + " is not guarded", Hint: "give it a guard: the variant and the steps of its share"}
+			return true, notGuarded(ref)
 		case fence < flag.Care.Fence:
 			return true, &StaleFenceError{ref, fence, flag.Care.Fence}
 		}
 		flag.Care.Fence = fence
 		return true, setShare(flag, flag.Care.Guard.Variant, percent)
 	})
+}
+
+// Guarded are the guarded flags of an environment, for a rollout that acts as by.
+func (f *Flags) Guarded(by By, repository, environment string) feature.Guarded {
+	return &guardedFlags{f, by, repository, environment}
+}
+
+type guardedFlags struct {
+	flags                   *Flags
+	by                      By
+	repository, environment string
+}
+
+func (g *guardedFlags) ref(flag string) FlagRef { return FlagRef{g.repository, g.environment, flag} }
+
+// Guard implements feature.Guarded.
+func (g *guardedFlags) Guard(ctx context.Context, flag string) (feature.Guard, float64, error) {
+	k, err := g.flags.Find(ctx, g.ref(flag))
+	if err != nil {
+		return feature.Guard{}, 0, err
+	}
+	if k.Care.Guard == nil {
+		return feature.Guard{}, 0, notGuarded(g.ref(flag))
+	}
+	return *k.Care.Guard, k.ShareOf(k.Care.Guard.Variant), nil
+}
+
+// SetShare implements feature.Guarded.
+func (g *guardedFlags) SetShare(ctx context.Context, flag string, share float64, fence int64, why string) error {
+	return g.flags.SetShare(ctx, g.by, g.ref(flag), share, fence, why)
+}
+
+func notGuarded(ref FlagRef) error {
+	return &plan.UsageError{Message: "flag " + ref.String() + " is not guarded", Hint: "give it a guard: the variant and the steps of its share"}
 }
 
 // StaleFenceError says that a rollout no longer owns a flag.

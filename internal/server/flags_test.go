@@ -370,9 +370,15 @@ func TestFences(t *testing.T) {
 	if err := f.SetShare(t.Context(), by, ref, 100, 13, "late"); !errors.As(err, &stale) || stale.Newer != 14 {
 		t.Errorf("%v", err)
 	}
-	k, err := f.Find(t.Context(), ref)
-	if err != nil || k.ShareOf("on") != 50 {
-		t.Errorf("%v %v", k.Shares(), err)
+	guarded := f.Guarded(by, "team/app", "production")
+	if g, share, err := guarded.Guard(t.Context(), "checkout"); err != nil || share != 50 || g.Variant != "on" || !slices.Equal(g.Steps, []float64{1, 25, 100}) {
+		t.Errorf("%+v %v %v", g, share, err)
+	}
+	if err := guarded.SetShare(t.Context(), "checkout", 0, 14, "errors rose"); err != nil {
+		t.Error(err)
+	}
+	if _, share, err := guarded.Guard(t.Context(), "checkout"); err != nil || share != 0 {
+		t.Errorf("after falling back: %v %v", share, err)
 	}
 	var use *plan.UsageError
 	if err := f.SetShare(t.Context(), by, launch.FlagRef{Repository: "team/app", Environment: "production", Flag: "banner"}, 5, 20, "x"); !errors.As(err, &use) {
