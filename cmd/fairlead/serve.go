@@ -69,11 +69,12 @@ func (o *opened) office(guard forge.Guard, oidc *access.OIDC, s cli.Serving, log
 		},
 		Log: func(doing string, err error) { log.Warn(doing, "error", err) },
 	}
+	o.desk = desk
 	o.launcher.Tests.Log = desk.Log
 	o.launcher.Coverage.Log, o.launcher.Coverage.Past = desk.Log, desk.Past
 	o.launcher.Faults.Log = desk.Log
 	flags := &launch.Flags{
-		Store: o.record, Log: o.record, Dir: filepath.Join(o.data, "flags"), Complain: desk.Log,
+		Store: o.record, Log: o.record, Dir: filepath.Join(o.data, "flags"), Complain: desk.Log, Past: desk.Past,
 		Known: func(ctx context.Context, repository string) error {
 			_, err := desk.Repository(ctx, repository)
 			return err

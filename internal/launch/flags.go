@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
+	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
 
 // Flags are the feature flags of a server's repositories, environment by environment. A flag
@@ -35,6 +36,9 @@ type Flags struct {
 	Log   FlagLog
 	// Known says whether there is such a repository; nil: any.
 	Known func(ctx context.Context, repository string) error
+	// Past is the history of a repository, in which the lines are looked for that name a flag;
+	// nil: they are not.
+	Past func(ctx context.Context, repository string) workspace.Past
 	// Dir is where the newest sets are kept for the time that the store is down; "" for
 	// nowhere.
 	Dir string
@@ -465,6 +469,39 @@ func (f *Flags) History(ctx context.Context, ref FlagRef, limit int) ([]FlagChan
 		filter.Before = events[len(events)-1].Seq
 	}
 	return changes, nil
+}
+
+// findWithin is how long the code of a repository is searched for a page.
+const findWithin = 3 * time.Second
+
+// References are the lines of the repository's default branch that name a flag, and the commit
+// that was searched; "" when none was.
+func (f *Flags) References(ctx context.Context, repository, flag string) (references []feature.Reference, commit string) {
+	if f.Past == nil {
+		return nil, ""
+	}
+	past := f.Past(ctx, repository)
+	if past.Dir == "" {
+		return nil, ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, findWithin)
+	defer cancel()
+	commit, err := past.Commit(ctx, "HEAD")
+	if err != nil {
+		return nil, ""
+	}
+	found, err := past.Grep(ctx, commit, flag)
+	if err != nil {
+		f.complain("look for flag "+flag+" in the code of "+repository, err)
+		return nil, ""
+	}
+	references = []feature.Reference{}
+	for _, x := range found {
+		if feature.Names(x.Text, flag) {
+			references = append(references, feature.Reference{Flag: flag, File: x.File, Line: x.Line, Text: feature.CutLine(x.Text)})
+		}
+	}
+	return references, commit
 }
 
 // Summary says a change for people: "share of on from 5 % to 25 %".
