@@ -19,6 +19,7 @@ import (
 const (
 	defaultPace = 5 * time.Millisecond
 	slowest     = time.Second     // between two looks while something is brought about
+	rare        = time.Minute     // while people take their time: what they say is an event
 	sparse      = 5 * time.Second // while only time passes
 	// checkEvery and checkFails: while a release is held, its checks go on; so many failures on end are no chance.
 	checkEvery = 5 * time.Second
