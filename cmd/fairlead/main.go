@@ -36,6 +36,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
+	"github.com/fairlead-dev/fairlead/internal/publish"
 	"github.com/fairlead-dev/fairlead/internal/store/postgres"
 	"github.com/fairlead-dev/fairlead/internal/store/sqlite"
 	"github.com/fairlead-dev/fairlead/internal/suite"
@@ -142,7 +143,7 @@ func open(ctx context.Context, w cli.Wiring) (*cli.Tools, error) {
 		}
 		return o.office(forge.Guard{Private: r.Private, Loopback: r.Loopback}, oidc, cli.Serving{}, slog.New(slog.DiscardHandler))
 	}
-	return &cli.Tools{Launcher: o.launcher, Runs: o.record, Blob: o.blobs.Open, Office: office, Close: o.close, Reports: o.reports(), Histories: o.histories(), Wards: o.wards(),
+	return &cli.Tools{Publisher: o.publisher, Witness: &publish.Witness{Blobs: o.lent}, History: o.record, ReleaseKey: o.releaseKey, Launcher: o.launcher, Runs: o.record, Blob: o.blobs.Open, Office: office, Close: o.close, Delivery: func(root string) (*cli.Delivery, error) { return o.local(w, root) }, Reports: o.reports(), Histories: o.histories(), Wards: o.wards(),
 		Deliveries: &insight.Deliveries{Log: o.record}, Troubles: &launch.Incidents{Store: o.record}}, nil
 }
 

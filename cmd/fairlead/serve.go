@@ -63,11 +63,7 @@ func (o *opened) office(guard forge.Guard, oidc *access.OIDC, s cli.Serving, log
 	desk := &launch.Desk{
 		Launcher: o.launcher, Runs: o.record, Vault: vault, Guard: guard,
 		Dir: filepath.Join(o.caches, "repositories"), URL: s.URL, Jobs: s.Runs, Stop: s.Stop,
-		Forges: map[string]forge.Forge{
-			"github": github.New(github.Options{Client: client}), "gitlab": gitlab.New(gitlab.Options{Client: client}),
-			"gitea": gitea.New(gitea.Options{Client: client}), "bitbucket": bitbucket.New(bitbucket.Options{Client: client}),
-			"azure": azure.New(azure.Options{Client: client}),
-		},
+		Forges: forges(client),
 		Channels: map[string]notify.Channel{
 			"webhook": &webhook.Channel{Client: client, Source: s.URL}, "slack": slack.Channel{Client: client}, "teams": teams.Channel{Client: client},
 			"smtp": smtp.Channel{Dial: guarded(guard)}, "shoutrrr": shoutrrr.Channel{Permit: permitted(guard)},
@@ -77,13 +73,30 @@ func (o *opened) office(guard forge.Guard, oidc *access.OIDC, s cli.Serving, log
 	o.launcher.Tests.Log = desk.Log
 	o.launcher.Coverage.Log, o.launcher.Coverage.Past = desk.Log, desk.Past
 	o.launcher.Faults.Log = desk.Log
+	flags := &launch.Flags{
+		Store: o.record, Log: o.record, Dir: filepath.Join(o.data, "flags"), Complain: desk.Log,
+		Known: func(ctx context.Context, repository string) error {
+			_, err := desk.Repository(ctx, repository)
+			return err
+		},
+	}
 	return &cli.Office{
-		Desk: desk, Vault: vault, Keys: keys, Key: audit,
+		Flags: flags,
+		Desk:  desk, Vault: vault, Keys: keys, Key: audit,
 		Gate:     access.New(access.Options{Registers: o.record, Public: s.Public, OIDC: oidc}),
 		Trail:    access.NewTrail(o.record, o.record, audit),
 		Evidence: access.Evidence{Log: o.record, Registers: o.record, Keys: audit.Public()},
 		Events:   o.record,
 	}, nil
+}
+
+// forges are the code hosts, spoken to through one client.
+func forges(client *http.Client) map[string]forge.Forge {
+	return map[string]forge.Forge{
+		"github": github.New(github.Options{Client: client}), "gitlab": gitlab.New(gitlab.Options{Client: client}),
+		"gitea": gitea.New(gitea.Options{Client: client}), "bitbucket": bitbucket.New(bitbucket.Options{Client: client}),
+		"azure": azure.New(azure.Options{Client: client}),
+	}
 }
 
 // issuerSecret is the key that ID tokens are signed with, in the vault.
@@ -236,9 +249,8 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 	o.launcher.Hands, o.launcher.Places, office.Desk.Further = hands, s.Jobs, hands.Runs
 	web, err := server.New(server.Config{
 		Desk: office.Desk, Runs: o.record, Feed: o.record, Gate: office.Gate, Trail: office.Trail, Vault: office.Vault,
-		Pushes: o.record, LogPath: o.launcher.LogPath, Coverage: o.launcher.Coverage, Reports: o.reports(), Logs: o.launcher, Faults: o.launcher.Faults, Blobs: o.blobs, Forges: office.Desk.Forges, Channels: slices.Sorted(maps.Keys(office.Desk.Channels)),
-		Tests: o.histories(), Wards: o.wards(), Sharing: &server.Sharing{Registers: o.record, Ledger: o.record},
-		Deliveries: &insight.Deliveries{Log: o.record}, Incidents: &launch.Incidents{Store: o.record},
+		Pushes: o.record, LogPath: o.launcher.LogPath, Coverage: o.launcher.Coverage, Reports: o.reports(), Publications: o.record, Logs: o.launcher, Faults: o.launcher.Faults, Blobs: o.blobs, Forges: office.Desk.Forges, Channels: slices.Sorted(maps.Keys(office.Desk.Channels)),
+		Tests: o.histories(), Wards: o.wards(), Flags: office.Flags, Deliveries: &insight.Deliveries{Log: o.record}, Incidents: &launch.Incidents{Store: o.record}, Sharing: &server.Sharing{Registers: o.record, Ledger: o.record},
 		Workers: hands, Crew: hands, Issuer: issuer, Log: log, OIDC: office.Gate.OIDCName(), Version: o.launcher.Version, URL: s.URL, Proxies: proxies,
 	})
 	if err != nil {
@@ -267,6 +279,11 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 		defer close(trailed)
 		office.Trail.Serve(ctx, o.record.Watch, func(err error) { log.Error("audit trail", "error", err) })
 	}()
+	flagged := make(chan struct{})
+	go func() {
+		defer close(flagged)
+		office.Flags.Serve(answering)
+	}()
 	handed := make(chan struct{})
 	go func() {
 		defer close(handed)
@@ -279,5 +296,6 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 	err = errors.Join(err, <-ended)
 	<-trailed
 	<-handed
+	<-flagged
 	return err
 }

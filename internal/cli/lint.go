@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/project"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
@@ -22,8 +23,8 @@ func (g *global) lintCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "lint [FILES...]",
 		Short: "Find what is wrong with the pipeline files",
-		Long: `Find every problem of every pipeline file of the repository and of fairlead.yaml,
-or of the FILES named, without running anything. The exit code is 3 when there are
+		Long: `Find every problem of every pipeline file of the repository, of fairlead.yaml and of
+the definitions of feature flags, or of the FILES named, without running anything. The exit code is 3 when there are
 errors; warnings alone leave it at 0.`,
 		Example: "  fairlead lint\n  fairlead lint .github/workflows/ci.yml --output json",
 	}
@@ -39,14 +40,15 @@ errors; warnings alone leave it at 0.`,
 		if err != nil {
 			return err
 		}
-		_, problems, err := project.Read(tree.FS())
+		file, problems, err := project.Read(tree.FS())
 		if err != nil {
 			return err
 		}
+		problems = append(problems, launch.LintFlags(tree.FS(), file.Flags)...)
 		if paths != nil {
 			problems = slices.DeleteFunc(problems, func(p plan.Problem) bool { return !slices.Contains(paths, p.File) })
 		}
-		if len(problems) == 0 && !slices.Contains(paths, project.Name) && !slices.ContainsFunc(g.Files, func(pattern string) bool {
+		if len(problems) == 0 && !slices.Contains(paths, project.Name) && len(launch.FlagFiles(tree.FS(), file.Flags, "")) == 0 && !slices.ContainsFunc(g.Files, func(pattern string) bool {
 			found, err := fs.Glob(tree.FS(), pattern)
 			return err != nil || len(found) > 0
 		}) {

@@ -35,6 +35,7 @@ type Remote interface {
 	RemoteSplits
 	RemoteEnvironments
 	DeliveryRoom
+	Flags
 }
 
 // RemoteEnvironments sets what protects the environments of a server's repositories.

@@ -33,6 +33,7 @@ type Office struct {
 	Trail    *access.Trail
 	Key      *access.Key
 	Evidence access.Evidence
+	Flags    *launch.Flags
 	Events   interface {
 		Events(ctx context.Context, f store.EventFilter) ([]record.Event, error)
 	}

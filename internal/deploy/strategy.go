@@ -321,17 +321,24 @@ func (c *compiler) migrate(phase string) {
 // rolling replaces instances a batch at a time.
 func (c *compiler) rolling() {
 	batch := cmp.Or(c.svc.Strategy.Batch, max(1, c.n/4))
+	there := 0
 	for up := min(batch, c.n); ; up = min(up+batch, c.n) {
 		c.up(up)
 		c.verify(fmt.Sprintf("verify-%d", up))
 		if up == c.n {
 			c.byHand()
 		}
-		c.shift(up * 100 / c.n)
+		percent := up * 100 / c.n
+		if percent > there { // one instance of many may be less than a percent
+			c.shift(percent)
+		}
 		if up < c.n {
 			c.add(plan.Move{Key: fmt.Sprintf("down-%d", c.n-up), Kind: plan.MoveDown, Instances: c.n - up})
 		}
-		c.after(up*100/c.n, c.svc.Analysis)
+		if percent > there {
+			c.after(percent, c.svc.Analysis)
+		}
+		there = percent
 		if up == c.n {
 			return
 		}

@@ -112,6 +112,22 @@ type Doer interface {
 	Step(ctx context.Context, step *plan.Step) (plan.StepOutcome, error)
 }
 
+// Holder is a Doer that knows what only so many may have at a time, whichever run of
+// the repository they are of.
+type Holder interface {
+	// Hold waits until each of these is ours. It asks wait about the first of them that is
+	// not free, with who has it; when that is false, it gives up and returns no release. What
+	// is held is given back with release, or when the process ends. The error is the cause
+	// of ctx, or says that nobody can be asked.
+	Hold(ctx context.Context, wants []Want, wait func(name, by string) bool) (release func(), err error)
+}
+
+// Want is a thing that may be had by so many at a time.
+type Want struct {
+	Name string
+	Of   int // at least 1
+}
+
 // Setup is what a job needs before its first step.
 type Setup struct {
 	Before    []plan.Step // pre steps of the actions used

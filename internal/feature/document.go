@@ -574,3 +574,28 @@ func (f *Flag) ShareOf(variant string) float64 {
 	}
 	return 0
 }
+
+// Standing says in one word how a flag stands at a time: "killed", "off" (it is disabled),
+// "scheduled" and "over" (its time has not come, or has gone), "rules" (it hangs on who asks),
+// "partly" (a share has it), "on" (the same for everybody).
+func (f *Flag) Standing(now time.Time) string {
+	c := &f.Care
+	switch {
+	case c.Killed != "":
+		return "killed"
+	case f.State == Disabled:
+		return "off"
+	case !c.From.IsZero() && now.Before(c.From):
+		return "scheduled"
+	case !c.Until.IsZero() && !now.Before(c.Until):
+		return "over"
+	case f.Rule != nil || c.Unleash != nil:
+		return "rules"
+	}
+	for _, s := range f.Shares() {
+		if s.Percent > 0 && s.Percent < 100 {
+			return "partly"
+		}
+	}
+	return "on"
+}

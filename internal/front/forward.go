@@ -105,17 +105,14 @@ func (x *exchange) serve() {
 		x.refuse(why)
 		return
 	}
-	var valid bool
-	if x.target, valid = x.route.target(x.r); !valid {
-		x.b.leave()
-		refuse(x.w, badTarget)
+	if !x.aim() {
 		return
 	}
 	if limit := x.route.MaxBody; limit > 0 && x.r.ContentLength > limit {
 		x.b.leave()
 		x.route.service.refused.Add(1)
 		x.w.Header()["Connection"] = []string{"close"} // rather than read it to its end
-		refuse(x.w, tooLarge)
+		x.refuse(tooLarge)
 		return
 	}
 	x.upgrade = upgradeOf(x.r)
@@ -129,6 +126,9 @@ func (x *exchange) serve() {
 		x.b, ok = first, true // only its connection was at fault
 	}
 	if ok {
+		if !x.aim() { // the table may be another by now
+			return
+		}
 		failed = x.try(true)
 	}
 	if failed != nil {
@@ -136,11 +136,22 @@ func (x *exchange) serve() {
 	}
 }
 
-// refuse answers the client itself, if it is still there.
-func (x *exchange) refuse(why refusal) {
-	if why.status != 0 && x.r.Context().Err() == nil {
-		refuse(x.w, why)
+// aim finds out what the instance is asked for.
+func (x *exchange) aim() (ok bool) {
+	if x.target, ok = x.route.target(x.r); !ok {
+		x.b.leave()
+		x.refuse(badTarget)
 	}
+	return ok
+}
+
+// refuse answers the client itself. One that has left gets nothing: a handler
+// that just returned would be taken to say 200.
+func (x *exchange) refuse(why refusal) {
+	if why.status == 0 {
+		panic(http.ErrAbortHandler)
+	}
+	refuse(x.w, why)
 }
 
 // failure is a request that an instance did not answer, of which the client has
@@ -171,7 +182,7 @@ func (x *exchange) try(last bool) *failure {
 	if err != nil {
 		if ctx.Err() != nil {
 			x.count.cancelled.Add(1)
-			return nil
+			panic(http.ErrAbortHandler)
 		}
 		x.count.broken.Add(1)
 		if !errors.Is(err, errCut) {
@@ -198,15 +209,15 @@ func (x *exchange) try(last bool) *failure {
 		return nil
 	}
 	readErr, writeErr := x.answer(c, resp)
+	left := !stop() // before settle, which may end what is read from the client
 	settled := x.settle(c)
-	left := !stop()
 	if readErr == nil && writeErr == nil && settled && !left && !resp.Close {
 		x.b.put(c)
 		return nil
 	}
 	x.b.drop(c)
 	switch {
-	case left || writeErr != nil:
+	case writeErr != nil, readErr != nil && left:
 		x.count.cancelled.Add(1)
 	case readErr != nil && resp.StatusCode < 500:
 		x.count.broken.Add(1)
@@ -232,7 +243,7 @@ func (x *exchange) unanswered(c *conn, err error, left, again, last bool) *failu
 	}
 	if left {
 		x.count.cancelled.Add(1)
-		return nil
+		panic(http.ErrAbortHandler)
 	}
 	x.count.broken.Add(1)
 	late := isTimeout(err)
@@ -463,22 +474,21 @@ func (u *upload) proceed() {
 }
 
 func (u *upload) run(c *conn) {
-	defer close(u.done)
-	if u.expects && !u.wanted() {
-		return
+	if !u.expects || u.wanted() {
+		u.touched.Store(true)
+		u.sent = u.send(c) == nil
 	}
-	u.touched.Store(true)
-	if err := u.send(c); err != nil {
-		if u.clientErr != nil {
-			c.Conn.Close() // the instance must not take what it has for the whole
+	if u.sent {
+		u.mu.Lock()
+		if !u.answered {
+			_ = c.SetReadDeadline(time.Now().Add(u.wait))
 		}
-		return // else it may have answered before it closed the connection
+		u.mu.Unlock()
 	}
-	u.sent = true
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if !u.answered {
-		_ = c.SetReadDeadline(time.Now().Add(u.wait))
+	broken := u.clientErr != nil
+	close(u.done)
+	if broken {
+		c.Conn.Close() // the instance must not take what it has for the whole
 	}
 }
 

@@ -375,9 +375,9 @@ func TestAnswersOfInstances(t *testing.T) {
 		name, text, status, body string
 		broken                   bool // it ends before its end
 	}{
-		{"whole", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "200", "hi", false},
+		{"whole", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi", "200", "hi", false},
 		{"up to the end of the connection", "HTTP/1.0 200 OK\r\n\r\nhi", "200", "hi", false},
-		{"after interim ones", "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n", "201", "", false},
+		{"after interim ones", "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 201 Created\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", "201", "", false},
 		{"none", "", "502", "The service did not answer.\n", false},
 		{"half a header", "HTTP/1.1 200 OK\r\nContent-", "502", "The service did not answer.\n", false},
 		{"no HTTP", "SSH-2.0-OpenSSH_9.2\r\n", "502", "The service did not answer.\n", false},

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -415,15 +416,7 @@ func (f *Flags) alter(ctx context.Context, by By, verb access.Verb, ref FlagRef,
 func (f *Flags) Import(ctx context.Context, by By, repository, environment string, d *feature.Definitions, prune bool, why string) (int, error) {
 	return f.change(ctx, by, access.SetFlags, repository, environment, why, 0, func(list []KeptFlag) (edits []edit, err error) {
 		for _, flag := range d.Flags {
-			if len(d.Metadata) > 0 { // a server's flags stand by themselves
-				all := map[string]any{}
-				for _, m := range []map[string]any{d.Metadata, flag.Metadata} {
-					for k, v := range m {
-						all[k] = v
-					}
-				}
-				flag.Metadata = all
-			}
+			flag.Metadata = OverMetadata(d.Metadata, flag.Metadata) // a server's flags stand by themselves
 			edits = append(edits, edit{flag.Key, f.carried(flag, list), "imported"})
 		}
 		for _, k := range list {
@@ -433,6 +426,17 @@ func (f *Flags) Import(ctx context.Context, by By, repository, environment strin
 		}
 		return edits, nil
 	})
+}
+
+// OverMetadata is the metadata of a flag over that of its set.
+func OverMetadata(set, flag map[string]any) map[string]any {
+	if len(set) == 0 {
+		return flag
+	}
+	all := make(map[string]any, len(set)+len(flag))
+	maps.Copy(all, set)
+	maps.Copy(all, flag)
+	return all
 }
 
 // History are the newest changes of a flag, the newest first; of all flags of the environment

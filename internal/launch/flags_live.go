@@ -147,7 +147,7 @@ func (f *Flags) renew(ctx context.Context, repository, environment string) {
 }
 
 // Serve keeps what is live up to the record and the clock until ctx ends.
-func (f *Flags) Serve(ctx context.Context) error {
+func (f *Flags) Serve(ctx context.Context) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -160,7 +160,7 @@ func (f *Flags) Serve(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-beat.C:
 		}
 		now := f.now()

@@ -13,8 +13,8 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/executor/host"
 	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/plan"
-	"github.com/fairlead-dev/fairlead/internal/store/sqlite"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/store/sqlite"
 	"github.com/fairlead-dev/fairlead/internal/suite"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
 )

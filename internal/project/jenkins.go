@@ -13,6 +13,20 @@ type Jenkins struct {
 	Tools     []JenkinsTool
 	Agents    []JenkinsAgent
 	Nodes     []JenkinsNode
+	Throttle  []JenkinsThrottle
+	Jobs      []JenkinsJob
+}
+
+// JenkinsJob is the Jenkinsfile of a job that others build.
+type JenkinsJob struct {
+	Name string
+	File string // of the tree
+}
+
+// JenkinsThrottle is how many blocks of throttle with a category may run at a time.
+type JenkinsThrottle struct {
+	Category string
+	Most     int
 }
 
 // JenkinsLibrary is where a shared library comes from: a directory of the tree
@@ -68,6 +82,10 @@ func jenkins() kind[Jenkins] {
 			"Types of agents of plug-ins that stand for this machine."),
 		at("nodes", func(j *Jenkins) *[]JenkinsNode { return &j.Nodes }, list("nodes", maxJenkins, jenkinsNode()),
 			"Variables that the nodes with a label have in their environment."),
+		at("jobs", func(j *Jenkins) *[]JenkinsJob { return &j.Jobs }, list("jobs", maxJenkins, jenkinsJob()),
+			"Which Jenkinsfile of the tree a job has that `build` names. Without an entry it is the one that is called like the job: `Jenkinsfile.deploy` is `deploy`."),
+		at("throttle", func(j *Jenkins) *[]JenkinsThrottle { return &j.Throttle }, list("categories", maxJenkins, jenkinsThrottle()),
+			"How many blocks of `throttle([…])` with a category run at a time, of all runs of the repository. One that is not named here holds nothing back."),
 	)
 }
 
@@ -102,6 +120,23 @@ func jenkinsAgent() kind[JenkinsAgent] {
 		at("options", func(a *JenkinsAgent) *[]string { return &a.Options }, list("options", maxJenkins, plain("a name", "label")), "The options of its block."),
 	)
 }
+
+func jenkinsJob() kind[JenkinsJob] {
+	return mapping("keys of a job",
+		at("name", func(j *JenkinsJob) *string { return &j.Name }, plain("a name", "acme/deploy"), "The name that Jenkinsfiles use, with its folders.").required(),
+		at("file", func(j *JenkinsJob) *string { return &j.File }, plain("a file", "ci/Jenkinsfile.deploy"), "Its Jenkinsfile, from the root of the tree.").required(),
+	)
+}
+
+func jenkinsThrottle() kind[JenkinsThrottle] {
+	return mapping("keys of a category",
+		at("category", func(t *JenkinsThrottle) *string { return &t.Category }, plain("a name", "integration"), "The name that Jenkinsfiles use.").required(),
+		at("most", func(t *JenkinsThrottle) *int { return &t.Most }, between(1, maxThrottle), "How many may run at a time.").required(),
+	)
+}
+
+// maxThrottle bounds how many of a category run at a time.
+const maxThrottle = 1000
 
 func jenkinsNode() kind[JenkinsNode] {
 	return mapping("keys of a node",

@@ -62,6 +62,7 @@ type File struct {
 	Services  []Service
 	// Environments are in the order in which a release goes through them.
 	Environments []DeployEnvironment
+	Flags        Flags
 }
 
 func file() kind[File] {
@@ -90,6 +91,8 @@ func file() kind[File] {
 			"What is deployed: of what it is made, how it goes from one release to the next, where it runs."),
 		at("environments", func(f *File) *[]DeployEnvironment { return &f.Environments }, environments(),
 			"Where services go, in the order in which a release goes through them, and what has to be so before."),
+		at("flags", func(f *File) *Flags { return &f.Flags }, flags(),
+			"Where the definitions of feature flags stand."),
 	).holds(constraint[File]{check: places})
 }
 
@@ -106,6 +109,9 @@ func Read(tree fs.FS) (*File, []plan.Problem, error) {
 	r := newReader()
 	if root := r.parse(src); root != nil {
 		file().read(r, root, f)
+	}
+	for i := range f.Environments {
+		f.Environments[i].Order = i + 1
 	}
 	return f, r.problems, nil
 }

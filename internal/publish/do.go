@@ -1,7 +1,7 @@
 package publish
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -85,7 +85,7 @@ func (p *Publisher) begin(ctx context.Context, x *Plan, i *Item) (one Publicatio
 			return one, err
 		}
 	}
-	if x.Remote != "" {
+	if x.Remote != "" && !x.tagged {
 		if err := p.free(ctx, x.Remote, i.Tag); err != nil {
 			return one, err
 		}
@@ -247,10 +247,13 @@ func (p *Publisher) push(ctx context.Context, one *Publication, commit string) e
 	if err != nil {
 		return err
 	}
-	if there := at[tag+"^{}"]; there == commit {
+	there := cmp.Or(at[tag+"^{}"], at[tag]) // a tag that is not annotated has no ^{}
+	switch there {
+	case commit:
 		return nil
-	} else if len(at) > 0 {
-		return fmt.Errorf("%s has a tag %s already, at commit %.10s, and it is not this release's", one.Remote, one.Tag, firstOf(there, at[tag]))
+	default:
+		return fmt.Errorf("%s has a tag %s already, at commit %.10s, and it is not this release's", one.Remote, one.Tag, there)
+	case "":
 	}
 	refs := []string{tag}
 	if one.Changelog != nil {
@@ -262,13 +265,6 @@ func (p *Publisher) push(ctx context.Context, one *Publication, commit string) e
 		return fmt.Errorf("%w\nsomebody has pushed to %s meanwhile: give the release up (fairlead release abandon %s), take the tag and the commit back (git tag -d %s; git reset --keep HEAD~1), pull, and publish again", err, one.Branch, one.Tag, one.Tag)
 	}
 	return err
-}
-
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // tell makes the release at the code host. What is there of it already is not made again.
@@ -329,18 +325,21 @@ func (p *Publisher) Abandon(ctx context.Context, tag string) (Publication, error
 // abandoned is the kind of registers that hold publications that were given up.
 const abandoned = "publication-abandoned"
 
-// Bundle are the sealed statements of a publication, one a line.
-func (p *Publication) Bundle(ctx context.Context, blobs blob.Store) ([]byte, error) {
-	i := slices.IndexFunc(p.Assets, func(a record.ReleaseAsset) bool { return a.Name == provenanceName && a.From == "" })
-	if i < 0 {
-		return nil, fs.ErrNotExist
-	}
-	r, err := blobs.Open(ctx, blob.Digest(p.Assets[i].Digest))
+// Find is the publication of a tag of this repository.
+func (p *Publisher) Find(ctx context.Context, tag string) (one Publication, err error) {
+	facts, err := p.Tree.Facts(ctx)
 	if err != nil {
-		return nil, err
+		return one, err
 	}
-	defer r.Close()
-	var b bytes.Buffer
-	_, err = io.Copy(&b, io.LimitReader(r, maxEnvelope))
-	return b.Bytes(), err
+	r, err := p.Store.Register(ctx, register, keyOf(facts.Repository, tag))
+	if err != nil {
+		return one, err
+	}
+	if r.Version == 0 {
+		return one, &plan.UsageError{Message: fmt.Sprintf("no release %s was published from here", tag), Hint: "`fairlead release list` lists them"}
+	}
+	if err := json.Unmarshal(r.Body, &one); err != nil {
+		return one, fmt.Errorf("read the release %s: %w", tag, err)
+	}
+	return one, nil
 }

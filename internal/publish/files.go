@@ -38,8 +38,8 @@ const (
 
 // The files that a release itself makes.
 const (
-	sumsName       = "SHA256SUMS"
-	provenanceName = "provenance.intoto.jsonl"
+	SumsName       = "SHA256SUMS"
+	ProvenanceName = "provenance.intoto.jsonl"
 )
 
 // gathered is a file on its way into a release.
@@ -237,7 +237,7 @@ func (p *Publisher) gather(ctx context.Context, x *Plan, i *Item) ([]record.Rele
 	if err != nil {
 		return nil, err
 	}
-	return append(assets, record.ReleaseAsset{Name: sumsName, Digest: string(d), Size: n, Type: "text/plain"}), nil
+	return append(assets, record.ReleaseAsset{Name: SumsName, Digest: string(d), Size: n, Type: "text/plain"}), nil
 }
 
 // attested makes the statements about the files: one for all that one build made.
@@ -295,7 +295,7 @@ func (p *Publisher) attested(ctx context.Context, list []gathered, builds []*att
 	if err != nil {
 		return nil, err
 	}
-	return append(assets, record.ReleaseAsset{Name: provenanceName, Digest: string(d), Size: n, Type: "application/jsonl"}), nil
+	return append(assets, record.ReleaseAsset{Name: ProvenanceName, Digest: string(d), Size: n, Type: "application/jsonl"}), nil
 }
 
 // gatherFiles takes files of the tree, after their command was run.
@@ -466,7 +466,7 @@ func (p *Publisher) unpack(ctx context.Context, k keptFile) ([]gathered, error) 
 	}
 	z, err := zip.NewReader(temp, n)
 	if err != nil {
-		return []gathered{{ReleaseAsset: record.ReleaseAsset{Name: path.Base(k.saved.Name), Digest: k.saved.Digest, Size: n, Type: mediaType(k.saved.Name), From: k.from()}}}, nil
+		return []gathered{{ReleaseAsset: record.ReleaseAsset{Name: path.Base(k.saved.Name), Digest: k.saved.Digest, Size: n, Type: mediaType(k.saved.Name), From: k.from(), Run: k.run.ID, Job: k.job.ID}}}, nil
 	}
 	var list []gathered
 	left := int64(maxArchive)
@@ -489,7 +489,7 @@ func (p *Publisher) unpack(ctx context.Context, k keptFile) ([]gathered, error) 
 			return nil, fmt.Errorf("it holds more than %d GiB", maxArchive>>30)
 		}
 		name := path.Base(strings.ReplaceAll(f.Name, `\`, "/"))
-		list = append(list, gathered{ReleaseAsset: record.ReleaseAsset{Name: name, Digest: string(d), Size: size, Type: mediaType(name), From: k.from()}})
+		list = append(list, gathered{ReleaseAsset: record.ReleaseAsset{Name: name, Digest: string(d), Size: size, Type: mediaType(name), From: k.from(), Run: k.run.ID, Job: k.job.ID}})
 	}
 	return list, nil
 }

@@ -44,6 +44,10 @@ type Plan struct {
 	facts workspace.Facts
 	links release.Links
 	pre   string
+	asks  *record.ReleaseHost // the code host that can be asked; nil for none
+	blind bool                // labels count, and cannot be read
+
+	tagged bool // the tag is there already
 }
 
 // Item is the next release of one component.
@@ -109,8 +113,10 @@ func (p *Publisher) Plan(ctx context.Context, w Wish) (*Plan, error) {
 	if refused := p.releasable(ctx, x, past); refused != nil || x.Commit == "" {
 		return x, refused
 	}
-	if err := p.channel(ctx, x, past, cfg, w); err != nil {
-		return nil, err
+	if w.Tag == "" {
+		if err := p.channel(ctx, x, past, cfg, w); err != nil {
+			return nil, err
+		}
 	}
 	p.where(ctx, x, cfg, w)
 	known, err := past.Tags(ctx, x.Commit)
@@ -122,7 +128,11 @@ func (p *Publisher) Plan(ctx context.Context, w Wish) (*Plan, error) {
 		tags[i] = release.Tag{Name: t.Name, SHA: t.Commit, Merged: t.Merged}
 	}
 	logs := map[string][]release.Commit{}
-	for _, c := range components(cfg) {
+	all := components(cfg)
+	if w.Tag != "" {
+		all, tags, w.As = p.tagNamed(x, cfg, all, tags, w.Tag)
+	}
+	for _, c := range all {
 		if len(w.Components) > 0 && !slices.Contains(w.Components, c.Name) {
 			continue
 		}
@@ -251,6 +261,44 @@ func (p *Publisher) unknown(x *Plan, cfg *project.Release, w Wish) {
 	}
 }
 
+// tagNamed finds the component and the version that a tag of the commit means. What is told
+// of it then is what it would be if it were made now: without it, and without those that came
+// after it.
+func (p *Publisher) tagNamed(x *Plan, cfg *project.Release, all []project.ReleaseComponent, tags []release.Tag, name string) (one []project.ReleaseComponent, before []release.Tag, version string) {
+	at := slices.IndexFunc(tags, func(t release.Tag) bool { return t.Name == name })
+	switch {
+	case at < 0:
+		x.refuse("there is no tag "+name+" here", "fetch it: git fetch --tags")
+		return nil, nil, ""
+	case tags[at].SHA != x.Commit:
+		x.refuse(fmt.Sprintf("tag %s is at commit %.10s, and %.10s is checked out", name, tags[at].SHA, x.Commit), "do: git checkout "+name)
+		return nil, nil, ""
+	}
+	scheme, err := release.ParseScheme(cfg.Scheme)
+	for k, c := range all {
+		text, ok := release.TagPattern(c.Tag).Version(name)
+		if !ok || err != nil {
+			continue
+		}
+		v, bad := scheme.Parse(text)
+		if bad != nil {
+			continue
+		}
+		for _, t := range tags {
+			other, ok := release.TagPattern(c.Tag).Version(t.Name)
+			if w, err := scheme.Parse(other); ok && err == nil && w.Compare(v) >= 0 {
+				continue
+			}
+			before = append(before, t)
+		}
+		x.tagged = true
+		all[k].Changelog = "" // what the tag names is what it is
+		return all[k : k+1], before, v.String()
+	}
+	x.refuse("tag "+name+" is of no release: it does not look like those that fairlead.yaml names", "give one that does")
+	return nil, nil, ""
+}
+
 // item finds out what is to be released of a component.
 func (p *Publisher) item(ctx context.Context, x *Plan, cfg *project.Release, c *project.ReleaseComponent, tags []release.Tag, logs map[string][]release.Commit, past workspace.Past, w Wish) error {
 	scheme, err := release.ParseScheme(cfg.Scheme)
@@ -265,6 +313,10 @@ func (p *Publisher) item(ctx context.Context, x *Plan, cfg *project.Release, c *
 			return err
 		}
 		logs[bases.Final.SHA] = log
+	}
+	if x.blind {
+		x.Releases = append(x.Releases, Item{Component: c.Name, Bump: release.None.String(), Why: "the labels cannot be read", Commits: []Line{}, Files: []File{}})
+		return nil
 	}
 	d, problems := release.Decide(&release.Ask{
 		Component: component, Source: release.Source(cfg.From), Words: words(cfg.Words), Head: x.Commit, Tags: tags, Commits: log,
@@ -346,11 +398,12 @@ const maxLabelled = 1000
 
 // label asks the code host for the labels of pull and merge requests.
 func (p *Publisher) label(ctx context.Context, x *Plan, list []release.Commit) {
-	if x.Host == nil {
-		x.refuse("labels say what a version is, and no code host can be asked for them: "+cmp.Or(x.NoHost, "none is told"), "name it under release: host: in fairlead.yaml, or take from: commits")
+	if x.asks == nil {
+		x.blind = true
+		x.refuse("labels say what a version is, and no code host can be asked for them: none is known, or there is no token", "name it under release: host: in fairlead.yaml, or take from: commits")
 		return
 	}
-	f, remote, err := p.reach(x.Host)
+	f, remote, err := p.reach(x.asks)
 	var labeller forge.Labeller
 	if err == nil {
 		var ok bool
@@ -374,6 +427,7 @@ func (p *Publisher) label(ctx context.Context, x *Plan, list []release.Commit) {
 		list[i].Labels = labels[n]
 	}
 	if err != nil {
+		x.blind = true
 		x.refuse(fmt.Sprintf("labels say what a version is, and cannot be read: %v", err), "repeat it later, or take from: commits in fairlead.yaml")
 	}
 }
@@ -418,6 +472,9 @@ func (p *Publisher) where(ctx context.Context, x *Plan, cfg *project.Release, w 
 	h.Forge = cmp.Or(h.Forge, kindOf(page))
 	if h.Forge != "" && page != "" && name != "" {
 		x.links = release.Links{Forge: h.Forge, Page: page + "/" + forge.Escape(name)}
+	}
+	if h.Forge != "" && h.Repository != "" && p.token(cfg, h) != "" {
+		x.asks = h
 	}
 	switch {
 	case w.NoPush || w.NoHost:

@@ -91,6 +91,7 @@ type Wish struct {
 	Components []string // none: all that have something new
 	Pre        string   // pre-releases of this channel; "": as the branch says
 	As         string   // that version
+	Tag        string   // release what this tag names, which is there
 	Draft      bool     // wait at the code host for a person
 	NoHost     bool     // make no release at a code host
 	NoPush     bool     // push nothing; implies NoHost

@@ -165,6 +165,14 @@ func (h *host) Release(_ context.Context, r *forge.Remote, rel *forge.Release) (
 	return "https://git.example.org/team/app/releases/" + rel.Tag, nil
 }
 
+// Labels says what pull requests are called.
+func (h *host) Labels(_ context.Context, _ *forge.Remote, number string) ([]string, error) {
+	if number == "500" {
+		return nil, errors.New("the host is not well")
+	}
+	return map[string][]string{"7": {"enhancement"}, "8": {"bug"}}[number], nil
+}
+
 // runs are runs in memory.
 type runs []*record.Run
 
@@ -222,16 +230,16 @@ func (s *scene) whole(tag, since string) {
 		t.Errorf("the changelog holds:\n%s", log)
 	}
 	files := s.host.releases[tag]
-	if len(s.host.releases) != 1 || len(files) != 3 || files["app-"+version] == "" || files[provenanceName] == "" {
+	if len(s.host.releases) != 1 || len(files) != 3 || files["app-"+version] == "" || files[ProvenanceName] == "" {
 		t.Fatalf("the host has %q", s.host.releases)
 	}
 	want := ""
-	for _, name := range []string{"app-" + version, provenanceName} {
+	for _, name := range []string{"app-" + version, ProvenanceName} {
 		d, _ := DigestOf(strings.NewReader(files[name]))
 		want += strings.TrimPrefix(d, "sha256:") + "  " + name + "\n"
 	}
-	if files[sumsName] != want {
-		t.Errorf("the sums are\n%s\nnot\n%s", files[sumsName], want)
+	if files[SumsName] != want {
+		t.Errorf("the sums are\n%s\nnot\n%s", files[SumsName], want)
 	}
 	all, err := Publications(t.Context(), s.store, "")
 	if err != nil || len(all) != 1 || all[0].Done == nil || all[0].Done.Commit != here || all[0].Done.URL == "" {
@@ -291,7 +299,7 @@ func TestPublish(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	statement, err := attest.Open([]byte(s.host.releases["v1.0.1"][provenanceName]), keys)
+	statement, err := attest.Open([]byte(s.host.releases["v1.0.1"][ProvenanceName]), keys)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -488,7 +496,7 @@ func TestWhatARunKept(t *testing.T) {
 	if len(files) != 5 || files["app"] != "bin/app" || files["LICENSE"] != "free" {
 		t.Fatalf("%q", files)
 	}
-	statement, err := attest.Open([]byte(files[provenanceName]), nil)
+	statement, err := attest.Open([]byte(files[ProvenanceName]), nil)
 	if !errors.Is(err, attest.ErrStranger) {
 		t.Fatal(err)
 	}
@@ -625,6 +633,67 @@ func TestPreReleaseOfABranch(t *testing.T) {
 	}
 	git(t, s.dir, "branch", "-qf", "next-2")
 	if x, err := s.publisher().Plan(t.Context(), Wish{}); err != nil || plan.Errors(x.Problems) || x.Branch != "next-2" {
+		t.Errorf("%+v, %v", x, err)
+	}
+}
+
+// TestTagThatIsThere is a pipeline that a tag has started, and a machine that has lost its memory.
+func TestTagThatIsThere(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, everything)
+	git(t, s.dir, "tag", "v1.0.0")
+	s.commit("feat: a")
+	git(t, s.dir, "tag", "v1.1.0")
+	git(t, s.dir, "push", "-q", "origin", "main", "v1.0.0", "v1.1.0")
+	s.commit("feat: b")
+	git(t, s.dir, "tag", "v1.2.0")
+	if x, err := s.publisher().Plan(t.Context(), Wish{Tag: "v1.1.0"}); err != nil || !plan.Errors(x.Problems) || !strings.Contains(x.Problems[0].Hint, "git checkout v1.1.0") {
+		t.Errorf("%+v, %v", x, err)
+	}
+	git(t, s.dir, "checkout", "-q", "v1.1.0")
+	for _, bad := range []string{"v9", "../x"} {
+		if x, err := s.publisher().Plan(t.Context(), Wish{Tag: bad}); err != nil || !plan.Errors(x.Problems) {
+			t.Errorf("%s: %+v, %v", bad, x, err)
+		}
+	}
+	before := git(t, s.dir, "for-each-ref")
+	for try := range 2 {
+		// The second machine knows nothing of the first.
+		done := s.publish(Wish{Tag: "v1.1.0"})
+		if len(done) != 1 || done[0].Since != "v1.0.0" || !strings.Contains(done[0].Notes, "- a (") || strings.Contains(done[0].Notes, "- b (") || len(s.host.releases["v1.1.0"]) != 3 {
+			t.Fatalf("%d: %+v", try, done)
+		}
+		r, err := s.store.Register(t.Context(), register, done[0].Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.store.Change(t.Context(), []record.Register{{Kind: register, ID: r.ID, Version: r.Version}}); err != nil {
+			t.Fatal(err)
+		}
+		s.built = 0
+	}
+	if now := git(t, s.dir, "for-each-ref"); now != before {
+		t.Errorf("refs were changed:\n%s", now)
+	}
+}
+
+func TestLabels(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "release: {from: labels, host: {forge: github, repository: team/app}}\n")
+	git(t, s.dir, "tag", "v1.0.0")
+	s.commit("Mend it (#8)")
+	s.commit("Grow (#7)")
+	s.commit("Alone")
+	x, err := s.publisher().Plan(t.Context(), Wish{})
+	if err != nil || plan.Errors(x.Problems) || len(x.Problems) != 1 || x.Releases[0].Version != "1.1.0" || len(x.Releases[0].Commits) != 2 {
+		t.Errorf("%+v, %v", x, err)
+	}
+	s.commit("Fail (#500)")
+	if x, err := s.publisher().Plan(t.Context(), Wish{}); err != nil || !plan.Errors(x.Problems) {
+		t.Errorf("%+v, %v", x, err)
+	}
+	s.put("fairlead.yaml", "release: {from: labels}")
+	if x, err := s.publisher().Plan(t.Context(), Wish{NoHost: true}); err != nil || !plan.Errors(x.Problems) || len(x.Problems) != 2 || !strings.Contains(x.Problems[1].Message, "no code host can be asked") {
 		t.Errorf("%+v, %v", x, err)
 	}
 }

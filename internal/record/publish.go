@@ -53,6 +53,8 @@ type ReleaseAsset struct {
 	// From says where it came from: "file", "run 12, job build", "command"; "" for
 	// what the release itself made: checksums, provenance.
 	From string `json:"from,omitempty"`
+	Run  string `json:"run,omitempty"` // that kept it
+	Job  string `json:"job,omitempty"`
 	// Provenance is the blob of the statement that says how it was made; "" when
 	// nobody saw that.
 	Provenance string `json:"provenance,omitempty"`

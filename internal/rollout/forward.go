@@ -112,7 +112,7 @@ func (s *session) keep(ctx context.Context, w *deploy.World) error {
 	if want.share < 0 || seen == nil || seen.Ready() == 0 {
 		return nil
 	}
-	if shares := s.shares(w, want.share); !shared(w, shares) {
+	if shares := s.shares(w, want.share); !s.shared(w, shares) {
 		return s.shift(ctx, shares...)
 	}
 	return nil
@@ -149,12 +149,15 @@ func (s *session) other(w *deploy.World) int {
 	return best
 }
 
-// shared reports whether the requests are shared out so.
-func shared(w *deploy.World, shares []deploy.Share) bool {
+// shared reports whether the requests are shared out so. Where shares come by instances they are never exact.
+func (s *session) shared(w *deploy.World, shares []deploy.Share) bool {
 	for i := range w.Revisions {
 		x := &w.Revisions[i]
-		j := slices.IndexFunc(shares, func(s deploy.Share) bool { return s.Number == x.Number })
-		if j < 0 && x.Percent != 0 || j >= 0 && x.Percent != shares[j].Percent {
+		want := 0
+		if j := slices.IndexFunc(shares, func(s deploy.Share) bool { return s.Number == x.Number }); j >= 0 {
+			want = shares[j].Percent
+		}
+		if x.Percent != want && (s.caps.Split || x.Percent == 0 || want == 0) {
 			return false
 		}
 	}
@@ -243,7 +246,7 @@ func (s *session) restore(ctx context.Context, w *deploy.World, number int, late
 	if ready == 0 || ready < n && ready < rest && !late {
 		return false, "", nil
 	}
-	if shares := []deploy.Share{{Number: number, Percent: 100}}; !shared(w, shares) {
+	if shares := []deploy.Share{{Number: number, Percent: 100}}; !s.shared(w, shares) {
 		if err := s.shift(ctx, shares...); err != nil {
 			return false, "", err
 		}
@@ -519,7 +522,7 @@ func (s *session) share(ctx context.Context, w *deploy.World, mv *plan.Move) (ti
 	} else if mv.Percent < 100 && shares[0].Number != s.row.FromNumber {
 		text += fmt.Sprintf("; the old release is not healthy, the others go to revision %d", shares[0].Number)
 	}
-	if w == nil || !shared(w, shares) {
+	if w == nil || !s.shared(w, shares) {
 		if err := s.shift(ctx, shares...); err != nil {
 			return s.tried(ctx, err)
 		}

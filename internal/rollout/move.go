@@ -78,6 +78,7 @@ type session struct {
 	row       *record.Rollout
 	version   int64
 	spec      *project.Service
+	root      string // directory with the files of the release
 	driver    deploy.Driver
 	caps      deploy.Capabilities
 	poke      chan struct{} // something was written about rollouts
@@ -136,11 +137,10 @@ func (s *session) takeOver(ctx context.Context) error {
 	if s.driver = s.m.Drivers[row.Plan.Driver]; s.driver == nil {
 		return fmt.Errorf("rollout %s: this Fairlead knows no driver %q", s.id, row.Plan.Driver)
 	}
-	t, err := s.target(ctx)
-	if err != nil {
-		return err
+	if s.root, err = s.m.Projects.Tree(ctx, row.Repository, release.Commit); err != nil {
+		return fmt.Errorf("get the files of %s: %w", release.Version, err)
 	}
-	s.caps = s.driver.Capabilities(t)
+	s.caps = s.driver.Capabilities(s.target())
 	return nil
 }
 
@@ -351,21 +351,17 @@ func (s *session) pause(limit time.Duration) time.Duration {
 
 // until is a wait that does not go beyond the deadline of the move under way.
 func (s *session) until(d time.Duration) time.Duration {
-	if !s.row.Due.IsZero() {
-		d = min(d, max(time.Until(s.row.Due), time.Millisecond))
+	if left := time.Until(s.row.Due); !s.row.Due.IsZero() && left > 0 {
+		d = min(d, left)
 	}
 	return d
 }
 
 // target is what is acted on, with this session's fence.
-func (s *session) target(ctx context.Context) (*deploy.Target, error) {
+func (s *session) target() *deploy.Target {
 	t := s.m.target(s.row, s.spec)
-	if release, err := s.m.Release(ctx, or(s.row.To, s.row.From)); err == nil && release != nil {
-		if t.Root, err = s.m.Projects.Tree(ctx, s.row.Repository, release.Commit); err != nil {
-			return nil, fmt.Errorf("get the files of %s: %w", release.Version, err)
-		}
-	}
-	return t, nil
+	t.Root = s.root
+	return t
 }
 
 // rev is the revision with a number, whichever rollout brought it.
@@ -415,10 +411,6 @@ func (s *session) observe(ctx context.Context) (w *deploy.World, err error) {
 // act does something to the world. It is broken off when the move is overdue, and when somebody turns the rollout, if
 // it may be; the error is errTurned then.
 func (s *session) act(ctx context.Context, breakable bool, do func(ctx context.Context, t *deploy.Target) error) error {
-	t, err := s.target(ctx)
-	if err != nil {
-		return err
-	}
 	if breakable {
 		var cancel context.CancelCauseFunc
 		ctx, cancel = context.WithCancelCause(ctx)
@@ -455,7 +447,7 @@ func (s *session) act(ctx context.Context, breakable bool, do func(ctx context.C
 		acting, cancel = context.WithDeadline(ctx, s.row.Due)
 		defer cancel()
 	}
-	err = do(acting, t)
+	err := do(acting, s.target())
 	if err != nil && errors.Is(context.Cause(ctx), errTurned) {
 		return errTurned
 	}

@@ -214,6 +214,14 @@ func (m *Mover) Rollouts(ctx context.Context, repository, service, environment s
 	return all, err
 }
 
+// Releases are those of a service, the newest first.
+func (m *Mover) Releases(ctx context.Context, repository, service string) ([]record.Release, error) {
+	all, err := list[record.Release](ctx, m, ReleaseKind, "")
+	all = slices.DeleteFunc(all, func(r record.Release) bool { return r.Repository != repository || r.Service != service })
+	slices.SortFunc(all, func(a, b record.Release) int { return b.Made.Compare(a.Made) })
+	return all, err
+}
+
 // TrackID is the ID of a track's register.
 func TrackID(repository, environment, service string) string {
 	return repository + "\n" + environment + "\n" + service

@@ -103,6 +103,8 @@ func TestAnswersFitTheDocument(t *testing.T) {
 	cluster := fmt.Sprintf("%016x", fault.Fingerprint("", "TestX", "", nil))
 	sc.tellTests()
 	sc.tellDelivery()
+	sc.tellFlags()
+	sc.tellReleases()
 	act := sc.events("acted")[0]
 	requested, err := sc.store.Append(t.Context(), record.Event{Body: &record.HookReceived{Repository: "team/app", Forge: "played", Delivery: "d"}})
 	if err != nil {
@@ -119,6 +121,9 @@ func TestAnswersFitTheDocument(t *testing.T) {
 			seq = act.Seq
 		}
 		target := strings.NewReplacer("{run}", run, "{job...}", "test", "{name...}", "thing", "{repository...}", "team/app", "{seq}", fmt.Sprint(seq), "{cluster}", cluster, "{incident}", emptyCarts, "{key}", flakyTest+"?repository=team/app").Replace(a.Pattern)
+		if a.Row.Path == "/flag/{repository...}" {
+			target += "?environment=production&flag=checkout"
+		}
 		as := session(sc.admin)
 		w := sc.call("GET", target, "", as)
 		if w.Code != 200 {

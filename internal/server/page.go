@@ -138,6 +138,7 @@ func (p *pages) functions() template.FuncMap {
 		},
 		"more":    func(list any, shown int) int64 { return int64(reflect.ValueOf(list).Len() - shown) },
 		"lanesOf": lanesOf,
+		"flagBar": newFlagBar, "flagWord": flagWord, "flagStates": func() []choice { return flagStates }, "newFlag": func() string { return newFlag },
 	}
 	maps.Copy(all, testFunctions(func() time.Time { return p.now() }))
 	maps.Copy(all, deliveryFunctions())
@@ -197,6 +198,7 @@ func menu(p *Page) (list []menuEntry) {
 		{menuEntry{"/queue", "Queue"}, access.SeeQueue},
 		{menuEntry{"/failures", "Failures"}, access.SeeRuns},
 		{menuEntry{"/repositories", "Repositories"}, access.SeeRepos},
+		{menuEntry{"/flags", "Flags"}, access.SeeFlags},
 		{menuEntry{"/workers", "Workers"}, access.SeeWorkers},
 		{menuEntry{"/secrets", "Secrets"}, access.SeeSecrets},
 		{menuEntry{"/tokens", "Tokens"}, access.OwnTokens},
@@ -220,6 +222,7 @@ func current(p *Page, path string) bool {
 	}
 	return p.Path == path || strings.HasPrefix(p.Path, path+"/") || path == "/runs" && p.Path == "/" ||
 		path == "/incidents" && strings.HasPrefix(p.Path, "/incident/") ||
+		path == "/flags" && strings.HasPrefix(p.Path, "/flag/") ||
 		path == "/failures" && (strings.HasPrefix(p.Path, "/failure/") || strings.HasPrefix(p.Path, "/known-issues/"))
 }
 

@@ -257,6 +257,7 @@ func (sc *scene) story() (failing string) {
 	}
 	sc.shareTests()
 	sc.tellDelivery()
+	sc.tellFlags()
 	return failing
 }
 
@@ -292,6 +293,8 @@ func pagePaths(failing string) map[string]string {
 		"healthytest": "/test/" + (&record.TestResult{Suite: "pay", Name: "TestRefund"}).Key() + "?repository=team/app", "untested": "/heatmap/team/other",
 		"split": "/split/team/app", "unsplit": "/split/team/other",
 		"delivery": "/delivery?of=change-fail-rate", "incidents": "/incidents", "incident": "/incident/" + emptyCarts,
+		"flagplaces": "/flags", "flags": "/flags/team/app?environment=production", "noflags": "/flags/team/other", "noflag": "/flags/team/app?environment=production&text=none",
+		"flag": "/flag/team/app?environment=production&flag=checkout", "killedflag": "/flag/team/app?environment=production&flag=broken-payment",
 	}
 }
 

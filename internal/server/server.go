@@ -13,6 +13,7 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"iter"
@@ -31,6 +32,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/logs"
 	"github.com/fairlead-dev/fairlead/internal/notify"
+	"github.com/fairlead-dev/fairlead/internal/publish"
 	"github.com/fairlead-dev/fairlead/internal/record"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
@@ -131,6 +133,8 @@ type Config struct {
 	LogPath  func(run, job string) string // where a pushed run's logs go
 	Coverage *insight.Coverage            // what runs covered
 	Reports  *insight.Reports             // takes in what other systems' runs reported
+	// Publications are the releases that were published from this record.
+	Publications publish.Reader
 	// Workers are the machines that take jobs; nil: jobs run here.
 	Workers Workers
 	Crew    Crew // what those machines ask for
@@ -139,8 +143,9 @@ type Config struct {
 	Blobs   blob.Store
 	Sharing *Sharing // of tests
 	Forges  map[string]forge.Forge
-	Tests   Tests // what is known of tests
-	Wards   Wards // takes what people decide about them
+	Flags   *launch.Flags // feature flags
+	Tests   Tests         // what is known of tests
+	Wards   Wards         // takes what people decide about them
 	// Channels are the names of the kinds of places that messages go to.
 	Channels []string
 	Log      *slog.Logger
@@ -170,9 +175,12 @@ type Server struct {
 	rows []route
 	url  *url.URL // of Config.URL; nil for none
 
-	hub   hub
-	tally tally
-	hooks struct {
+	hub      hub
+	tally    tally
+	programs programs // that ask for flags
+	// streamKey signs the tickets of their streams.
+	streamKey [32]byte
+	hooks     struct {
 		rates rates
 		big   chan struct{}
 	}
@@ -210,6 +218,7 @@ func New(c Config) (*Server, error) {
 		}
 		s.url = u
 	}
+	rand.Read(s.streamKey[:]) // never fails
 	html, err := newPages()
 	if err != nil {
 		return nil, fmt.Errorf("read the templates: %w", err)

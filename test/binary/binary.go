@@ -86,6 +86,9 @@ func build(dir string) (string, error) {
 	return file, nil
 }
 
+// Path is the built command, for what is to start it by itself.
+func Path() string { return fairlead }
+
 // Root is the directory of this module.
 func Root() (string, error) {
 	dir, err := os.Getwd()

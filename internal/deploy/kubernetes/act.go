@@ -1,7 +1,6 @@
 package kubernetes
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,6 +74,7 @@ func (d *Driver) fresh(ctx context.Context, s *site, r *deploy.Revision, base in
 
 // Ensure implements [deploy.Driver].
 func (d *Driver) Ensure(ctx context.Context, t *deploy.Target, r *deploy.Revision, n int) error {
+	t = as(t, r)
 	s, state, err := d.begin(ctx, t)
 	if err != nil {
 		return err
@@ -287,10 +287,17 @@ func (s *site) inPlace(ctx context.Context, b *bundle) error {
 	if err := s.note(ctx, map[string]string{stateWhole: strconv.Itoa(b.Number)}); err != nil {
 		return err
 	}
+	if err := s.unstick(ctx, b.Number); err != nil {
+		return err
+	}
+	// A workload does not tell that its pods fail: they do.
+	within, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	go s.lookout(within, b.Number, fail)
 	for _, o := range slices.Concat(b.Beside, things) {
-		if err := s.await(ctx, o); err != nil {
-			if trouble := s.trouble(ctx, b.Number); trouble != "" {
-				return fmt.Errorf("%w (%s)", err, trouble)
+		if err := s.await(within, o); err != nil {
+			if cause := context.Cause(within); cause != nil && ctx.Err() == nil {
+				return cause
 			}
 			return err
 		}
@@ -298,18 +305,48 @@ func (s *site) inPlace(ctx context.Context, b *bundle) error {
 	return s.prune(ctx, b)
 }
 
-// trouble is what keeps the pods of a revision from running; "" for nothing.
-func (s *site) trouble(ctx context.Context, number int) string {
-	pods, err := s.of(ctx, kindPod, labelRevision+"="+strconv.Itoa(number))
+// lookout watches the pods of a revision until one has a trouble that waiting does not mend.
+func (s *site) lookout(ctx context.Context, number int, fail context.CancelCauseFunc) {
+	r, err := s.Resource(ctx, kindPod)
 	if err != nil {
-		return ""
+		return
 	}
-	for _, pod := range pods {
-		if why := cmp.Or(readiness.Trouble(pod), readiness.Ended(pod)); why != "" {
-			return pod.Name() + ": " + why
+	q := cluster.Query{Namespace: s.namespace, Labels: labelTarget + "=" + s.key + "," + labelRevision + "=" + strconv.Itoa(number)}
+	for pods, err := range s.Follow(ctx, r, q) {
+		if err != nil {
+			return // without it, the deadline tells
+		}
+		for _, pod := range pods {
+			if status := readiness.Of(pod, s.now()); status.State == readiness.Failed && pod.Label("job-name") == "" {
+				fail(fmt.Errorf("%s: %s: %w", pod.Ref(), s.unsaid(ctx, number, status.Why), deploy.ErrRefused))
+				return
+			}
 		}
 	}
-	return ""
+}
+
+// unstick deletes pods of earlier revisions that a StatefulSet does not get ready: it waits for
+// them before it replaces them, and so for ever.
+func (s *site) unstick(ctx context.Context, number int) error {
+	pods, err := s.of(ctx, kindPod, labelRevision+"!="+strconv.Itoa(number))
+	if err != nil {
+		return err
+	}
+	r, err := s.Resource(ctx, kindPod)
+	if err != nil {
+		return err
+	}
+	for _, pod := range pods {
+		owned := slices.ContainsFunc(pod.List("metadata", "ownerReferences"), func(o object.Object) bool { return o.Text("kind") == "StatefulSet" })
+		if !owned || readiness.Of(pod, s.now()).State == readiness.Ready {
+			continue
+		}
+		if err := s.Delete(ctx, r, pod.Namespace(), pod.Name(), pod.Text("metadata", "uid"), cluster.Background); err != nil {
+			return s.refusal(err)
+		}
+		s.logged("%s is deleted: it was of another revision and not ready", pod.Ref())
+	}
+	return nil
 }
 
 // Remove implements [deploy.Driver].

@@ -19,6 +19,7 @@ import (
 // Check implements [deploy.Driver]. Everything is applied for show: the cluster's own
 // validation, admission and rights decide.
 func (d *Driver) Check(ctx context.Context, t *deploy.Target, r *deploy.Revision) ([]plan.Problem, error) {
+	t = as(t, r)
 	s, err := d.visit(t)
 	if err != nil {
 		return []plan.Problem{{Source: t.Spec.Source, Severity: plan.Error, Rule: "cluster", Message: err.Error(), Hint: "look at context: in fairlead.yaml, and at the kubeconfig"}}, nil
@@ -88,7 +89,7 @@ func (s *site) rehearse(ctx context.Context, b *bundle, o object.Object) ([]plan
 			o.Set(have.At("spec", "rules"), "spec", "rules")
 		}
 	}
-	if o.Kind().GroupKind() == "Deployment.apps" && o.Name() == b.Main {
+	if o.Kind().GroupKind() == "Deployment.apps" && o.Name() == b.Main && o.At("spec", "replicas") == nil {
 		o.Set(int64(s.t.Spec.In(s.t.Environment)), "spec", "replicas")
 	}
 	_, err = s.Apply(ctx, r, o, cluster.Apply{Dry: true})
@@ -195,6 +196,9 @@ func (t *telling) problem(path, message, hint string) []plan.Problem {
 // indexes are the parts of a path that say which item of a list is meant.
 var indexes = regexp.MustCompile(`\[[^\]]*\]`)
 
+// wholeValue is a mapping that a server repeats before it says what is wrong with it.
+var wholeValue = regexp.MustCompile(`^Invalid value: \{.*\}: `)
+
 // The ways in which servers name a field in a message.
 var (
 	unknownField = regexp.MustCompile(`unknown field "([^"]+)"`)
@@ -229,7 +233,7 @@ func (t *telling) error(err error) ([]plan.Problem, error) {
 	case len(e.Causes) > 0 && e.Reason == "Invalid":
 		var all []plan.Problem
 		for _, c := range e.Causes {
-			all = append(all, t.problem(c.Field, fmt.Sprintf("%s: %s: %s", name, c.Field, plan.Clip(c.Message)), "")...)
+			all = append(all, t.problem(c.Field, fmt.Sprintf("%s: %s: %s", name, c.Field, plan.Clip(wholeValue.ReplaceAllString(c.Message, ""))), "")...)
 		}
 		return all, nil
 	case e.Code >= http.StatusInternalServerError && !undeclared.MatchString(e.Message) && !wrongShape.MatchString(e.Message) && !strings.Contains(e.Message, "webhook"):

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/fairlead-dev/fairlead/internal/deploy"
 	"github.com/fairlead-dev/fairlead/internal/deploy/kubernetes/manifest"
@@ -221,7 +222,7 @@ func (r *reading) render(dir, program string, args []string) {
 			r.err = fmt.Errorf("render %s with %s: %w", dir, name, r.ctx.Err())
 			return
 		}
-		r.report(dir, fmt.Sprintf("%s cannot render it: %s", name, plan.Clip(lastLine(complaint.String(), err.Error()))), "")
+		r.report(dir, fmt.Sprintf("%s cannot render it: %s", name, lastLine(complaint.String(), err.Error())), "run it by hand: "+name+" "+strings.Join(args, " "))
 		return
 	}
 	things, problems := manifest.Read(dir, out.Bytes())
@@ -246,11 +247,26 @@ func (r *reading) render(dir, program string, args []string) {
 	r.take(things, problems)
 }
 
-// lastLine is the last line that says something.
+// maxComplaint is how many bytes of a program's complaint are told.
+const maxComplaint = 500
+
+// lastLine is the last line that says something, or its error alone if it is a line of a log.
 func lastLine(text, otherwise string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	if last := strings.TrimSpace(lines[len(lines)-1]); last != "" {
-		return last
+	last := strings.TrimSpace(lines[len(lines)-1])
+	if _, message, ok := strings.Cut(last, ` err="`); ok {
+		last = strings.TrimSuffix(message, `"`)
 	}
-	return otherwise
+	if last == "" {
+		return otherwise
+	}
+	if len(last) > maxComplaint {
+		last = last[:maxComplaint] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(last, ""))
 }

@@ -20,6 +20,7 @@ import (
 // and what would become of it compared with what is there. Who set a field, and when,
 // the cluster itself remembers.
 func (d *Driver) Drift(ctx context.Context, t *deploy.Target, r *deploy.Revision) ([]record.Difference, error) {
+	t = as(t, r)
 	s, err := d.visit(t)
 	if err != nil {
 		return nil, err

@@ -133,6 +133,16 @@ func (d *Driver) visit(t *deploy.Target) (*site, error) {
 	}, nil
 }
 
+// as is the target as a revision's release has it.
+func as(t *deploy.Target, r *deploy.Revision) *deploy.Target {
+	if r.Spec == nil {
+		return t
+	}
+	same := *t
+	same.Spec = r.Spec
+	return &same
+}
+
 // sleepsSince is the minor version of Kubernetes that knows a preStop that sleeps.
 const sleepsSince = 30
 

@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -82,6 +83,7 @@ func (d *Driver) Observe(ctx context.Context, t *deploy.Target) (*deploy.World, 
 		w.Revisions = append(w.Revisions, s.seen(b, pods, deployments))
 	}
 	s.explain(ctx, w)
+	s.mask(ctx, w)
 	shares, err := s.sharesOf(ctx, all, state, w)
 	if err != nil {
 		return nil, err
@@ -127,6 +129,46 @@ func (s *site) explain(ctx context.Context, w *deploy.World) {
 		}
 		delete(waiting, e.Text("involvedObject", "name"))
 	}
+}
+
+// minHidden is how long a value has to be to be looked for: a shorter one stands everywhere.
+const minHidden = 4
+
+// mask takes the values of a revision's secrets out of what its containers said at their end.
+func (s *site) mask(ctx context.Context, w *deploy.World) {
+	for i := range w.Revisions {
+		seen := &w.Revisions[i]
+		var whys []string
+		for _, in := range seen.Instances {
+			whys = append(whys, in.Why)
+		}
+		if strings.Join(whys, "") == "" {
+			continue
+		}
+		const mark = "\x00" // no such text has one
+		whys = strings.Split(s.unsaid(ctx, seen.Number, strings.Join(whys, mark)), mark)
+		for j := range seen.Instances {
+			if seen.Instances[j].Why != "" {
+				seen.Instances[j].Why = whys[min(j, len(whys)-1)]
+			}
+		}
+	}
+}
+
+// unsaid is a text without the values of a revision's secrets.
+func (s *site) unsaid(ctx context.Context, number int, text string) string {
+	hidden, err := s.get(ctx, kindSecret, variables(s.t, number))
+	if err != nil {
+		return "its secrets cannot be read, so what it said is not shown"
+	}
+	var pairs []string
+	for name := range hidden.Map("data") {
+		value, err := base64.StdEncoding.DecodeString(hidden.Text("data", name))
+		if err == nil && len(value) >= minHidden {
+			pairs = append(pairs, string(value), "***")
+		}
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
 }
 
 // seen is what there is of a revision.

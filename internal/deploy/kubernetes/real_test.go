@@ -2,6 +2,7 @@ package kubernetes_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -327,8 +328,8 @@ func TestRealProblems(t *testing.T) {
 		{"one level too deep", "replicas: 3", "template2: {}", "deploy/web.yaml:22:3: Deployment has no field spec.template2 [cluster]: did you mean template?"},
 		{"another shape", "replicas: 3", "progressDeadlineSeconds2: 3", "progressDeadlineSeconds"},
 		{"an invalid value", "containerPort: 8080", "containerPort: 808080", "deploy/web.yaml:35:33: Deployment web-r1: spec.template.spec.containers[0].ports[0].containerPort: Invalid value: 808080: must be between 1 and 65535, inclusive [cluster]"},
-		{"a text for a number", "periodSeconds: 1", "periodSeconds: often", "deploy/web.yaml:36:77: Deployment web-r1: spec.template.spec.containers[name=\"app\"].readinessProbe.periodSeconds must be numeric (int or float), not string"},
-		{"a selector that does not fit", "matchLabels: {app: web}", "matchLabels: {app: shop}", "deploy/web.yaml:"},
+		{"a text for a number", "periodSeconds: 1", "periodSeconds: often", "deploy/web.yaml:36:75: Deployment web-r1: spec.template.spec.containers[name=\"app\"].readinessProbe.periodSeconds must be numeric (int or float), not string"},
+		{"a selector that does not fit", "matchLabels: {app: web}", "matchLabels: {app: shop}", "deploy/web.yaml:26:24: Deployment web-r1: spec.template.metadata.labels: `selector` does not match template `labels`"},
 		{"an unknown kind", "kind: ConfigMap", "kind: ConfMap", "deploy/web.yaml:1:13: the cluster knows no v1 ConfMap [cluster]"},
 		{"another namespace", "name: settings\ndata", "name: settings\n  namespace: elsewhere\ndata", "deploy/web.yaml:5:14: ConfigMap settings-r1 is in namespace elsewhere, and the service goes to " + r.namespace},
 		{"somebody else's", "kind: Service\nmetadata:\n  name: web", "kind: Service\nmetadata:\n  name: taken", "deploy/web.yaml:11:9: Service taken of namespace " + r.namespace + " belongs to service shop in production"},
@@ -368,7 +369,7 @@ func TestRealTrouble(t *testing.T) {
 		want           string
 	}{
 		{"a missing image", "fairlead.test/app:latest", "fairlead.test/other:7", nil, "the image fairlead.test/other:7 of container app cannot be had"},
-		{"a crash", "imagePullPolicy: Never", "imagePullPolicy: Never\n        env: [{name: CRASH, value: no database}]", nil, "container app ends again and again"},
+		{"a crash", "imagePullPolicy: Never", "imagePullPolicy: Never\n        env: [{name: CRASH, value: no database for hunter2}]", nil, "it ended with exit code 3: no database for ***)"},
 		{"a quota", "replicas: 3", "replicas: 3", []string{"create", "quota", "small", "--hard=pods=0"}, "exceeded quota: small"},
 		{"a slow start", "imagePullPolicy: Never", "imagePullPolicy: Never\n        env: [{name: START, value: 1h}]", nil, "it made no progress for 20 seconds"},
 		{"a missing secret", "envFrom: [{", "envFrom: [{secretRef: {name: nothing}}, {", nil, `secret "nothing" not found`},
@@ -447,4 +448,199 @@ metadata: {name: web}
 	if got := drift(); got != "" {
 		t.Errorf("it was put right, and there is drift:\n%s", got)
 	}
+}
+
+// TestRealInPlace applies manifests without a Deployment.
+func TestRealInPlace(t *testing.T) {
+	r := realCluster(t)
+	const set = `apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {GREETING: hello}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: db}
+spec: {clusterIP: None, selector: {app: db}, ports: [{port: 80}]}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  serviceName: db
+  replicas: 1
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      automountServiceAccountToken: false
+      terminationGracePeriodSeconds: 5
+      containers:
+      - name: app
+        image: fairlead.test/app
+        imagePullPolicy: Never
+        envFrom: [{configMapRef: {name: settings}}]
+        ports: [{containerPort: 8080}]
+        readinessProbe: {httpGet: {path: /up, port: 8080}, periodSeconds: 1}
+`
+	r.write("deploy/db.yaml", set)
+	target := r.target(1)
+	if c := r.driver.Capabilities(target); c.Instances || c.Beside || c.Why == "" {
+		t.Errorf("capabilities %+v", c)
+	}
+	ctx := r.within(2 * time.Minute)
+	for number := 1; number <= 2; number++ {
+		v := r.revision(target, number, number-1)
+		r.sound(target, v)
+		r.must(r.driver.Ensure(ctx, target, v, 1))
+		seen := r.await(target, number, "ready", ready(1))
+		if seen.Percent != 100 {
+			t.Errorf("seen %+v", seen)
+		}
+		text, err := get(ctx, seen.Instances[0].Address)
+		if err != nil || text != fmt.Sprintf("v%d hello ", number) {
+			t.Errorf("it answers %q, %v", text, err)
+		}
+	}
+	w, err := r.driver.Observe(ctx, target)
+	if err != nil || len(w.Revisions) != 1 {
+		t.Errorf("seen %+v, %v", w, err)
+	}
+	// A release that does not come up is told of by the act itself.
+	broken := r.revision(target, 3, 0)
+	broken.Env["CRASH"] = "no disk"
+	if err := r.driver.Ensure(ctx, r.target(2), broken, 1); !errors.Is(err, deploy.ErrRefused) || !strings.Contains(err.Error(), "no disk") {
+		t.Errorf("got %v", err)
+	}
+	// The way back brings back the configuration, too.
+	r.must(r.driver.Ensure(ctx, r.target(3), r.revision(target, 2, 1), 1))
+	if text, err := get(ctx, r.await(target, 2, "ready", ready(1)).Instances[0].Address); err != nil || text != "v2 hello " {
+		t.Errorf("it answers %q, %v", text, err)
+	}
+	r.must(r.driver.Remove(ctx, r.target(3), 3))
+	r.must(r.driver.Remove(ctx, r.target(3), 2))
+	r.must(r.driver.Remove(ctx, r.target(3), 1))
+	if left := r.in("get", "statefulsets,services,secrets", "-l", "fairlead.dev/target", "-o", "name"); left != "" {
+		t.Errorf("left: %s", left)
+	}
+}
+
+// TestRealOthers looks at what others have of a service: fields, things, and the rights that
+// they have not given us.
+func TestRealOthers(t *testing.T) {
+	r := realCluster(t)
+	const extra = `---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: shared}
+data: {mode: fast}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: old}
+data: {a: b}
+`
+	r.write("deploy/web.yaml", web+extra)
+	r.write("theirs.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: shared}\ndata: {mode: slow}\n")
+	r.in("apply", "--server-side", "--field-manager=ops", "-f", r.root+"/theirs.yaml")
+	target := r.target(1)
+	one := r.revision(target, 1, 0)
+	problems, err := r.driver.Check(t.Context(), target, one)
+	if err != nil || len(problems) != 1 || !strings.Contains(problems[0].String(), "deploy/web.yaml:42:14: data.mode of ConfigMap shared is set by ops, to another value") {
+		t.Errorf("got %v, %v", problems, err)
+	}
+	// What the acts do, they do; and what is not declared any more goes, if it is ours.
+	r.must(r.driver.Ensure(t.Context(), target, one, 1))
+	r.await(target, 1, "ready", ready(1))
+	r.must(r.driver.Shift(t.Context(), target, []deploy.Share{{Number: 1, Percent: 100}}))
+	r.in("create", "configmap", "bystander")
+	r.write("deploy/web.yaml", web)
+	two := r.revision(target, 2, 1)
+	r.must(r.driver.Ensure(t.Context(), target, two, 1))
+	r.await(target, 2, "ready", ready(1))
+	r.must(r.driver.Shift(t.Context(), target, []deploy.Share{{Number: 2, Percent: 100}}))
+	left := r.in("get", "configmaps", "-o", "name")
+	if strings.Contains(left, "configmap/old") || strings.Contains(left, "configmap/shared") || !strings.Contains(left, "configmap/bystander") {
+		t.Errorf("left after pruning: %s", left)
+	}
+	// Back: all that it declared is there again.
+	r.must(r.driver.Shift(t.Context(), target, []deploy.Share{{Number: 1, Percent: 100}}))
+	if got := r.in("get", "configmap", "shared", "-o", "jsonpath={.data.mode}"); got != "fast" {
+		t.Errorf("the way back has mode %q", got)
+	}
+	r.must(r.driver.Remove(t.Context(), target, 2))
+
+	// An account with the rules of the documentation, and one with less.
+	page, err := os.ReadFile("../../../docs/how-to/deploy-kubernetes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rules, _ := strings.Cut(string(page), "```yaml\n# rules\n")
+	rules, _, _ = strings.Cut(rules, "```")
+	r.write("rules.yaml", strings.ReplaceAll(rules, "shop-staging", r.namespace))
+	r.do("apply", "-f", r.root+"/rules.yaml")
+	r.in("create", "serviceaccount", "nobody")
+	for account, allowed := range map[string]bool{"fairlead": true, "nobody": false} {
+		token := strings.TrimSpace(r.in("create", "token", account))
+		config := filepath.Join(t.TempDir(), "config")
+		admin, err := os.ReadFile(r.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(admin)
+		i, j := strings.Index(text, "users:"), strings.Index(text, "contexts:")
+		text = text[:i] + "users: [{name: admin, user: {token: " + token + "}}]\n" + text[j:]
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		as := *r
+		as.config = config
+		d := as.again()
+		target := r.target(5)
+		three := r.revision(target, 3, 1)
+		problems, err := d.Check(t.Context(), target, three)
+		if !allowed {
+			if err != nil || len(problems) == 0 || !strings.Contains(problems[0].Message, "the account of Fairlead may not do that") {
+				t.Errorf("%s: %v, %v", account, problems, err)
+			}
+			continue
+		}
+		if err != nil || len(problems) > 0 {
+			t.Fatalf("%s: %v, %v", account, problems, err)
+		}
+		r.must(d.Ensure(t.Context(), target, three, 1))
+		r.await(target, 3, "ready", ready(1))
+		r.must(d.Shift(t.Context(), target, []deploy.Share{{Number: 3, Percent: 100}}))
+		if _, err := d.Drift(t.Context(), target, three); err != nil {
+			t.Error(err)
+		}
+		if w, err := d.Observe(t.Context(), target); err != nil || w.Revision(3).Percent != 100 {
+			t.Errorf("seen %+v, %v", w, err)
+		}
+		r.must(d.Remove(t.Context(), target, 1))
+		r.must(d.Remove(t.Context(), target, 3))
+	}
+}
+
+// TestRealKustomize deploys what kubectl's kustomize renders.
+func TestRealKustomize(t *testing.T) {
+	r := realCluster(t)
+	t.Setenv("PATH", filepath.Dir(r.kubectl)+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	r.write("base/web.yaml", web)
+	r.write("base/kustomization.yaml", "resources: [web.yaml]\n")
+	r.write("staging/kustomization.yaml", "resources: [../base]\nnamePrefix: st-\n")
+	target := r.target(1)
+	target.Spec.Kubernetes = &project.Kubernetes{Kustomize: "{{environment}}", Namespace: r.namespace, Prune: true}
+	one := r.revision(target, 1, 0)
+	r.sound(target, one)
+	r.must(r.driver.Ensure(t.Context(), target, one, 1))
+	if seen := r.await(target, 1, "ready", ready(1)); !strings.HasPrefix(seen.Instances[0].Name, "st-web-r1-") {
+		t.Errorf("seen %+v", seen)
+	}
+	r.write("staging/kustomization.yaml", "resources: [../nowhere]\n")
+	problems, err := r.driver.Check(t.Context(), target, r.revision(target, 2, 1))
+	if err != nil || len(problems) != 1 || problems[0].File != "staging" || !strings.Contains(problems[0].Message, "nowhere") {
+		t.Errorf("got %v, %v", problems, err)
+	}
+	r.must(r.driver.Remove(t.Context(), target, 1))
 }

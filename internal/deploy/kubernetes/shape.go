@@ -85,6 +85,9 @@ func (s *site) shape(things []manifest.Thing, r *deploy.Revision, base int) (*bu
 		sh.services(things, main)
 		sh.b.Port = port(main.Object)
 	}
+	for i := 0; i < len(things) && main == nil && sh.b.Port == 0; i++ {
+		sh.b.Port = port(things[i].Object)
+	}
 	sh.find(things)
 	sh.configuration()
 	for i := range things {
@@ -157,9 +160,12 @@ func (sh *shaping) services(things []manifest.Thing, main *manifest.Thing) {
 	}
 }
 
-// port is the first one that a Deployment's containers open.
-func port(deployment object.Object) int {
-	for _, c := range deployment.List("spec", "template", "spec", "containers") {
+// port is the first one that the containers of a thing's pods open; 0 for none.
+func port(o object.Object) int {
+	if template(o) == nil {
+		return 0
+	}
+	for _, c := range o.List(inside(o, "spec", "containers")...) {
 		for _, p := range c.List("ports") {
 			if n := p.Int(0, "containerPort"); n > 0 {
 				return int(n)
@@ -270,8 +276,8 @@ func (sh *shaping) find(things []manifest.Thing) {
 	}
 }
 
-// The names of what holds a revision's variables.
-func (sh *shaping) variables() string { return sh.s.t.RevisionName(sh.r.Number) + "-env" }
+// variables is the name of what holds a revision's variables.
+func variables(t *deploy.Target, number int) string { return t.RevisionName(number) + "-env" }
 
 // configuration makes what holds the variables of the environment.
 func (sh *shaping) configuration() {
@@ -284,10 +290,10 @@ func (sh *shaping) configuration() {
 		}
 	}
 	if len(plain) > 0 {
-		sh.add(object.Object{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": sh.variables()}, "data": plain})
+		sh.add(object.Object{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": variables(sh.s.t, sh.r.Number)}, "data": plain})
 	}
 	if len(hidden) > 0 {
-		sh.add(object.Object{"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": map[string]any{"name": sh.variables()}, "data": hidden})
+		sh.add(object.Object{"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": map[string]any{"name": variables(sh.s.t, sh.r.Number)}, "data": hidden})
 	}
 }
 
@@ -433,9 +439,11 @@ func (sh *shaping) pods(t *manifest.Thing, main bool) {
 	}
 	containers := pod.List("containers")
 	only := main && len(containers) == 1 || sh.total == 1
-	for _, list := range [][]object.Object{pod.List("initContainers"), containers} {
-		for _, c := range list {
-			sh.image(c, only)
+	for _, c := range slices.Concat(pod.List("initContainers"), containers) {
+		sh.image(c, only)
+		if c.Text("terminationMessagePolicy") == "" {
+			// What a container that fails has said last is then in its status.
+			c["terminationMessagePolicy"] = "FallbackToLogsOnError"
 		}
 	}
 	for i, c := range containers {
@@ -472,7 +480,7 @@ func (sh *shaping) configured(c object.Object, i int, only bool) bool {
 func (sh *shaping) environment(c object.Object) {
 	var from []any
 	for _, o := range sh.b.Beside {
-		if o.Name() != sh.variables() {
+		if o.Name() != variables(sh.s.t, sh.r.Number) {
 			continue
 		}
 		ref := map[string]string{"ConfigMap": "configMapRef", "Secret": "secretRef"}[o.Kind().Kind]

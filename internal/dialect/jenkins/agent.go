@@ -19,8 +19,9 @@ import (
 // temporary directory, so that a pipeline that forgets to stash fails here as
 // it does there.
 type nodes struct {
-	home string
-	all  []*node
+	home  string // "" when the tree is in none of them
+	apart string // where the others are
+	all   []*node
 }
 
 // node is a node while a block runs in it, or one that is free.
@@ -39,7 +40,7 @@ func (n *node) labels() string {
 }
 
 // take is a node for the label, free or new.
-func (s *nodes) take(label, temp string) *node {
+func (s *nodes) take(label string) *node {
 	for _, n := range s.all {
 		if !n.busy && n.label == label {
 			n.busy = true
@@ -47,10 +48,10 @@ func (s *nodes) take(label, temp string) *node {
 		}
 	}
 	n := &node{label: label, busy: true}
-	if len(s.all) == 0 {
+	if len(s.all) == 0 && s.home != "" {
 		n.dir = s.home
 	} else {
-		n.dir = filepath.Join(temp, fmt.Sprintf("workspace@%d", len(s.all)+1))
+		n.dir = filepath.Join(s.apart, fmt.Sprintf("workspace@%d", len(s.all)+1))
 	}
 	s.all = append(s.all, n)
 	return n
@@ -58,7 +59,7 @@ func (s *nodes) take(label, temp string) *node {
 
 // inNode runs body in a node. checkout says that the tree is to be in it.
 func (b *build) inNode(c *groovy.Call, f *frame, label, workspace string, checkout bool, body func(t *groovy.Thread, f *frame) error) error {
-	n := b.nodes.take(label, b.scope.Dirs.Temp)
+	n := b.nodes.take(label)
 	defer func() { n.busy = false }()
 	g := f.inner()
 	g.node, g.dir, g.checks = n, n.dir, false
@@ -218,7 +219,7 @@ func (b *build) container(a *declarative.Agent, image string, text func(string) 
 		}
 		return box, nil
 	}
-	dir := filepath.Join(b.nodes.home, filepath.FromSlash(get("dir")))
+	dir := filepath.Join(b.scope.Dirs.Workspace, filepath.FromSlash(get("dir")))
 	box.Build = &plan.Build{Dir: dir, File: get("filename"), Options: get("additionalBuildArgs")}
 	return box, nil
 }

@@ -63,6 +63,7 @@ type build struct {
 	ran       bool   // a declarative pipeline
 	asked     int    // steps
 	nodes     nodes
+	above     []string // the files of the builds that this one is part of, and its own
 	libraries []*library
 	loaded    map[string]*groovy.Script // by path, of libraries and of load
 	settled   bool                      // the git variables are known
@@ -89,18 +90,30 @@ func (n *session) run(ctx context.Context, s *plan.Scope, do dialect.Doer, log i
 	if len(problems) > 0 {
 		return plan.Effects{}, &dialect.ProblemError{Problem: problems[0]}
 	}
+	b := n.build(s, script)
+	b.above = []string{file}
+	b.nodes.home, b.nodes.apart = s.Dirs.Workspace, s.Dirs.Temp
+	return b.execute(&frame{do: do, log: log, ctx: ctx, keys: newKeys(mainKey), stage: &stageResult{}})
+}
+
+// build is a run of a Jenkinsfile that has not begun.
+func (n *session) build(s *plan.Scope, script *groovy.Script) *build {
 	b := &build{
 		session: n, scope: s, script: script, overrides: map[string]string{}, loaded: map[string]*groovy.Script{}, artifacts: map[string]int{},
 		display: fmt.Sprintf("#%d", s.Number),
 	}
-	b.nodes.home = s.Dirs.Workspace
 	seed := fnv.New64a()
 	io.WriteString(seed, s.RunID)
 	b.interp = groovy.New(groovy.Config{
 		Host: globals{b}, Class: b.class, Library: b.global, Throwables: throwables(),
 		Now: func() time.Time { return s.Started }, Seed: int64(seed.Sum64()), Interrupt: b.interrupt, Limits: n.d.cfg.Limits,
 	})
-	f := &frame{do: do, log: log, ctx: ctx, keys: newKeys(mainKey), stage: &stageResult{}}
+	return b
+}
+
+// execute runs the Jenkinsfile to its end.
+func (b *build) execute(f *frame) (plan.Effects, error) {
+	ctx := f.ctx
 	err := b.interp.Do(context.WithValue(ctx, frameKey{}, f), func(t *groovy.Thread) error {
 		b.params = b.parameters()
 		f.say("[Pipeline] Start of Pipeline")

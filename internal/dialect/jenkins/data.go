@@ -88,7 +88,7 @@ func readTrusted(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
 		return nil, err
 	}
 	g := f.inner()
-	g.dir = b.nodes.home
+	g.dir = b.scope.Dirs.Workspace
 	out, err := b.builtin(c, g, "readFile", "readTrusted "+a.text("path"), map[string]string{"file": a.text("path")})
 	return out[builtin.OutText], err
 }

@@ -36,6 +36,7 @@ type frame struct {
 	quiet    bool   // what is printed was printed before: the run is resumed
 	checks   bool   // a checkout was done in this node
 	masks    []string
+	held     []string // by lock and throttle around
 }
 
 type frameKey struct{}

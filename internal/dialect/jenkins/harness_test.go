@@ -62,6 +62,7 @@ type world struct {
 	env    map[string]string
 	saw    func(*plan.Act) // is told of every act
 	dry    bool            // commands do nothing and succeed
+	taken  map[string]int  // by lock and throttle
 }
 
 // put writes a program. No process is started meanwhile, which would hold the
@@ -94,7 +95,7 @@ func (l lockedLog) Write(p []byte) (int, error) {
 func newWorld(t testing.TB, change *plan.Change, files ...string) *world {
 	t.Helper()
 	dir := t.TempDir()
-	w := &world{t: t, record: map[string]plan.StepOutcome{}, env: map[string]string{}}
+	w := &world{t: t, record: map[string]plan.StepOutcome{}, env: map[string]string{}, taken: map[string]int{}}
 	blobs, err := disk.Open(filepath.Join(dir, "blobs"))
 	if err != nil {
 		t.Fatal(err)
@@ -184,6 +185,42 @@ func (w *world) run(ctx context.Context) (result string, fx plan.Effects, err er
 		result = "FAILURE"
 	}
 	return result, fx, err
+}
+
+// Hold implements dialect.Holder, among the branches of one build and what a test takes.
+func (w *world) Hold(ctx context.Context, wants []dialect.Want, wait func(name, by string) bool) (release func(), err error) {
+	for {
+		lacking := ""
+		w.mu.Lock()
+		for _, x := range wants {
+			if w.taken[x.Name] >= x.Of && lacking == "" {
+				lacking = x.Name
+			}
+		}
+		for _, x := range wants {
+			if lacking == "" {
+				w.taken[x.Name]++
+			}
+		}
+		w.mu.Unlock()
+		switch {
+		case lacking == "":
+			return func() {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				for _, x := range wants {
+					w.taken[x.Name]--
+				}
+			}, nil
+		case !wait(lacking, "run 7"):
+			return nil, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 // Step implements dialect.Doer.

@@ -41,6 +41,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -153,6 +154,10 @@ func (d *Dialect) Compile(ctx context.Context, tree fs.FS, change *plan.Change) 
 	if err != nil {
 		return nil, nil, err
 	}
+	builds, err := buildable(tree, names, &said.Jenkins)
+	if err != nil {
+		return nil, nil, err
+	}
 	var pipelines []plan.Pipeline
 	for _, name := range names {
 		if err := ctx.Err(); err != nil {
@@ -163,6 +168,9 @@ func (d *Dialect) Compile(ctx context.Context, tree fs.FS, change *plan.Change) 
 			return nil, nil, fmt.Errorf("read %s: %w", name, err)
 		}
 		p, found := d.compile(name, text, shared, &said.Jenkins, change)
+		if builds != nil && buildsOthers.MatchString(text) {
+			p.Texts = append(p.Texts, slices.DeleteFunc(slices.Clone(builds), func(t plan.Text) bool { return t.Path == name })...)
+		}
 		if name != "Jenkinsfile" && slices.Contains(names, "Jenkinsfile") && p.Start.Yes {
 			// Which job has which file is said in Jenkins and not in the tree.
 			p.Start = plan.Start{Why: "of several files the one named Jenkinsfile is started; ask for this one by its name", At: p.Start.At}
@@ -172,6 +180,37 @@ func (d *Dialect) Compile(ctx context.Context, tree fs.FS, change *plan.Change) 
 	}
 	sortProblems(problems)
 	return pipelines, problems, nil
+}
+
+// buildsOthers finds who may build other jobs.
+var buildsOthers = regexp.MustCompile(`\bbuild\b\s*[( ]\s*(job\b|['"(])`)
+
+// buildable are the texts of the Jenkinsfiles that a job may be of; nil when there is but
+// one.
+func buildable(tree fs.FS, names []string, said *project.Jenkins) ([]plan.Text, error) {
+	files := slices.Clone(names)
+	for _, j := range said.Jobs {
+		if file := path.Clean(j.File); fs.ValidPath(file) && !slices.Contains(files, file) {
+			files = append(files, file)
+		}
+	}
+	if len(files) < 2 {
+		return nil, nil
+	}
+	var texts []plan.Text
+	for _, name := range files {
+		text, err := readText(tree, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // who builds it is told
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+		if len(text) <= maxText {
+			texts = append(texts, plan.Text{Path: name, Body: text})
+		}
+	}
+	return texts, nil
 }
 
 // Lint finds what is wrong with the pipelines of a tree, and with the scripts

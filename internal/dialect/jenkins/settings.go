@@ -2,6 +2,8 @@ package jenkins
 
 import (
 	"fmt"
+	"path"
+	"strconv"
 	"strings"
 
 	"github.com/fairlead-dev/fairlead/internal/dialect/jenkins/declarative"
@@ -17,10 +19,12 @@ type settings struct {
 	Tools     map[string]map[string]string // type -> name -> home
 	Agents    map[string][]string          // name -> options
 	Nodes     map[string]map[string]string // label -> variables
+	Throttle  map[string]int               // category -> builds at a time
+	Jobs      map[string]string            // name -> file of the tree
 }
 
 func settingsOf(said *project.Jenkins) *settings {
-	s := &settings{Libraries: map[string]project.JenkinsLibrary{}, Steps: map[string]string{}, Tools: map[string]map[string]string{}, Agents: map[string][]string{}, Nodes: map[string]map[string]string{}}
+	s := &settings{Libraries: map[string]project.JenkinsLibrary{}, Steps: map[string]string{}, Tools: map[string]map[string]string{}, Agents: map[string][]string{}, Nodes: map[string]map[string]string{}, Throttle: map[string]int{}, Jobs: map[string]string{}}
 	for _, l := range said.Libraries {
 		s.Libraries[l.Name] = l
 	}
@@ -35,6 +39,12 @@ func settingsOf(said *project.Jenkins) *settings {
 	}
 	for _, a := range said.Agents {
 		s.Agents[a.Name] = append([]string{}, a.Options...)
+	}
+	for _, j := range said.Jobs {
+		s.Jobs[strings.Trim(j.Name, "/")] = path.Clean(j.File)
+	}
+	for _, t := range said.Throttle {
+		s.Throttle[t.Category] = t.Most
 	}
 	for _, n := range said.Nodes {
 		if s.Nodes[n.Label] == nil {
@@ -78,6 +88,12 @@ func (s *settings) encode() map[string]any {
 		}
 		put("nodes", label, env)
 	}
+	for name, file := range s.Jobs {
+		put("jobs", name, map[string]any{"file": file})
+	}
+	for category, most := range s.Throttle {
+		put("throttle", category, map[string]any{"most": strconv.Itoa(most)})
+	}
 	for name, options := range s.Agents {
 		put("agents", name, map[string]any{"options": strings.Join(options, ",")})
 	}
@@ -114,6 +130,10 @@ func decodeSettings(values map[string]any) *settings {
 		for name := range v {
 			s.Nodes[label][name] = text(v, name)
 		}
+	})
+	each("jobs", func(name string, v map[string]any) { s.Jobs[name] = text(v, "file") })
+	each("throttle", func(category string, v map[string]any) {
+		s.Throttle[category], _ = strconv.Atoi(text(v, "most")) // 0 is none
 	})
 	each("agents", func(name string, v map[string]any) {
 		s.Agents[name] = strings.FieldsFunc(text(v, "options"), func(r rune) bool { return r == ',' })

@@ -64,9 +64,11 @@ func (b *build) table() map[string]stepRow {
 	block("ws", wsStep)
 	block("withEnv", withEnv)
 	block("withCredentials", withCredentials)
+	block("lock", lockStep)
+	block("throttle", throttleStep)
 	// What they do is for eyes, or for other builds: here the block is all.
 	for _, name := range []string{
-		"timestamps", "ansiColor", "wrap", "lock", "throttle", "withChecks", "gitlabCommitStatus", "gitlabBuilds", "withContext", "configFileProvider",
+		"timestamps", "ansiColor", "wrap", "withChecks", "gitlabCommitStatus", "gitlabBuilds", "withContext", "configFileProvider",
 		"withFolderProperties", "logstash", "withMaven", "withGradle", "nodejs", "sshagent", "withDockerRegistry", "withSonarQubeEnv", "withAWS",
 		"podTemplate", "container", "withVault", "gitStatusWrapper",
 	} {
@@ -842,26 +844,6 @@ func firstChoice(v groovy.Value) groovy.Value {
 		return first
 	}
 	return nil
-}
-
-// buildStep would start another pipeline.
-func buildStep(b *build, c *groovy.Call, f *frame) (groovy.Value, error) {
-	a, err := b.args(c, "job")
-	if err != nil {
-		return nil, err
-	}
-	f.sayf("Scheduling project: %s", a.text("job"))
-	if !a.flag("wait", true) {
-		f.sayf("[Fairlead] %s is not started from here", a.text("job"))
-		return nil, nil
-	}
-	if a.text("job") == filepath.Base(jobName(b.scope.Pipeline, b.scope.Change)) || a.text("job") == jobName(b.scope.Pipeline, b.scope.Change) {
-		f.sayf("[Fairlead] %s is this pipeline, and is not started again from here", a.text("job"))
-		return currentBuild{b}, nil
-	}
-	return nil, &dialect.ProblemError{Lacking: true, Problem: plan.Problem{Source: source(c.At), Severity: plan.Error, Rule: "build",
-		Message: fmt.Sprintf("the pipeline starts the job %q and waits for it; Fairlead knows no other job than those of this tree", a.text("job")),
-		Hint:    "declare a stand-in for build in fairlead.yaml (jenkins: steps), or pass wait: false"}}
 }
 
 // validateStep is the validator as a step.

@@ -47,7 +47,7 @@ func Install(t testing.TB, packages ...string) Modules {
 		t.Skipf("SKIPPED: no place for %s: %v", strings.Join(packages, " "), err)
 	}
 	defer os.RemoveAll(fresh)
-	cmd := exec.CommandContext(t.Context(), "npm", append([]string{"install", "--prefix", fresh, "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--legacy-peer-deps"}, packages...)...)
+	cmd := exec.CommandContext(t.Context(), "npm", append([]string{"install", "--prefix", fresh, "--no-save", "--no-audit", "--no-fund", "--ignore-scripts"}, packages...)...)
 	cmd.Dir = fresh
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Skipf("SKIPPED: npm cannot install %s: %v\n%s", strings.Join(packages, " "), err, out)

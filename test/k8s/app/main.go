@@ -60,10 +60,10 @@ func main() {
 	go func() {
 		defer close(done)
 		<-end
-		// Those who are connected are asked to come anew, and find another one.
+		// Those who are connected are asked, with their next answer, to come anew, and find
+		// another one. To close their connections at once would cut off who is just asking.
 		leaving.Store(true)
-		server.SetKeepAlivesEnabled(false)
-		time.Sleep(time.Second)
+		time.Sleep(2 * time.Second)
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {

@@ -348,8 +348,21 @@ func end(c object.Object, state string) string {
 	case code == 0:
 		return ""
 	default:
-		return fmt.Sprintf("it ended with exit code %d%s", code, after(": ", strings.TrimSpace(t.Text("message"))))
+		return fmt.Sprintf("it ended with exit code %d%s", code, after(": ", last(t.Text("message"))))
 	}
+}
+
+// maxSaid is how many bytes are kept of what a container said.
+const maxSaid = 300
+
+// last is the end of what a container said.
+func last(message string) string {
+	message = strings.TrimSpace(message)
+	message = message[strings.LastIndexByte(message, '\n')+1:]
+	if len(message) > maxSaid {
+		message = strings.ToValidUTF8(message[:maxSaid], "") + "…"
+	}
+	return message
 }
 
 func after(sign, text string) string {

@@ -101,6 +101,7 @@ func (s *Set) lookup(name string) (step, bool) {
 		"unzip":            unzip,
 		"credential":       credentialFile,
 		"sleep":            sleep,
+		"answer":           answer,
 		"mask":             func(*call) error { return nil }, // the engine has done it
 	}[name]
 	return f, ok
@@ -120,6 +121,12 @@ func (s *Set) Run(ctx context.Context, c Call, log io.Writer) (plan.Effects, err
 		return k.effects, nil
 	}
 	return k.effects, err
+}
+
+// answer keeps what was found out, so that a run that goes on finds the same.
+func answer(k *call) error {
+	k.effects.Outputs = append(k.effects.Outputs, plan.Setting{Name: "answer", Value: k.arg("answer")})
+	return nil
 }
 
 // failure is a problem of the user's.

@@ -113,6 +113,8 @@ type Interp struct {
 	vars    map[string]*Object // instances of vars/*.groovy
 	regexps map[string]*Pattern
 	random  *rand.Rand
+	maps    map[mapKey]mapDo  // methods of maps
+	lists   map[string]listDo // and those that make collections of lists
 
 	steps, memory, output int64 // left
 }
@@ -141,7 +143,8 @@ func New(c Config) *Interp {
 		vars:    map[string]*Object{},
 		regexps: map[string]*Pattern{},
 		random:  rand.New(rand.NewSource(c.Seed)),
-		steps:   c.Limits.Steps, memory: c.Limits.Memory, output: c.Limits.Output,
+		maps:    mapMethods(), lists: listMakers(),
+		steps: c.Limits.Steps, memory: c.Limits.Memory, output: c.Limits.Output,
 	}
 }
 
