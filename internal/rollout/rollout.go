@@ -58,8 +58,8 @@ const (
 
 // The verbs of the audit trail.
 const (
-	Deploy  access.Verb = "deployments.move"    // begin, pause, go on, abort, roll back
-	Approve access.Verb = "deployments.approve" // let a gate go on, pass it over, lift a rejection
+	Deploy  = access.MoveDeploy
+	Approve = access.ApproveDeploy
 )
 
 // Store is what a Mover needs of the store.
@@ -211,6 +211,14 @@ func (m *Mover) Tracks(ctx context.Context, repository string) ([]record.Track, 
 func (m *Mover) Rollouts(ctx context.Context, repository, service, environment string) ([]record.Rollout, error) {
 	all, err := list[record.Rollout](ctx, m, RolloutKind, rolloutPrefix(repository, service, environment))
 	slices.SortFunc(all, func(a, b record.Rollout) int { return b.Number - a.Number })
+	return all, err
+}
+
+// Releases are those of a service, the newest first.
+func (m *Mover) Releases(ctx context.Context, repository, service string) ([]record.Release, error) {
+	all, err := list[record.Release](ctx, m, ReleaseKind, "")
+	all = slices.DeleteFunc(all, func(r record.Release) bool { return r.Repository != repository || r.Service != service })
+	slices.SortFunc(all, func(a, b record.Release) int { return b.Made.Compare(a.Made) })
 	return all, err
 }
 
