@@ -111,7 +111,7 @@ func problemsOf(err error) error {
 	if many, ok := errors.AsType[*rollout.ProblemsError](err); ok {
 		lines := make([]string, len(many.Problems))
 		for i := range many.Problems {
-			lines[i] = many.Problems[i].String()
+			lines[i] = strings.TrimPrefix(many.Problems[i].String(), ": ") // what the target says has no place in a file
 		}
 		return problem(http.StatusUnprocessableEntity, "unusable", "", "%s", strings.Join(lines, "\n"))
 	}

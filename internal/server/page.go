@@ -139,7 +139,7 @@ func (p *pages) functions() template.FuncMap {
 		"more":    func(list any, shown int) int64 { return int64(reflect.ValueOf(list).Len() - shown) },
 		"lanesOf": lanesOf,
 		"flagBar": newFlagBar, "flagWord": flagWord, "flagStates": func() []choice { return flagStates },
-		"cells": func(row DeploymentRow) template.HTML { return deploymentCells(row, p.now()) }, "shows": func() []choice { return deploymentShows }, "gateWords": gateWords, "deployedForm": deployedForm, "number": number, "newFlag": func() string { return newFlag },
+		"deployCells": func(row DeploymentRow) template.HTML { return deploymentCells(row, p.now()) }, "shows": func() []choice { return deploymentShows }, "gateWords": gateWords, "deployedForm": deployedForm, "number": number, "newFlag": func() string { return newFlag },
 	}
 	maps.Copy(all, testFunctions(func() time.Time { return p.now() }))
 	return all

@@ -27,7 +27,7 @@ func (s *Server) deploymentRoutes() []route {
 			Query: []param{environment, {Name: "with", Says: "the environment that it is compared with"}}},
 		{Method: "GET", Path: "/contrast/{repository...}", Verb: access.SeeRuns, Object: inPath, Faces: apiOnly, Do: view(s.contrast), Says: "How two environments of a repository differ.",
 			Query: []param{{Name: "of", Says: "an environment"}, {Name: "with", Says: "another one"}}},
-		{Method: "GET", Path: "/release/{release}", Verb: access.SeeRuns, Object: s.releaseObject, Template: "release", Do: view(s.release), Says: "One release of a service: what it is made of, where it is, and where it was rejected."},
+		{Method: "GET", Path: "/release/{release}", Verb: access.SeeRuns, Object: s.releaseObject, Template: "release", Do: view(s.deployedRelease), Says: "One release of a service: what it is made of, where it is, and where it was rejected."},
 		{Method: "GET", Path: "/service-releases/{repository...}", Verb: access.SeeRuns, Object: inPath, Faces: apiOnly, Do: view(s.serviceReleases), Says: "The releases of a service, the newest first.",
 			Query: []param{{Name: "service", Says: "its name"}}},
 	}

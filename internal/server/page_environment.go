@@ -250,7 +250,7 @@ func (s *Server) releaseOf(r *request) (*record.Release, error) {
 	return release, err
 }
 
-func (s *Server) release(r *request) (v ReleaseView, err error) {
+func (s *Server) deployedRelease(r *request) (v ReleaseView, err error) {
 	release, err := s.releaseOf(r)
 	if err != nil {
 		return v, err
