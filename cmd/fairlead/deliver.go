@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/rollout"
+	"github.com/fairlead-dev/fairlead/internal/secret"
 )
 
 // delivery is what moves releases: with places, that of this machine's tree, or
@@ -89,6 +90,23 @@ func (environmentSecrets) Open(_ context.Context, _, _ string, names []string) (
 	}
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("no value is known of the secrets %s: set FAIRLEAD_SECRET_%s", strings.Join(missing, ", "), missing[0])
+	}
+	return values, nil
+}
+
+// vaultSecrets are those of a server.
+type vaultSecrets struct{ vault *secret.Vault }
+
+// Open gives the values of secrets.
+func (v vaultSecrets) Open(ctx context.Context, repository, environment string, names []string) (map[string]string, error) {
+	values, err := v.vault.Resolve(ctx, repository, environment, names)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if _, ok := values[name]; !ok {
+			return nil, fmt.Errorf("there is no secret %s for %s of %s: set it with `fairlead secret set`", name, environment, repository)
+		}
 	}
 	return values, nil
 }
