@@ -58,8 +58,8 @@ const (
 
 // The verbs of the audit trail.
 const (
-	Deploy  access.Verb = "deployments.move"    // begin, pause, go on, abort, roll back
-	Approve access.Verb = "deployments.approve" // let a gate go on, pass it over, lift a rejection
+	Deploy  = access.MoveDeploy
+	Approve = access.ApproveDeploy
 )
 
 // Store is what a Mover needs of the store.
@@ -214,6 +214,14 @@ func (m *Mover) Rollouts(ctx context.Context, repository, service, environment s
 	return all, err
 }
 
+// Releases are those of a service, the newest first.
+func (m *Mover) Releases(ctx context.Context, repository, service string) ([]record.Release, error) {
+	all, err := list[record.Release](ctx, m, ReleaseKind, "")
+	all = slices.DeleteFunc(all, func(r record.Release) bool { return r.Repository != repository || r.Service != service })
+	slices.SortFunc(all, func(a, b record.Release) int { return b.Made.Compare(a.Made) })
+	return all, err
+}
+
 // TrackID is the ID of a track's register.
 func TrackID(repository, environment, service string) string {
 	return repository + "\n" + environment + "\n" + service
@@ -315,18 +323,22 @@ func (m *Mover) ended(ctx context.Context, err error) error {
 
 // persist moves a rollout until it has ended, however often that is broken off.
 func (m *Mover) persist(ctx context.Context, id string) {
-	wait := time.Second
+	wait := defaultPace
 	for {
 		err := m.Move(ctx, id)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		// Held by another process, or by the one that this rollout has superseded and that has not noticed yet.
+		if _, ok := errors.AsType[*plan.UsageError](err); ok {
+			m.say(id, err.Error()) // there is no such rollout any more
+			return
+		}
+		// Held by another process, or by the one that moves what this rollout has superseded and has not noticed yet.
 		if _, held := errors.AsType[*store.HeldError](err); held {
-			wait = time.Second
+			wait = min(2*wait, time.Second)
 		} else {
 			m.say(id, "it is tried again: "+err.Error())
-			wait = min(2*wait, time.Minute)
+			wait = min(2*max(wait, time.Second), time.Minute)
 		}
 		if !sleep(ctx, wait) {
 			return

@@ -34,6 +34,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/publish"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/rollout"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
 
@@ -143,9 +144,11 @@ type Config struct {
 	Blobs   blob.Store
 	Sharing *Sharing // of tests
 	Forges  map[string]forge.Forge
-	Flags   *launch.Flags // feature flags
-	Tests   Tests         // what is known of tests
-	Wards   Wards         // takes what people decide about them
+	Flags   *launch.Flags  // feature flags
+	Tests   Tests          // what is known of tests
+	Wards   Wards          // takes what people decide about them
+	Mover   *rollout.Mover // moves what is deployed
+	Board   *insight.Board // knows which version is where
 	// Channels are the names of the kinds of places that messages go to.
 	Channels []string
 	Log      *slog.Logger
@@ -153,6 +156,10 @@ type Config struct {
 	Issuer *access.Issuer
 	// OIDC is what the button for signing in with somebody else says; "" for none.
 	OIDC string
+
+	// Deliveries says how delivery goes, Incidents takes what goes wrong; nil: nobody does.
+	Deliveries Deliveries
+	Incidents  Incidents
 
 	Version string
 	// URL is the address that people and code hosts know the server by:
