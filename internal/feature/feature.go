@@ -20,7 +20,6 @@
 package feature
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -120,17 +119,6 @@ type Guard struct {
 	// Metric is the check that has to hold, by its name in fairlead.yaml.
 	Metric string `json:"metric,omitempty"`
 	Hold   string `json:"hold,omitempty"` // how long each step is watched: "10m"
-}
-
-// Guarded is what a rollout moves guarded flags by: those of one environment.
-type Guarded interface {
-	// Guard is how the share of a flag is to grow, and the share that the variant has now, in
-	// percent.
-	Guard(ctx context.Context, flag string) (g Guard, share float64, err error)
-	// SetShare gives the guarded variant a share, in percent. It may be repeated: the same share
-	// is no change. A fence lower than one that the flag has seen is refused; a new owner of a
-	// rollout comes with a higher one.
-	SetShare(ctx context.Context, flag string, share float64, fence int64, why string) error
 }
 
 // shareParts is what a share is a number of parts of: a thousandth of a percent.

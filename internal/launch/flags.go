@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/access"
+	"github.com/fairlead-dev/fairlead/internal/deploy"
 	"github.com/fairlead-dev/fairlead/internal/feature"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
@@ -367,34 +368,29 @@ func (f *Flags) SetShare(ctx context.Context, by By, ref FlagRef, percent float6
 	})
 }
 
-// Guarded are the guarded flags of an environment, for a rollout that acts as by.
-func (f *Flags) Guarded(by By, repository, environment string) feature.Guarded {
-	return &guardedFlags{f, by, repository, environment}
+// FlagShares is what a rollout moves guarded flags by.
+type FlagShares struct {
+	Flags *Flags
+	By    By // for whom the record says that it was done
 }
 
-type guardedFlags struct {
-	flags                   *Flags
-	by                      By
-	repository, environment string
+// SetShare sets the share of users, in percent, who get the guarded variant of a flag. See
+// [Flags.SetShare].
+func (s FlagShares) SetShare(ctx context.Context, repository, environment, flag string, percent float64, fence int64) error {
+	return s.Flags.SetShare(ctx, s.By, FlagRef{repository, environment, flag}, percent, fence, fmt.Sprintf("a rollout goes to %g %%", percent))
 }
 
-func (g *guardedFlags) ref(flag string) FlagRef { return FlagRef{g.repository, g.environment, flag} }
-
-// Guard implements feature.Guarded.
-func (g *guardedFlags) Guard(ctx context.Context, flag string) (feature.Guard, float64, error) {
-	k, err := g.flags.Find(ctx, g.ref(flag))
-	if err != nil {
-		return feature.Guard{}, 0, err
+// Share is the share that the guarded variant has, in percent.
+func (s FlagShares) Share(ctx context.Context, repository, environment, flag string) (float64, error) {
+	ref := FlagRef{repository, environment, flag}
+	k, err := s.Flags.Find(ctx, ref)
+	switch {
+	case err != nil:
+		return 0, err
+	case k.Care.Guard == nil:
+		return 0, notGuarded(ref)
 	}
-	if k.Care.Guard == nil {
-		return feature.Guard{}, 0, notGuarded(g.ref(flag))
-	}
-	return *k.Care.Guard, k.ShareOf(k.Care.Guard.Variant), nil
-}
-
-// SetShare implements feature.Guarded.
-func (g *guardedFlags) SetShare(ctx context.Context, flag string, share float64, fence int64, why string) error {
-	return g.flags.SetShare(ctx, g.by, g.ref(flag), share, fence, why)
+	return k.ShareOf(k.Care.Guard.Variant), nil
 }
 
 func notGuarded(ref FlagRef) error {
@@ -410,6 +406,9 @@ type StaleFenceError struct {
 func (e *StaleFenceError) Error() string {
 	return fmt.Sprintf("flag %s belongs to a newer rollout (fence %d, this is %d)", e.Flag, e.Newer, e.Fence)
 }
+
+// Unwrap is [deploy.ErrFenced].
+func (e *StaleFenceError) Unwrap() error { return deploy.ErrFenced }
 
 func setShare(flag *feature.Flag, variant string, percent float64) error {
 	if !(percent >= 0 && percent <= 100) {

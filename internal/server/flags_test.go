@@ -18,10 +18,12 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/access"
+	"github.com/fairlead-dev/fairlead/internal/deploy"
 	"github.com/fairlead-dev/fairlead/internal/feature"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/rollout"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
 
@@ -370,14 +372,17 @@ func TestFences(t *testing.T) {
 	if err := f.SetShare(t.Context(), by, ref, 100, 13, "late"); !errors.As(err, &stale) || stale.Newer != 14 {
 		t.Errorf("%v", err)
 	}
-	guarded := f.Guarded(by, "team/app", "production")
-	if g, share, err := guarded.Guard(t.Context(), "checkout"); err != nil || share != 50 || g.Variant != "on" || !slices.Equal(g.Steps, []float64{1, 25, 100}) {
-		t.Errorf("%+v %v %v", g, share, err)
+	shares := launch.FlagShares{Flags: f, By: by}
+	if share, err := shares.Share(t.Context(), "team/app", "production", "checkout"); err != nil || share != 50 {
+		t.Errorf("%v %v", share, err)
 	}
-	if err := guarded.SetShare(t.Context(), "checkout", 0, 14, "errors rose"); err != nil {
+	if err := shares.SetShare(t.Context(), "team/app", "production", "checkout", 0, 13); !errors.Is(err, deploy.ErrFenced) {
 		t.Error(err)
 	}
-	if _, share, err := guarded.Guard(t.Context(), "checkout"); err != nil || share != 0 {
+	if err := shares.SetShare(t.Context(), "team/app", "production", "checkout", 0, 14); err != nil {
+		t.Error(err)
+	}
+	if share, err := shares.Share(t.Context(), "team/app", "production", "checkout"); err != nil || share != 0 {
 		t.Errorf("after falling back: %v %v", share, err)
 	}
 	var use *plan.UsageError
@@ -440,3 +445,6 @@ func TestFlagReferences(t *testing.T) {
 		t.Error("the page does not say that no line names it")
 	}
 }
+
+// What rollouts ask of flags is what flags do.
+var _ rollout.Shares = launch.FlagShares{}
