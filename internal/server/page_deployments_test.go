@@ -37,11 +37,22 @@ func (playedPlaces) Environment(_ context.Context, _, name string) (*project.Dep
 
 func (playedPlaces) Tree(context.Context, string, string) (string, error) { return "", nil }
 
+// playedSecrets has a value for each name.
+type playedSecrets struct{}
+
+func (playedSecrets) Open(_ context.Context, _, _ string, names []string) (map[string]string, error) {
+	values := map[string]string{}
+	for _, name := range names {
+		values[name] = "a value that nobody may see"
+	}
+	return values, nil
+}
+
 // mover gives a scene what moves deployments, with a model of a target.
 func (sc *scene) mover() {
 	model := deploytest.NewModel(nil)
-	model.Caps = deploy.Capabilities{Split: true, Parallel: true, Instances: true, Drift: true}
-	sc.s.Mover = &rollout.Mover{Store: sc.store, Drivers: map[string]deploy.Driver{"process": model}, Outside: model.Outside(), Projects: playedPlaces{}, Artifacts: sc.blobs, Holder: "test"}
+	model.Caps = deploy.Capabilities{Split: true, Beside: true, Instances: true, Drift: true}
+	sc.s.Mover = &rollout.Mover{Store: sc.store, Drivers: map[string]deploy.Driver{"process": model}, Outside: model.Outside(), Projects: playedPlaces{}, Artifacts: sc.blobs, Secrets: playedSecrets{}, Holder: "test"}
 	sc.s.Board = &insight.Board{Store: sc.store}
 }
 
