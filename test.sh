@@ -46,6 +46,10 @@ setup() {
   need strace strace
   need chromium chromium
   need redis-server redis-server
+  need ip iproute2
+  need ssh-keygen openssh-client
+  [ -x /usr/sbin/sshd ] || need nosuchcommand openssh-server
+  [ -x /lib/systemd/systemd ] || need nosuchcommand systemd
   [ -n "$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null)" ] || command -v postgres >/dev/null || need nosuchcommand postgresql
   [ -e /usr/include/stdlib.h ] || need nosuchcommand libc6-dev
 }

@@ -245,7 +245,7 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 	if err != nil {
 		return err
 	}
-	mover, _, err := o.delivery(w, launch.RepositoryPlaces{Desk: office.Desk}, vaultSecrets{office.Vault})
+	mover, _, err := o.delivery(w, launch.RepositoryPlaces{Desk: office.Desk}, vaultSecrets{office.Vault}, office.Flags)
 	if err != nil {
 		return err
 	}
