@@ -227,9 +227,9 @@ func (b *fronting) cpu() error {
 	}
 	list := []proxy{{"fairlead", ours.addr, ours.cmd.Process.Pid}}
 	for _, peer := range []struct {
-		name  string
-		args  func(config string) []string
-		text  func(addr, app string) string
+		name string
+		args func(config string) []string
+		text func(addr, app string) string
 	}{
 		{"nginx", func(config string) []string { return []string{"-c", config, "-p", b.tmp, "-e", "stderr"} }, func(addr, app string) string {
 			return "worker_processes 1; daemon off; error_log stderr crit; pid nginx.pid; events {} http { access_log off; client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3; uwsgi_temp_path t4; scgi_temp_path t5;\n" +

@@ -45,7 +45,7 @@ type serving struct {
 func (b *serving) trials() []servingTrial {
 	return []servingTrial{
 		{"idle", b.idle}, {"hooks", b.hooks}, {"queue", b.queue}, {"pages", b.pages}, {"log1g", b.largeLog},
-		{"events", b.events}, {"dag", b.dag}, {"workers", b.workers}, {"viewers", b.viewers}, {"tests", b.tests},
+		{"events", b.events}, {"dag", b.dag}, {"workers", b.workers}, {"viewers", b.viewers}, {"tests", b.tests}, {"flags", b.flags},
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	kubernetes "github.com/fairlead-dev/fairlead/internal/deploy/kubernetes"
 	"github.com/fairlead-dev/fairlead/internal/deploy/probe"
 	"github.com/fairlead-dev/fairlead/internal/deploy/process"
+	"github.com/fairlead-dev/fairlead/internal/insight"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/rollout"
 	"github.com/fairlead-dev/fairlead/internal/secret"
@@ -36,12 +37,32 @@ func (o *opened) delivery(w cli.Wiring, places rollout.Projects, secrets rollout
 		name = "this machine"
 	}
 	return &rollout.Mover{
-			Store: o.record, Outside: outside, Projects: places, Artifacts: o.blobs, Secrets: secrets,
-			Holder: fmt.Sprintf("pid %d on %s", os.Getpid(), name),
-			Drivers: map[string]deploy.Driver{
-				"process": processes, "kubernetes": kubernetes.New(kubernetes.Options{}),
-			},
-		}, &launch.Packer{Blobs: o.blobs, Command: outside.Command}, nil
+		Store: o.record, Outside: outside, Projects: places, Artifacts: o.blobs, Secrets: secrets,
+		Holder: fmt.Sprintf("pid %d on %s", os.Getpid(), name),
+		Drivers: map[string]deploy.Driver{
+			"process": processes, "kubernetes": kubernetes.New(kubernetes.Options{}),
+		},
+	}, &launch.Packer{Blobs: o.blobs, Command: outside.Command}, nil
+}
+
+// local is the delivery of the tree that is worked in.
+func (o *opened) local(w cli.Wiring, root string) (*cli.Delivery, error) {
+	m, packer, err := o.delivery(w, o.places(root), environmentSecrets{})
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	follow := func(rollout string) error {
+		var env []string
+		if w.Database != "" { // it may hold a password
+			env = []string{"FAIRLEAD_DATABASE=" + w.Database}
+		}
+		return process.Detach(filepath.Join(o.data, "rollouts.log"), env, self, "rollout", "move", rollout, "--dir", root, "--output", "json", "--data", o.data, "--cache", o.caches)
+	}
+	return &cli.Delivery{Mover: m, Packer: packer, Board: &insight.Board{Store: o.record}, Follow: follow}, nil
 }
 
 // places are those of the tree that is worked in.

@@ -310,3 +310,42 @@ func (r *remote) ReleaseTest(ctx context.Context, id suite.ID, why string) (*rec
 	j, err := r.client.Release(ctx, id, why)
 	return j, r.told(err)
 }
+
+// Delivery implements cli.DeliveryRoom.
+func (r *remote) Delivery(ctx context.Context, ask insight.DeliveryAsk) (*insight.DeliveryView, error) {
+	v, err := r.client.Delivery(ctx, ask)
+	return &v, r.told(err)
+}
+
+// Incidents implements cli.DeliveryRoom.
+func (r *remote) Incidents(ctx context.Context, repository string, open bool) ([]record.Incident, error) {
+	list, err := r.client.Incidents(ctx, repository, open)
+	return list, r.told(err)
+}
+
+// Incident implements cli.DeliveryRoom.
+func (r *remote) Incident(ctx context.Context, id string) (*insight.IncidentStory, error) {
+	v, err := r.client.Incident(ctx, id)
+	return &v, r.told(err)
+}
+
+// OpenIncident implements cli.DeliveryRoom.
+func (r *remote) OpenIncident(ctx context.Context, _ launch.By, draft record.Incident, text string) (record.Incident, error) {
+	i, err := r.client.OpenIncident(ctx, draft, text)
+	return i, r.told(err)
+}
+
+// NoteIncident implements cli.DeliveryRoom.
+func (r *remote) NoteIncident(ctx context.Context, _ launch.By, id, text string) error {
+	return r.told(r.client.NoteIncident(ctx, id, text))
+}
+
+// LinkIncident implements cli.DeliveryRoom.
+func (r *remote) LinkIncident(ctx context.Context, _ launch.By, id, rollout, run, text string) error {
+	return r.told(r.client.LinkIncident(ctx, id, rollout, run, text))
+}
+
+// ResolveIncident implements cli.DeliveryRoom.
+func (r *remote) ResolveIncident(ctx context.Context, _ launch.By, id, text string, at time.Time) error {
+	return r.told(r.client.ResolveIncident(ctx, id, text, at))
+}

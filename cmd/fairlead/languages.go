@@ -38,7 +38,7 @@ func (o *opened) languages(w cli.Wiring, actions *builtin.Set, sources *workspac
 	projects := func(server, token string) *workspace.Projects {
 		return &workspace.Projects{Dir: filepath.Join(sources.Dir, "projects"), Server: server, Mirror: w.Mirror, Offline: w.Offline, Token: os.Getenv(token)}
 	}
-	others := gitlab.Config{Fetch: projects("https://gitlab.com", "GITLAB_TOKEN"), Runtime: gitlab.Runtime{Depot: o.depot, Upstream: o.upstream}}
+	others := gitlab.Config{Fetch: projects("https://gitlab.com", "GITLAB_TOKEN"), Runtime: gitlab.Runtime{Depot: o.depot, Upstream: o.upstream, Trigger: o.trigger}}
 	if !w.Offline {
 		others.Get = remoteFile
 	}
@@ -53,6 +53,15 @@ func (o *opened) languages(w cli.Wiring, actions *builtin.Set, sources *workspac
 // upstream finds what a job of another project has left.
 func (o *opened) upstream(ctx context.Context, on, project, ref, job string) (run, id string, err error) {
 	return launch.Upstream(ctx, o.record, on, project, ref, job)
+}
+
+// trigger starts the pipeline of another project of this server's.
+func (o *opened) trigger(ctx context.Context, d gitlab.Downstream) ([]string, plan.Verdict, error) {
+	if o.desk == nil {
+		return nil, "", errors.New("only a server that has both projects can do that")
+	}
+	s, err := o.desk.Trigger(ctx, launch.Downstream{Run: d.Run, Job: d.Job, Project: d.Project, Ref: d.Branch, Variables: d.Variables, Wait: d.Wait})
+	return s.Runs, s.Verdict, err
 }
 
 // azureTrees is what checkout: of Azure's files asks of those who know git.

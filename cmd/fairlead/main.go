@@ -119,6 +119,7 @@ type opened struct {
 	lent         *crew.Lent  // blobs, and those of a server that this machine works for
 	depot        *depot.Depot
 	launcher     *launch.Launcher
+	desk         *launch.Desk   // of a server; nil elsewhere
 	shut         []func() error // in order
 }
 
@@ -143,7 +144,8 @@ func open(ctx context.Context, w cli.Wiring) (*cli.Tools, error) {
 		}
 		return o.office(forge.Guard{Private: r.Private, Loopback: r.Loopback}, oidc, cli.Serving{}, slog.New(slog.DiscardHandler))
 	}
-	return &cli.Tools{Publisher: o.publisher, Witness: &publish.Witness{Blobs: o.lent}, History: o.record, ReleaseKey: o.releaseKey, Launcher: o.launcher, Runs: o.record, Blob: o.blobs.Open, Office: office, Close: o.close, Reports: o.reports(), Histories: o.histories(), Wards: o.wards()}, nil
+	return &cli.Tools{Publisher: o.publisher, Witness: &publish.Witness{Blobs: o.lent}, History: o.record, ReleaseKey: o.releaseKey, Launcher: o.launcher, Runs: o.record, Blob: o.blobs.Open, Office: office, Close: o.close, Delivery: func(root string) (*cli.Delivery, error) { return o.local(w, root) }, Reports: o.reports(), Histories: o.histories(), Wards: o.wards(),
+		Deliveries: &insight.Deliveries{Log: o.record}, Troubles: &launch.Incidents{Store: o.record}}, nil
 }
 
 // wire makes the pieces and puts them together. sync says what of the record

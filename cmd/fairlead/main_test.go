@@ -67,7 +67,8 @@ func TestScripts(t *testing.T) {
 			"norm":  norm,
 			"await": await,
 			"join":  join, "serving": serving, "token": token, "health": health,
-			"gocache": goCache,
+			"gocache":  goCache,
+			"codehost": codeHost,
 		},
 	})
 }

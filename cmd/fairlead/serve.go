@@ -70,11 +70,12 @@ func (o *opened) office(guard forge.Guard, oidc *access.OIDC, s cli.Serving, log
 		},
 		Log: func(doing string, err error) { log.Warn(doing, "error", err) },
 	}
+	o.desk = desk
 	o.launcher.Tests.Log = desk.Log
 	o.launcher.Coverage.Log, o.launcher.Coverage.Past = desk.Log, desk.Past
 	o.launcher.Faults.Log = desk.Log
 	flags := &launch.Flags{
-		Store: o.record, Log: o.record, Dir: filepath.Join(o.data, "flags"), Complain: desk.Log,
+		Store: o.record, Log: o.record, Dir: filepath.Join(o.data, "flags"), Complain: desk.Log, Past: desk.Past,
 		Known: func(ctx context.Context, repository string) error {
 			_, err := desk.Repository(ctx, repository)
 			return err
@@ -257,6 +258,7 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 		Desk: office.Desk, Runs: o.record, Feed: o.record, Gate: office.Gate, Trail: office.Trail, Vault: office.Vault,
 		Pushes: o.record, LogPath: o.launcher.LogPath, Coverage: o.launcher.Coverage, Reports: o.reports(), Publications: o.record, Logs: o.launcher, Faults: o.launcher.Faults, Blobs: o.blobs, Forges: office.Desk.Forges, Channels: slices.Sorted(maps.Keys(office.Desk.Channels)),
 		Tests: o.histories(), Wards: o.wards(), Flags: office.Flags, Mover: mover, Board: &insight.Board{Store: o.record}, Sharing: &server.Sharing{Registers: o.record, Ledger: o.record},
+		Deliveries: &insight.Deliveries{Log: o.record}, Incidents: &launch.Incidents{Store: o.record},
 		Workers: hands, Crew: hands, Issuer: issuer, Log: log, OIDC: office.Gate.OIDCName(), Version: o.launcher.Version, URL: s.URL, Proxies: proxies,
 	})
 	if err != nil {

@@ -121,9 +121,14 @@ type Tools struct {
 	Witness    *publish.Witness
 	History    publish.Runs
 	ReleaseKey func() (*attest.Key, error)
+	// Deliveries says how delivery goes, Troubles takes what goes wrong.
+	Deliveries *insight.Deliveries
+	Troubles   *launch.Incidents
 	// Office makes what verbs about a team's server need, on its own machine.
 	Office func(r Reach) (*Office, error)
-	Close  func() error
+	// Delivery makes what moves the services of the tree in a directory.
+	Delivery func(root string) (*Delivery, error)
+	Close    func() error
 }
 
 // Runs lists runs, and their events.
@@ -243,10 +248,11 @@ type global struct {
 
 // The groups of the table of contents.
 const (
-	groupRun  = "run"
-	groupLook = "look"
-	groupTeam = "team"
-	groupHelp = "help"
+	groupRun    = "run"
+	groupLook   = "look"
+	groupTeam   = "team"
+	groupDeploy = "deploy"
+	groupHelp   = "help"
 )
 
 // root is the table of contents.
@@ -291,7 +297,7 @@ func (g *global) root() *cobra.Command {
 	f.BoolVar(&g.noInput, "no-input", false, "never ask, fail instead")
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommandGroupID(groupHelp)
-	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"}, &cobra.Group{ID: groupLook, Title: "Look:"}, &cobra.Group{ID: groupTeam, Title: "Serve a team:"}, &cobra.Group{ID: groupHelp, Title: "Help:"})
+	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"}, &cobra.Group{ID: groupLook, Title: "Look:"}, &cobra.Group{ID: groupDeploy, Title: "Deploy:"}, &cobra.Group{ID: groupTeam, Title: "Serve a team:"}, &cobra.Group{ID: groupHelp, Title: "Help:"})
 	add := func(group string, commands ...*cobra.Command) {
 		for _, c := range commands {
 			c.GroupID = group
@@ -300,8 +306,8 @@ func (g *global) root() *cobra.Command {
 	}
 	add(groupRun, g.runCommand(), g.rerunCommand(), g.cancelCommand(), g.shellCommand(), g.splitCommand(), g.culpritCommand(), g.envCommand(), g.dataCommand(), g.mockCommand())
 	add(groupLook, g.runsCommand(), g.showCommand(), g.logsCommand(), g.artifactsCommand(), g.whyCommand(), g.failuresCommand(), g.knownIssueCommand(), g.readersCommand(), g.affectedCommand(), g.cacheCommand(), g.lintCommand(), g.convertCommand(), g.includeCommand(), g.testsCommand(), g.coverageCommand(), g.reportCommand())
-	add(groupTeam, g.serveCommand(), g.workerCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.pushCommand(), g.hookCommand(), g.notifyCommand(), g.auditCommand(), g.environmentCommand(), g.hostCommand(), g.flagCommand())
-	add(groupRun, g.releaseCommand())
+	add(groupTeam, g.serveCommand(), g.workerCommand(), g.repoCommand(), g.secretCommand(), g.tokenCommand(), g.accountCommand(), g.approveCommand(), g.pushCommand(), g.hookCommand(), g.notifyCommand(), g.auditCommand(), g.environmentCommand())
+	add(groupDeploy, g.deployCommand(), g.promoteCommand(), g.rollbackCommand(), g.rolloutCommand(), g.deployedCommand(), g.driftCommand(), g.incidentCommand(), g.doraCommand(), g.releaseCommand(), g.hostCommand(), g.flagCommand())
 	add(groupLook, g.provenanceCommand())
 	add(groupHelp, g.completionCommand(), g.versionCommand())
 	root.AddCommand(exitCodesTopic(), environmentTopic(), g.manCommand(), g.docsCommand())

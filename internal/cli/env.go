@@ -22,11 +22,11 @@ import (
 
 // envCommand is `fairlead env`.
 func (g *global) envCommand() *cobra.Command {
-	return verbs("env", "Bring up the databases and services of a project for work",
+	return verbs("env", "Bring up databases and services for work; compare environments",
 		`Bring up what jobs have around them, for work on this machine: the databases that
 fairlead.yaml declares, and the services that jobs of the pipeline files declare. They
 are fresh, filled, healthy, and there until they are taken down.`,
-		g.envUpCommand(), g.envDownCommand(), g.envResetCommand(), g.envListCommand(), g.envExecCommand())
+		g.envUpCommand(), g.envDownCommand(), g.envResetCommand(), g.envListCommand(), g.envExecCommand(), g.contrastCommand())
 }
 
 // surroundings are the databases and services of a tree, for work.

@@ -35,6 +35,7 @@ type Remote interface {
 	RemoteSplits
 	RemoteEnvironments
 	Flags
+	DeliveryRoom
 }
 
 // RemoteEnvironments sets what protects the environments of a server's repositories.

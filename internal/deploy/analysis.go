@@ -83,8 +83,9 @@ const (
 // as JSON after each look, it goes on after a crash as if nothing had been. Its zero
 // value is that before the first look.
 type State struct {
-	Begun time.Time `json:"begun,omitzero"`
-	Looks int       `json:"looks"`
+	Begun  time.Time `json:"begun,omitzero"`
+	Looks  int       `json:"looks"`
+	Minute time.Time `json:"minute,omitzero"` // its beginning, see race
 	// Counted says whether the first look had counts of requests: what is asked is settled by
 	// then, since all questions share alpha out.
 	Counted bool                  `json:"counted,omitempty"`
@@ -110,12 +111,12 @@ type comparing struct {
 	Spread spread `json:"spread"`
 }
 
-func (c *comparing) look(tolerance, limit, alpha float64, fresh, old counts) {
-	clip := math.Pow(1/alpha, oneLook)
-	c.Any.bet(1, fresh, old, clip)
-	c.More.bet(tolerance, fresh, old, clip)
-	c.Fixed.betFixed(limit, fresh, clip)
-	c.Spread.add(old)
+func (c *comparing) look(tolerance, limit, alpha float64, fresh, old counts, next bool) {
+	clip := oneMinute * math.Log(1/alpha)
+	c.Any.bet(1, fresh, old, next, clip)
+	c.More.bet(tolerance, fresh, old, next, clip)
+	c.Fixed.betFixed(limit, fresh, next, clip)
+	c.Spread.add(old, next)
 }
 
 // worse reports whether it is shown that the new side is.
@@ -155,7 +156,7 @@ type settings struct {
 // How much of alpha each question may spend: that of failed requests most, since it has the
 // fewest counts.
 const (
-	partErrors, partSlow, partShift, partQuery = 8, 1, 1, 2
+	partErrors, partSlow, partShift, partQuery = 10, 1, 1, 2
 )
 
 func (s *State) settle(a *plan.Analysis) settings {
@@ -226,15 +227,19 @@ func (x Asked) sound() Asked {
 // take adds what is new since the last look.
 func (s *State) take(set *settings, l *Look) {
 	s.Looks++
+	next := s.Last.At.Sub(s.Minute) >= time.Minute // what is new since the last look is of another minute
+	if next {
+		s.Minute = s.Last.At
+	}
 	if s.Counted && l.New != nil {
 		again := !l.Since.Equal(s.Last.Since)
 		fresh, freshTime := since(l.New, s.Last.New, again)
 		old, oldTime := since(l.Old, s.Last.Old, again)
-		s.test("errors").look(set.tolerance, set.errors, set.of(partErrors), fresh, old)
+		s.test("errors").look(set.tolerance, set.errors, set.of(partErrors), fresh, old, next)
 		// What is slow follows from the looks before: what is counted now must not choose its own limit.
 		if from, ok := s.slowFrom(set); ok {
 			n, o := slow(freshTime, from), slow(oldTime, from)
-			s.test("slow").look(set.tolerance, slowShare, set.of(partSlow), n, o)
+			s.test("slow").look(set.tolerance, slowShare, set.of(partSlow), n, o, next)
 			s.Slow[0].add(n)
 			s.Slow[1].add(o)
 		}
@@ -256,7 +261,7 @@ func (s *State) take(set *settings, l *Look) {
 		if answer.Old.OK && last.Old.OK {
 			o = rise(answer.Old, last.Old)
 		}
-		s.test("query "+q.Name).look(set.tolerance, set.errors, set.of(partQuery), n, o)
+		s.test("query "+q.Name).look(set.tolerance, set.errors, set.of(partQuery), n, o, next)
 		if s.Totals == nil {
 			s.Totals = map[string][2]counts{}
 		}
@@ -427,10 +432,12 @@ func (s *State) decide(set *settings, now time.Time) Verdict {
 		v.Decision, v.Words = Fail, strings.Join(against, "; ")
 	case looked < set.For:
 		v.Decision, v.Words = GoOn, fmt.Sprintf("nothing speaks against the new release after %s and %s", rounded(looked), seen.words)
-	case seen.n < float64(max(set.Least, 1)):
-		v.Decision, v.Words = Fail, fmt.Sprintf("only %s in %s, and it takes %d to say that it is no worse", seen.words, rounded(looked), max(set.Least, 1))
+	case seen.n < float64(set.Least):
+		v.Decision, v.Words = Fail, fmt.Sprintf("only %s in %s, and it takes %d to say that it is no worse", seen.words, rounded(looked), set.Least)
 	case len(s.Silent) == len(set.Queries) && len(set.Queries) > 0 && !s.Counted:
 		v.Decision, v.Words = Fail, "none of the questions has an answer, so nothing is known of the new release"
+	case seen.n == 0:
+		v.Decision, v.Words = Pass, fmt.Sprintf("nobody asked the new release anything in %s: nothing is known of it", rounded(looked))
 	default:
 		v.Decision, v.Words = Pass, fmt.Sprintf("the new release is no worse after %s and %s", rounded(looked), seen.words)
 	}
@@ -531,16 +538,20 @@ func (s *State) durations(set *settings) (list []reasoned) {
 	list = append(list, reasoned{tail, set.more("requests", "were slow", s.Slow[0], s.Slow[1]) + fmt.Sprintf(" (99 %% take %s and %s)", Bound(n), Bound(o))})
 
 	// Every look is another chance to be wrong; the looks share the part of alpha out, the k-th with 1/k(k+1).
-	r := rankHistograms(s.NewTime, s.OldTime)
+	p, effect := rankHistograms(s.NewTime, s.OldTime)
 	k := float64(s.Looks)
 	i, _ := quantile(s.NewTime, .5)
 	j, _ := quantile(s.OldTime, .5)
 	mid := record.Fact{Name: "latency", New: milliseconds(Bound(i)), Old: milliseconds(Bound(j)), Unit: "ms", Verdict: "ok"}
-	gap := time.Duration((r.Ratio - 1) * float64(Bound(j)))
-	if r.P < set.of(partShift)/(k*(k+1)) && r.Ratio > slower && gap >= leastSlower {
-		mid.Verdict = "worse"
+	why := ""
+	if p < set.of(partShift)/(k*(k+1)) {
+		times := ratio(s.NewTime, s.OldTime)
+		if gap := time.Duration((times - 1) * float64(Bound(j))); times > slower && gap >= leastSlower {
+			mid.Verdict = "worse"
+			why = fmt.Sprintf("a request of the new release takes %.3g times as long (one of its requests is slower than one of the old release's in %s of all pairs)", times, percent(effect))
+		}
 	}
-	return append(list, reasoned{mid, fmt.Sprintf("a request of the new release takes %.3g times as long (one of its requests is slower than one of the old release's in %s of all pairs)", r.Ratio, percent(r.Effect))})
+	return append(list, reasoned{mid, why})
 }
 
 // query compares the answers to a query.

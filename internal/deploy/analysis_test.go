@@ -79,6 +79,8 @@ func TestJudge(t *testing.T) {
 		}), Fail, []string{"8 % of", "were slow"}},
 		{"no requests", ten, minutes(10, func(m int) Look { return Look{New: served(0, 0, 0, 20), Old: served(m, 900, 0, 20)} }), Fail,
 			[]string{"only 0 requests", "it takes 100"}},
+		{"no requests, and none asked for", &plan.Analysis{For: 10 * time.Minute}, minutes(10, func(m int) Look { return Look{New: served(0, 0, 0, 20), Old: served(m, 900, 0, 20)} }), Pass,
+			[]string{"nobody asked the new release anything in 10m"}},
 		{"nothing to compare with, and sound", ten, minutes(10, func(m int) Look { return Look{New: served(m, 100, 0, 20)} }), Pass,
 			[]string{"there is no old release to compare with: limits alone decide"}},
 		{"nothing to compare with, and bad", ten, minutes(10, func(m int) Look { return Look{New: served(m, 100, 5, 20)} }), Fail,
@@ -168,7 +170,7 @@ func TestNoBetOnNothing(t *testing.T) {
 	for _, c := range [][2]counts{{{0, 0}, {0, 0}}, {{5, 5}, {0, 0}}, {{0, 0}, {5, 5}}, {{0, 1e12}, {1e12, 1e12}}, {{1e12, 1e12}, {0, 1e12}}, {{3, 1}, {0, 1}}} {
 		var x comparing
 		for range 100 {
-			x.look(1.5, .01, .01, c[0], c[1])
+			x.look(1.5, .01, .01, c[0], c[1], true)
 		}
 		for _, r := range []*race{&x.Any, &x.More, &x.Fixed} {
 			if e := r.evidence(); math.IsNaN(e) || math.IsInf(e, 0) || e < 0 {
@@ -196,7 +198,7 @@ func TestBetsAreFair(t *testing.T) {
 			for a := range 120 {
 				for b := range 250 {
 					var r race
-					r.bet(bound, counts{float64(a), n * 1000}, counts{float64(b), m * 1000}, math.Inf(1))
+					r.bet(bound, counts{float64(a), n * 1000}, counts{float64(b), m * 1000}, true, math.Inf(1))
 					mean += pmf(a, rate*bound*n) * pmf(b, rate*m) * r.evidence()
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/front"
@@ -27,12 +28,21 @@ func document(t *Target) supervise.Target {
 	return supervise.Target{Name: t.Name(), Repository: t.Repository, Service: t.Service, Environment: t.Environment, Fence: t.Fence}
 }
 
-// order says how a revision is to be on a host, with n instances there.
+// order says how a revision is to be on a host, with n instances there. In hosts, prefix
+// and files of certificates {{service}} and {{environment}} stand for those of the target, so
+// that one host can have several environments.
 func order(t *Target, r *Revision, p *project.Process, n int) supervise.Order {
 	o := supervise.Order{Target: document(t), Instances: n}
+	fill := func(text string) string {
+		return strings.NewReplacer("{{service}}", t.Service, "{{environment}}", t.Environment).Replace(text)
+	}
+	var hosts []string
+	for _, host := range p.Hosts {
+		hosts = append(hosts, fill(host))
+	}
 	o.Revision = supervise.Revision{Number: r.Number, Release: r.Release.ID, Env: r.Env, Rollout: t.Rollout,
 		Run:   supervise.Run{Command: p.Command, Ready: p.Ready, Stop: p.Stop, Drain: p.Drain, User: p.User, Memory: p.Memory, Systemd: p.Systemd},
-		Route: supervise.Route{Listen: p.Listen, Hosts: p.Hosts, Prefix: p.Prefix, TLSCert: p.TLSCert, TLSKey: p.TLSKey, Sticky: p.Sticky}}
+		Route: supervise.Route{Listen: p.Listen, Hosts: hosts, Prefix: fill(p.Prefix), TLSCert: fill(p.TLSCert), TLSKey: fill(p.TLSKey), Sticky: p.Sticky}}
 	if a := r.Release.Artifact; a.Kind != "" && a.Kind != "none" {
 		o.Revision.Artifact = supervise.Artifact{Kind: a.Kind, Name: a.Name, Digest: a.Digest, Size: a.Size}
 	}
@@ -69,7 +79,7 @@ func InspectArtifact(ctx context.Context, t *Target, r *Revision, p *project.Pro
 	}
 	in, err := r.Open(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("open the artifact: %w", err)
+		return problems(r.Spec.Source, []supervise.Trouble{unreadable(err)}), ctx.Err()
 	}
 	defer in.Close()
 	program := ""
@@ -78,9 +88,13 @@ func InspectArtifact(ctx context.Context, t *Target, r *Revision, p *project.Pro
 	}
 	_, troubles, err := supervise.Inspect(a, program, in)
 	if err != nil { // the reader knows the digest, too
-		troubles = append(troubles, supervise.Trouble{Rule: "artifact", Message: "the artifact cannot be read: " + err.Error(), Hint: "make the release anew"})
+		troubles = append(troubles, unreadable(err))
 	}
-	return problems(r.Spec.Source, troubles), nil
+	return problems(r.Spec.Source, troubles), ctx.Err()
+}
+
+func unreadable(err error) supervise.Trouble {
+	return supervise.Trouble{Rule: "artifact", Message: "the artifact cannot be read: " + err.Error(), Hint: "make the release anew"}
 }
 
 // Check is [Driver].Check for n instances on this host; the artifact itself is looked at by

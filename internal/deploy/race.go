@@ -21,15 +21,20 @@ import "math"
 // begins: a release that leaks fails only after a while, and what it was before must not
 // count for it.
 
-// race is the wealth of bets that the new side's rate is more than Bound times the
-// old one's; or, with Fixed, more than that rate. It is plain data: after a crash it
-// goes on where it was.
+// race is the wealth of bets that the new side's rate is more than a bound times the
+// old one's, or more than a limit. Time is cut into minutes, however often one looks, since
+// failures come in bursts that last longer than the time between two looks. It is plain data: after a
+// crash it goes on where it was.
 type race struct {
-	// Wealth is by alternative. What was not bet yet, since no more trouble may begin
-	// by then, is in Rest.
+	// Wealth is by alternative, as the minute began. What was not bet by then, since no more
+	// trouble may begin, is in Rest.
 	Wealth []float64 `json:"wealth,omitempty"`
 	Rest   float64   `json:"rest"`
-	Looks  int       `json:"looks"`
+	// Gain is the logarithm of what the minute has multiplied Wealth by, as far as Clip lets it.
+	Gain    []float64 `json:"gain,omitempty"`
+	Clip    float64   `json:"clip"`
+	Minute  counts    `json:"minute"` // of the new side
+	Minutes int       `json:"minutes"`
 }
 
 // counts are failures of one side in a look, or in all of them.
@@ -50,103 +55,124 @@ func (c counts) share() float64 {
 
 // alternatives are how many times the bound the new side's rate may be, and how much is
 // bet on each.
-var alternatives = [...]struct{ times, part float64 }{{1.5, .15}, {2.5, .15}, {4.5, .65}, {15, .05}}
+var alternatives = [...]struct{ times, part float64 }{{1.5, .15}, {2.5, .1}, {4.5, .72}, {15, .03}}
 
 const (
 	// startNow is the part of the wealth that is bet on trouble from the first look on;
 	// the rest is bet bit by bit on trouble that begins later.
 	startNow = 0.9
-	// oneLook: no look multiplies the wealth by more than that power of what is asked for, so none decides
-	// alone, since failures come in bursts that have to do with no release. dire is a share of
-	// failures at which that does not hold.
-	oneLook, dire = 0.6, 0.5
+	// oneMinute: no minute multiplies the wealth by more than that power of what is asked for, so that none
+	// decides alone: a burst of failures often has to do with no release. dire is a share of failures
+	// at which that does not hold, and dead how many it takes.
+	oneMinute, dire, dead = 0.6, 0.5, 3
 	// most bounds wealth, far above all that is ever asked for.
 	most = 1e100
 )
 
-// begun is how much of the wealth is bet at a look, counted from 1.
-func begun(look int) float64 {
-	if look == 1 {
+// begun is how much of the wealth is bet at the beginning of a minute, counted from 1.
+func begun(minute int) float64 {
+	if minute == 1 {
 		return startNow
 	}
-	return (1 - startNow) / (float64(look-1) * float64(look))
+	return (1 - startNow) / (float64(minute-1) * float64(minute))
 }
 
-// bet takes a look: fresh counts of both sides, and how much one look may multiply the wealth by.
-func (r *race) bet(bound float64, fresh, old counts, clip float64) {
-	r.advance(clip, fresh.share() >= dire && fresh.Failed >= 3, func(times float64) float64 {
-		p0 := bound * fresh.Total / (bound*fresh.Total + old.Total)
-		p1 := times * bound * fresh.Total / (times*bound*fresh.Total + old.Total)
+// bet takes a look: what is new of both sides. With next a minute begins; clip is the power of e that
+// one may multiply the wealth by.
+func (r *race) bet(bound float64, fresh, old counts, next bool, clip float64) {
+	r.advance(fresh, next, clip, func(times float64) float64 {
 		if fresh.Total <= 0 || old.Total <= 0 {
 			return 0 // nothing to bet on: who fails is certain
 		}
+		p0 := bound * fresh.Total / (bound*fresh.Total + old.Total)
+		p1 := times * bound * fresh.Total / (times*bound*fresh.Total + old.Total)
 		return fresh.Failed*math.Log(p1/p0) + old.Failed*math.Log((1-p1)/(1-p0))
 	})
 }
 
 // betFixed takes a look when there is nothing to compare with: the bet is that the rate is more
 // than the limit.
-func (r *race) betFixed(limit float64, fresh counts, clip float64) {
-	r.advance(clip, fresh.share() >= dire && fresh.Failed >= 3, func(times float64) float64 {
+func (r *race) betFixed(limit float64, fresh counts, next bool, clip float64) {
+	r.advance(fresh, next, clip, func(times float64) float64 {
 		p1 := min(times*limit, (1+limit)/2)
 		return fresh.Failed*math.Log(p1/limit) + (fresh.Total-fresh.Failed)*math.Log((1-p1)/(1-limit))
 	})
 }
 
-func (r *race) advance(clip float64, dire bool, log func(times float64) float64) {
+func (r *race) advance(fresh counts, next bool, clip float64, log func(times float64) float64) {
 	if r.Wealth == nil {
-		r.Wealth, r.Rest = make([]float64, len(alternatives)), 1
+		r.Wealth, r.Gain, r.Rest = make([]float64, len(alternatives)), make([]float64, len(alternatives)), 1
+		next = true
 	}
-	r.Looks++
-	w := begun(r.Looks)
-	r.Rest -= w
-	for i := range r.Wealth {
-		gain := log(alternatives[i].times)
-		if !dire {
-			gain = min(gain, math.Log(clip))
+	if next {
+		r.Minutes++
+		w := begun(r.Minutes)
+		r.Rest -= w
+		for i := range r.Wealth {
+			r.Wealth[i] = min(r.now(i)+w, most)
+			r.Gain[i] = 0
 		}
-		r.Wealth[i] = min((r.Wealth[i]+w)*math.Exp(min(gain, 200)), most)
+		r.Minute = counts{}
 	}
+	r.Clip = clip
+	r.Minute.add(fresh)
+	for i := range r.Gain {
+		r.Gain[i] += log(alternatives[i].times)
+	}
+}
+
+// now is the wealth that is bet on an alternative.
+func (r *race) now(i int) float64 {
+	gain := min(r.Gain[i], 200)
+	if r.Minute.share() < dire || r.Minute.Failed < dead {
+		gain = min(gain, r.Clip)
+	}
+	return min(r.Wealth[i]*math.Exp(gain), most)
 }
 
 // evidence is the wealth: how many times what was put in. At most alpha of the races of which
 // the bound holds ever see 1/alpha.
 func (r *race) evidence() float64 {
-	e := max(r.Rest, 0)
-	for i, w := range r.Wealth {
-		e += alternatives[i].part * w
-	}
-	if r.Looks == 0 {
+	if r.Minutes == 0 {
 		return 1
+	}
+	e := max(r.Rest, 0)
+	for i := range r.Wealth {
+		e += alternatives[i].part * r.now(i)
 	}
 	return e
 }
 
-// spread is how much more the counts of one side vary from look to look than chance
+// spread is how much more the counts of one side vary from minute to minute than chance
 // alone makes them: 1 for no more. Failures that come in bursts are fewer
 // troubles than they are failures, and evidence is worth that much less.
 type spread struct {
-	Looks  int     `json:"looks"`
-	Sum    counts  `json:"sum"`
-	Square float64 `json:"square"` // of failures, over totals
+	Minutes int     `json:"minutes"` // that are over
+	Sum     counts  `json:"sum"`     // of them
+	Square  float64 `json:"square"`  // of failures, over totals
+	Minute  counts  `json:"minute"`
 }
 
-func (s *spread) add(c counts) {
-	if c.Total <= 0 {
-		return
+func (s *spread) add(c counts, next bool) {
+	if next {
+		if s.Minute.Total > 0 {
+			s.Minutes++
+			s.Sum.add(s.Minute)
+			s.Square += s.Minute.Failed * s.Minute.Failed / s.Minute.Total
+		}
+		s.Minute = counts{}
 	}
-	s.Looks++
-	s.Sum.add(c)
-	s.Square += c.Failed * c.Failed / c.Total
+	s.Minute.add(c)
 }
 
-// factor is at least 1. What chance makes of so few looks is not held against it.
-func (s *spread) factor() float64 {
+// factor is at least 1. What chance makes of so few minutes is not held against it.
+func (s spread) factor() float64 {
+	s.add(counts{}, true) // the minute as it is
 	rate := s.Sum.share()
-	if s.Looks < 3 || rate <= 0 || rate >= 1 {
+	if s.Minutes < 3 || rate <= 0 || rate >= 1 {
 		return 1
 	}
-	free := float64(s.Looks - 1)
+	free := float64(s.Minutes - 1)
 	phi := (s.Square/rate - s.Sum.Failed) / (1 - rate) / free
 	return max(1, phi-2*math.Sqrt(2/free))
 }

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -153,17 +154,9 @@ func thinned(x []float64, most int) []float64 {
 	return out
 }
 
-// HistogramRanks is the comparison of two histograms over the same buckets.
-type HistogramRanks struct {
-	P      float64 // as of Ranks
-	Effect float64
-	Ratio  float64 // Hodges and Lehmann over logarithms: how many times as long; 1 for no difference
-}
-
-// rankHistograms compares counts by bucket of [Bound]. All that is known of two requests
-// in one bucket is that they tie.
-func rankHistograms(a, b []int64) HistogramRanks {
-	size := max(len(a), len(b))
+// rankHistograms compares counts by bucket of [Bound]: p and effect are as of [Ranks]. All that is
+// known of two requests in one bucket is that they tie.
+func rankHistograms(a, b []int64) (p, effect float64) {
 	at := func(h []int64, i int) float64 {
 		if i < len(h) {
 			return float64(h[i])
@@ -171,7 +164,7 @@ func rankHistograms(a, b []int64) HistogramRanks {
 		return 0
 	}
 	var n, m, u, ties, below float64
-	for i := range size {
+	for i := range max(len(a), len(b)) {
 		x, y := at(a, i), at(b, i)
 		u += x * (below + y/2)
 		below += y
@@ -180,36 +173,33 @@ func rankHistograms(a, b []int64) HistogramRanks {
 		ties += t*t*t - t
 	}
 	if n == 0 || m == 0 {
-		return HistogramRanks{P: 1, Effect: .5, Ratio: 1}
+		return 1, .5
 	}
-	r := HistogramRanks{P: normalTail(u, n, m, ties), Effect: u / (n * m)}
-	// The median over pairs, each weighted by how many requests it stands for.
+	return normalTail(u, n, m, ties), u / (n * m)
+}
+
+// ratio is how many times as long the first's durations are (Hodges and Lehmann, over logarithms): the median over
+// all pairs; 1 for no difference.
+func ratio(a, b []int64) float64 {
 	type pair struct{ ratio, weight float64 }
 	var pairs []pair
-	for i := range size {
-		for j := range size {
-			if w := at(a, i) * at(b, j); w > 0 {
-				pairs = append(pairs, pair{math.Log(float64(middle(i)) / float64(middle(j))), w})
+	var whole float64
+	for i, x := range a {
+		for j, y := range b {
+			if w := float64(x) * float64(y); w > 0 {
+				pairs = append(pairs, pair{float64(middle(i)) / float64(middle(j)), w})
+				whole += w
 			}
 		}
 	}
-	slices.SortFunc(pairs, func(x, y pair) int {
-		switch {
-		case x.ratio < y.ratio:
-			return -1
-		case x.ratio > y.ratio:
-			return 1
-		}
-		return 0
-	})
-	half := n * m / 2
+	slices.SortFunc(pairs, func(x, y pair) int { return cmp.Compare(x.ratio, y.ratio) })
+	half := whole / 2
 	for _, p := range pairs {
 		if half -= p.weight; half <= 0 {
-			r.Ratio = math.Exp(p.ratio)
-			break
+			return p.ratio
 		}
 	}
-	return r
+	return 1
 }
 
 // middle stands for the durations of a bucket of [Bound].

@@ -127,13 +127,27 @@ func observed(rec *cache.Record) *record.Observation {
 }
 
 // keepEarlier keeps the Observations of the steps before this one, of which it is
-// going to be asked whether they brought a change to its tests.
+// going to be asked whether they brought a change to its tests, or what a file that was
+// kept is made of. Each is written once, however many steps come after it.
 func (t *thread) keepEarlier() (list []record.Earlier) {
 	t.mu.Lock()
 	before := t.earlier[:len(t.earlier):len(t.earlier)]
 	t.mu.Unlock()
 	for i := range before {
-		list = append(list, record.Earlier{Step: before[i].key, Kept: t.keepSeen(before[i].seen)})
+		seen := before[i].seen
+		t.mu.Lock()
+		kept, known := t.kept[seen]
+		t.mu.Unlock()
+		if !known {
+			kept = t.keepSeen(seen)
+			t.mu.Lock()
+			if t.kept == nil {
+				t.kept = map[*record.Observation]string{}
+			}
+			t.kept[seen] = kept
+			t.mu.Unlock()
+		}
+		list = append(list, record.Earlier{Step: before[i].key, Kept: kept})
 	}
 	return list
 }

@@ -153,7 +153,7 @@ func (o *owner) wasGiven(n *node) bool {
 
 // fitsHands reports whether a hand is to do the job.
 func (o *owner) fitsHands(n *node) bool {
-	if o.Hands == nil {
+	if o.Hands == nil || n.job.Place.Home {
 		return false
 	}
 	if p := o.prior(n); p != nil && o.req.From[n.job.ID] != "" {

@@ -198,3 +198,21 @@ func TestAssignmentsThatAreNotWhole(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatTestsAre: a worker knows what the run does with tests, and is not given what has
+// to do with the run itself.
+func TestWhatTestsAre(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	h := b.give()
+	b.request.Tests = Tests{Retry: 2, Affected: true, Reports: []string{"out/*.json"}, Muted: []record.Mute{{Key: "k"}}}
+	if v := b.do(t.Context(), "1", plan.Job{ID: "far", Steps: steps("say a")}, plan.Job{ID: "home", Place: plan.Place{Home: true}, Steps: steps("say b")}); v != plan.Success {
+		t.Fatal(v)
+	}
+	if h.jobs() != "far" {
+		t.Fatalf("elsewhere: %s", h.jobs())
+	}
+	if a := h.given[0]; a.RetryTests != 2 || !a.Affected || !slices.Equal(a.Reports, []string{"out/*.json"}) || len(a.Muted) != 1 {
+		t.Errorf("%+v", a)
+	}
+}

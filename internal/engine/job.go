@@ -60,10 +60,11 @@ type job struct {
 	posts    []post
 	state    map[string]map[string]string // by the main step's key
 	commands map[string]*plan.Command
-	earlier  []ranBefore          // steps that ran in the workspace, in the order in which they ended
-	reported map[string]time.Time // test reports that were read, below the workspace, and of when they were
-	unseen   bool                 // a command ran of which nobody knows what it wrote
-	lost     error                // an event could not be recorded
+	earlier  []ranBefore                    // steps that ran in the workspace, in the order in which they ended
+	kept     map[*record.Observation]string // blobs of those that were kept; guarded as earlier
+	reported map[string]time.Time           // test reports that were read, below the workspace, and of when they were
+	unseen   bool                           // a command ran of which nobody knows what it wrote
+	lost     error                          // an event could not be recorded
 }
 
 // post is a step to run at the end of the job, in the scope it was met in.

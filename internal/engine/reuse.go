@@ -251,6 +251,9 @@ func (t *thread) inquire(s *plan.Step, act *plan.Act, part string) *asked {
 		// Its dialect may tell it of them, in a file that is not watched.
 		files = slices.Concat(files, []plan.File{{Path: "artifacts", Body: declared}})
 	}
+	if part != "" { // it leaves no log, and stands for no step that is written like it
+		files = slices.Concat(files, []plan.File{{Path: "part"}})
+	}
 	a.key = cache.Meaning{
 		Argv: c.Argv, Path: c.Path, Files: files, Env: env, Dir: c.Dir, Dirs: t.base.Dirs,
 		Class: a.class.Name, Machine: a.class.Environ, Rules: a.rule, Version: r.Version,

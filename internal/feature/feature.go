@@ -20,7 +20,6 @@
 package feature
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -162,6 +161,8 @@ type Evaluation struct {
 	Details string    // for people: why
 	// Metadata is of the flag, over that of its set. It is shared: nobody changes it.
 	Metadata map[string]any
+
+	metadata []byte // as JSON, if that is known
 }
 
 // Definitions are flags as a file has them.
@@ -248,8 +249,9 @@ type compiled struct {
 	until      int64
 	needs      []need
 	metadata   map[string]any
-	toggle     bool // it is one of Unleash's
-	fluctuates bool // it may answer differently at another time, or to others
+	json       []byte // of metadata
+	toggle     bool   // it is one of Unleash's
+	fluctuates bool   // it may answer differently at another time, or to others
 }
 
 type need struct {
@@ -342,6 +344,9 @@ func (s *Set) compile(f *Flag, report func(*Flag, string, string)) *compiled {
 			c.toggle = true
 			s.toggles.add(f.Key, t)
 		}
+	}
+	if len(c.metadata) > 0 {
+		c.json = appendValue(nil, c.metadata)
 	}
 	c.fluctuates = c.rule != nil || c.broken != "" || c.split != nil || c.from != 0 || c.until != 0 || len(f.Care.Needs) > 0 || c.toggle
 	return c
@@ -497,7 +502,7 @@ func (c *compiled) divide(context map[string]any) any {
 }
 
 func (c *compiled) answer(v *value, reason Reason) Evaluation {
-	return Evaluation{Key: c.key, Value: v.value, JSON: v.json, Variant: v.name, Reason: reason, Metadata: c.metadata}
+	return Evaluation{Key: c.key, Value: v.value, JSON: v.json, Variant: v.name, Reason: reason, Metadata: c.metadata, metadata: c.json}
 }
 
 func (c *compiled) variant(name string) Evaluation {
@@ -542,12 +547,11 @@ func (e *Evaluation) AppendJSON(b []byte) []byte {
 		b = append(b, `,"errorDetails":`...)
 		b = appendText(b, e.Details)
 	}
-	if len(e.Metadata) > 0 {
-		var out bytes.Buffer
-		if json.NewEncoder(&out).Encode(e.Metadata) == nil {
-			b = append(b, `,"metadata":`...)
-			b = append(b, bytes.TrimRight(out.Bytes(), "\n")...)
-		}
+	switch {
+	case e.metadata != nil:
+		b = append(append(b, `,"metadata":`...), e.metadata...)
+	case len(e.Metadata) > 0:
+		b = appendValue(append(b, `,"metadata":`...), e.Metadata)
 	}
 	return append(b, '}')
 }

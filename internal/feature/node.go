@@ -122,6 +122,13 @@ func (n *node) appendJSON(b []byte) []byte {
 }
 
 func appendText(b []byte, s string) []byte {
+	plain := true
+	for i := 0; i < len(s) && plain; i++ {
+		plain = s[i] >= ' ' && s[i] < 0x7f && s[i] != '"' && s[i] != '\\'
+	}
+	if plain { // most are
+		return append(append(append(b, '"'), s...), '"')
+	}
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)

@@ -92,12 +92,24 @@ func referencesIn(tree fs.FS, name string, byFirst map[string][]anchored) (found
 	for n := 1; ; n++ {
 		line, err := lines.ReadString('\n')
 		for _, key := range keysOn(line, byFirst) {
-			found = append(found, Reference{key, name, n, strings.ToValidUTF8(strings.TrimSpace(line[:min(len(line), maxReferred)]), "�")})
+			found = append(found, Reference{key, name, n, CutLine(line)})
 		}
 		if err != nil {
 			return found, nil
 		}
 	}
+}
+
+// CutLine is a line of code as a reference has it.
+func CutLine(line string) string {
+	line = strings.TrimSpace(line)
+	return strings.ToValidUTF8(line[:min(len(line), maxReferred)], "�")
+}
+
+// Names reports whether a line names a flag: its key stands there whole.
+func Names(line, key string) bool {
+	word, at := firstWord(key)
+	return len(keysOn(line, map[string][]anchored{word: {{key, at}}})) > 0
 }
 
 // keysOn are the keys that a line names.

@@ -390,7 +390,7 @@ func (s *Set) toggled(c *compiled, context map[string]any, now time.Time) Evalua
 	e := c.answer(c.variants["on"], TargetingMatch)
 	if chosen.Enabled {
 		e.Variant = chosen.Name
-		e.Metadata = merged(c.metadata, map[string]any{"payload": payloadText(chosen.Payload)})
+		e.Metadata, e.metadata = merged(c.metadata, map[string]any{"payload": payloadText(chosen.Payload)}), nil
 	}
 	return e
 }

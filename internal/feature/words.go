@@ -22,11 +22,13 @@ func (f *Flag) Words() []Sentence {
 		off = "the program's default"
 	}
 	say := func(gets, who string, args ...any) { all = append(all, Sentence{fmt.Sprintf(who, args...), gets}) }
-	if c.Killed != "" {
+	switch {
+	case c.Killed != "":
 		say(off, "everybody, for it was killed: %s", c.Killed)
-	}
-	if f.State == Disabled {
+		return all
+	case f.State == Disabled:
 		say(off, "everybody, for it is disabled")
+		return all
 	}
 	if !c.From.IsZero() {
 		say(off, "everybody before %s", c.From.UTC().Format("2 January 2006, 15:04 UTC"))

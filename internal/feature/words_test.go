@@ -16,8 +16,9 @@ func TestWords(t *testing.T) {
 			`if country is “DE” and age is at least 18: on; everybody else: off`},
 		{`"defaultVariant":"off","targeting":{"if":[{"in":["@x.org",{"var":"email"}]},"on",{"!":[{"in":[{"var":"role"},["a","b"]]}]},"off",{"fractional":[["on",1],["off",3]]}]}`,
 			`if email holds “@x.org”: on; if not (role is in “a”, “b”): off; 25 % of the users: on; 75 % of the users: off; everybody else: off`},
-		{`"defaultVariant":"off","targeting":{"if":[{"sem_ver":[{"var":"v"},">=","1.2.0"]},"on"]},"fairlead":{"killed":"INC-1","off":"off","split":{"by":"account","shares":[{"variant":"on","percent":12.5}]},"until":"2026-05-02T00:00:00Z"}`,
-			`everybody, for it was killed: INC-1: off; everybody from 2 May 2026, 00:00 UTC on: off; if the version v is >= 1.2.0: on; 12.5 % of the users, told apart by account: on; everybody else: off`},
+		{`"defaultVariant":"off","targeting":{"if":[{"sem_ver":[{"var":"v"},">=","1.2.0"]},"on"]},"fairlead":{"off":"off","split":{"by":"account","shares":[{"variant":"on","percent":12.5}]},"until":"2026-05-02T00:00:00Z"}`,
+			`everybody from 2 May 2026, 00:00 UTC on: off; if the version v is >= 1.2.0: on; 12.5 % of the users, told apart by account: on; everybody else: off`},
+		{`"defaultVariant":"on","targeting":{"if":[true,"on"]},"fairlead":{"killed":"INC-1","off":"off"}`, `everybody, for it was killed: INC-1: off`},
 	} {
 		f, problems := ReadFlag("f", "f", []byte(`{"state":"ENABLED","variants":{"on":true,"off":false},`+c.flag+`}`))
 		if len(problems) > 0 {

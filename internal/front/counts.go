@@ -77,7 +77,8 @@ func (c Count) Sub(earlier Count) Count {
 	return c
 }
 
-func (c *Count) add(other Count) {
+// Add is what came of the requests of both.
+func (c Count) Add(other Count) Count {
 	c.Requests += other.Requests
 	for i, n := range other.Status {
 		c.Status[i] += n
@@ -85,12 +86,13 @@ func (c *Count) add(other Count) {
 	c.Broken += other.Broken
 	c.Cancelled += other.Cancelled
 	c.InFlight += other.InFlight
-	if missing := len(other.Latency) - len(c.Latency); missing > 0 {
-		c.Latency = append(c.Latency, make(Histogram, missing)...)
-	}
+	sum := make(Histogram, max(len(c.Latency), len(other.Latency)))
+	copy(sum, c.Latency)
 	for i, n := range other.Latency {
-		c.Latency[i] += n
+		sum[i] += n
 	}
+	c.Latency = sum
+	return c
 }
 
 // Histogram counts times in log-linear buckets: eight of equal width for each
@@ -221,7 +223,8 @@ func (f *Front) Counts() Counts {
 			return releases[release]
 		}
 		for _, g := range s.gone {
-			of(g.Release).add(g.Count)
+			r := of(g.Release)
+			r.Count = r.Add(g.Count)
 		}
 		for _, b := range f.backends {
 			if b.service != s {
@@ -230,7 +233,7 @@ func (f *Front) Counts() Counts {
 			c := b.tally.count()
 			c.InFlight = b.inFlight.Load()
 			r := of(b.release)
-			r.add(c)
+			r.Count = r.Add(c)
 			r.Instances = append(r.Instances, InstanceCount{Instance: b.name, Count: c})
 		}
 		sc := ServiceCount{Service: name, Refused: s.refused.Load(), Waiting: int(s.waiting.Load())}
@@ -257,7 +260,7 @@ func (f *Front) forget() {
 			s.gone = append(s.gone, ReleaseCount{Release: b.release})
 			i = len(s.gone) - 1
 		}
-		s.gone[i].add(b.tally.count())
+		s.gone[i].Count = s.gone[i].Add(b.tally.count())
 		if len(s.gone) > keptReleases {
 			s.gone = slices.Delete(s.gone, 0, 1)
 		}

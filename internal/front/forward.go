@@ -111,7 +111,7 @@ func (x *exchange) serve() {
 	if limit := x.route.MaxBody; limit > 0 && x.r.ContentLength > limit {
 		x.b.leave()
 		x.route.service.refused.Add(1)
-		x.w.Header()["Connection"] = []string{"close"} // rather than read it to its end
+		x.hangUp()
 		x.refuse(tooLarge)
 		return
 	}
@@ -133,6 +133,14 @@ func (x *exchange) serve() {
 	}
 	if failed != nil {
 		x.refuse(failed.why)
+	}
+}
+
+// hangUp has the server close the client's connection after the answer, since
+// nobody will read the rest of the request. In HTTP/2 it is a stream of its own.
+func (x *exchange) hangUp() {
+	if x.r.ProtoMajor == 1 {
+		x.w.Header()["Connection"] = []string{"close"}
 	}
 }
 
@@ -233,7 +241,7 @@ func (x *exchange) try(last bool) *failure {
 func (x *exchange) unanswered(c *conn, err error, left, again, last bool) *failure {
 	if up := x.up; up != nil && up.clientErr != nil {
 		x.count.cancelled.Add(1)
-		x.w.Header()["Connection"] = []string{"close"} // rather than read it to its end
+		x.hangUp()
 		if errors.Is(up.clientErr, errTooLarge) {
 			x.refuse(tooLarge)
 		} else {
@@ -246,7 +254,7 @@ func (x *exchange) unanswered(c *conn, err error, left, again, last bool) *failu
 		panic(http.ErrAbortHandler)
 	}
 	x.count.broken.Add(1)
-	late := isTimeout(err)
+	late := isTimeout(err) || x.up != nil && x.up.late
 	x.f.log.Debug("an instance has not answered", "service", x.route.Service, "instance", x.b.name, "error", err)
 	why := noAnswer
 	if late {
@@ -256,7 +264,7 @@ func (x *exchange) unanswered(c *conn, err error, left, again, last bool) *failu
 		return &failure{why: why, kept: c.used}
 	}
 	if !x.whole() {
-		x.w.Header()["Connection"] = []string{"close"}
+		x.hangUp()
 	}
 	x.refuse(why)
 	return nil
@@ -282,10 +290,6 @@ func (x *exchange) ask(c *conn, hasBody bool) (*http.Response, error) {
 			return nil, err
 		}
 	} else {
-		// Otherwise the server would read the body to its end before it answers.
-		if full, ok := x.w.(interface{ EnableFullDuplex() error }); ok {
-			_ = full.EnableFullDuplex()
-		}
 		x.up = newUpload(x.r, x.route.MaxBody, x.route.answerTime())
 		if x.up.expects {
 			if err := c.out.Flush(); err != nil {
@@ -353,7 +357,7 @@ func (x *exchange) answer(c *conn, resp *http.Response) (readErr, writeErr error
 		h["Trailer"] = append(h["Trailer"], name)
 	}
 	if !x.whole() {
-		h["Connection"] = []string{"close"} // nobody will read the rest of the request
+		x.hangUp()
 	}
 	announced := len(resp.Trailer)
 	x.w.WriteHeader(resp.StatusCode)
@@ -456,6 +460,7 @@ type upload struct {
 	// Once done is closed:
 	done      chan struct{}
 	sent      bool  // the instance was sent all
+	late      bool  // the instance did not read it in time
 	clientErr error // why it could not be read from the client
 }
 
@@ -476,18 +481,21 @@ func (u *upload) proceed() {
 func (u *upload) run(c *conn) {
 	if !u.expects || u.wanted() {
 		u.touched.Store(true)
-		u.sent = u.send(c) == nil
+		err := u.send(c)
+		u.sent = err == nil
+		u.late = u.clientErr == nil && isTimeout(err)
 	}
 	if u.sent {
+		_ = c.SetWriteDeadline(time.Time{})
 		u.mu.Lock()
 		if !u.answered {
 			_ = c.SetReadDeadline(time.Now().Add(u.wait))
 		}
 		u.mu.Unlock()
 	}
-	broken := u.clientErr != nil
+	over := u.late || u.clientErr != nil
 	close(u.done)
-	if broken {
+	if over {
 		c.Conn.Close() // the instance must not take what it has for the whole
 	}
 }
@@ -535,6 +543,7 @@ func (u *upload) send(c *conn) error {
 				_, _ = c.out.WriteString("\r\n")
 			}
 		}
+		_ = c.SetWriteDeadline(time.Now().Add(u.wait))
 		if u.whole.Load() {
 			break
 		}

@@ -83,6 +83,7 @@ type Front struct {
 
 	ending    atomic.Bool   // answers end their connections
 	end       chan struct{} // closed by Shutdown
+	linger    time.Duration // lingerTime, or what a test needs
 	left      chan struct{} // told when a client's connection has ended
 	buffers   sync.Pool     // of *[copySize]byte
 	listeners map[*listener]struct{}
@@ -113,7 +114,7 @@ func Open(dir string, opts Options) (*Front, error) {
 		opts.Log.Warn("the front's last table is damaged, and the one before it is used", "dir", dir, "damage", damage)
 	}
 	f := &Front{log: opts.Log, state: st, slots: make(chan struct{}, opts.Conns), certs: newCertificates(opts.Log), services: map[string]*service{},
-		born: time.Now(), end: make(chan struct{}), left: make(chan struct{}, 1), listeners: map[*listener]struct{}{}, tunnels: map[*tunnel]struct{}{}}
+		born: time.Now(), linger: lingerTime, end: make(chan struct{}), left: make(chan struct{}, 1), listeners: map[*listener]struct{}{}, tunnels: map[*tunnel]struct{}{}}
 	f.buffers.New = func() any { return new([copySize]byte) }
 	change := make(chan struct{})
 	f.change.Store(&change)

@@ -68,7 +68,7 @@ func (f *Front) Shutdown(ctx context.Context) (cut int, err error) {
 	}
 	f.open.Unlock()
 
-	linger, stop := context.WithTimeout(ctx, lingerTime)
+	linger, stop := context.WithTimeout(ctx, f.linger)
 	f.awaitClients(linger)
 	stop()
 	var both sync.WaitGroup

@@ -48,7 +48,7 @@ func (d *Desk) chain(ctx context.Context, run string) error {
 	return err
 }
 
-// maxChain is how many runs may follow each other through workflow_run.
+// maxChain is how many runs may follow each other.
 const maxChain = 3
 
 // depth counts the runs that a run follows, up to most.
@@ -61,7 +61,7 @@ func (d *Desk) depth(ctx context.Context, h *store.RunHead, most int) (int, erro
 		if err != nil {
 			return 0, err
 		}
-		if r.Planned == nil || r.Planned.Change.Event != "workflow_run" {
+		if r.Planned == nil || r.Planned.Change.Event != "workflow_run" && r.Planned.Change.Event != eventPipeline {
 			return n, nil
 		}
 		if id = followed(r.Planned.Change); id == "" {
@@ -70,8 +70,11 @@ func (d *Desk) depth(ctx context.Context, h *store.RunHead, most int) (int, erro
 	}
 }
 
-// followed is the run that a workflow_run follows.
+// followed is the run that a workflow_run follows, or whose job has asked for this one.
 func followed(c *plan.Change) string {
+	if id, ok := c.Payload[followedBy].(string); ok && c.Event == eventPipeline {
+		return id
+	}
 	run, _ := c.Payload["workflow_run"].(map[string]any)
 	switch id := run["id"].(type) {
 	case float64:

@@ -90,6 +90,7 @@ const (
 	requestKind    = "request"    // by Seq: the RequestSettled
 	approvalKind   = "approval"   // by run: the RunApproved
 	chainKind      = "chain"      // by run: nothing; its end was passed on to workflow_run
+	downstreamKind = "downstream" // by run and job: the request for pipelines of another project
 	seenKind       = "seen"       // by repository: the refs as polling saw them last
 	clockKind      = "clock"      // by repository: what the default branch wants at what time
 	effectKind     = "effect"     // by key: the EffectDone, once it is done

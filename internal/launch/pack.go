@@ -297,3 +297,20 @@ func Commits(ctx context.Context, tree *workspace.Tree, from, to string) []recor
 	}
 	return list
 }
+
+// Destination is a service and an environment that it goes to. The error is a
+// [*plan.UsageError] when there is none of that name, or it does not go there.
+func Destination(f *project.File, service, environment string) (*project.Service, *project.DeployEnvironment, error) {
+	svc, err := serviceOf(f, service)
+	if err != nil {
+		return nil, nil, err
+	}
+	env, err := environmentOf(f, environment)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(svc.Environments) > 0 && !slices.Contains(svc.Environments, environment) && !env.Preview {
+		return nil, nil, &plan.UsageError{Message: fmt.Sprintf("%s does not go to %s", service, environment), Hint: "it goes to " + strings.Join(svc.Environments, ", ")}
+	}
+	return svc, env, nil
+}

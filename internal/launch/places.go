@@ -44,6 +44,11 @@ func environmentIn(files fs.FS, name string) (*project.DeployEnvironment, error)
 	if p := worst(problems); p != nil {
 		return nil, &plan.UsageError{Message: p.String(), Hint: "`fairlead lint` shows all that is wrong with the file"}
 	}
+	return environmentOf(f, name)
+}
+
+// environmentOf is the environment of that name.
+func environmentOf(f *project.File, name string) (*project.DeployEnvironment, error) {
 	var names []string
 	for i := range f.Environments {
 		e := &f.Environments[i]

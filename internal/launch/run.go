@@ -1,7 +1,6 @@
 package launch
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -58,7 +57,7 @@ func (l *Launcher) Run(ctx context.Context, p *Prepared, pl *plan.Pipeline, w Wa
 		settings: l.settings(p.Order, inputs), secrets: p.Order.Secrets,
 	}
 	s.settings.RetryTests = p.Project.Tests.Retry
-	s.settings.Affected = cmp.Or(p.Order.Affected, map[bool]string{true: "on"}[p.Project.Tests.Affected]) == "on"
+	s.settings.Affected = p.Order.Affected == "on" || p.Order.Affected == "" && p.Project.Tests.Affected
 	if s.settings.Muted, err = l.muted(ctx, s.change); err != nil {
 		return Result{}, err
 	}

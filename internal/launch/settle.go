@@ -46,7 +46,8 @@ type wanted struct {
 	workflow string
 	priority int
 	cause    string
-	follows  record.Trust // of a workflow_run
+	follows  record.Trust   // of a workflow_run
+	upstream *store.RunHead // whose job asked for it; nil: none did
 }
 
 // unstarted says why nothing was started, for good.
@@ -175,6 +176,10 @@ func (d *Desk) wants(ctx context.Context, repo *Repository, body record.Body) ([
 			return d.unseen(ctx, repo, []wanted{w})
 		case "workflow_run":
 			if err := d.following(ctx, &w); err != nil {
+				return nil, err
+			}
+		case causePipeline:
+			if err := d.upstream(ctx, &w); err != nil {
 				return nil, err
 			}
 		}
@@ -419,6 +424,9 @@ func (d *Desk) plans(ctx context.Context, seq int64, repo *Repository, w wanted,
 		return nil, err
 	}
 	defer p.Tree.Close()
+	if err := w.permitted(repo, p); err != nil {
+		return nil, err
+	}
 	origin := record.Origin{
 		Repository: repo.Name, Request: seq, Trust: t.Trust, Change: w.number, Title: w.title,
 		Priority: repo.Priority + w.priority, Approval: t.Approval,

@@ -279,7 +279,10 @@ type Place struct {
 	Group     string               `json:"group,omitempty"`
 	Container *Container           `json:"container,omitempty"`
 	Services  map[string]Container `json:"services,omitempty"`
-	Source    Source               `json:"source,omitzero"`
+	// Home says that the job is done by who runs the pipeline, and never by a worker: it
+	// has to do with the run and not with the machine.
+	Home   bool   `json:"home,omitempty"`
+	Source Source `json:"source,omitzero"`
 }
 
 // Container is an image to run in, or a service to run beside the job.

@@ -99,6 +99,7 @@ const (
 // the order in which a release goes through them.
 type DeployEnvironment struct {
 	Name      string
+	Order     int // on a release's way, from 1
 	URL       string
 	Gate      plan.DeployGate
 	Branches  []string

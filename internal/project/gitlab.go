@@ -21,6 +21,8 @@ type GitLab struct {
 	// Images is what becomes of image: and services:: "" or ImagesUse, or
 	// ImagesIgnore.
 	Images string
+	// TriggeredBy are the projects whose pipelines may start this one's.
+	TriggeredBy []string
 }
 
 // The values of [GitLab].Images that can be written.
@@ -62,6 +64,8 @@ func gitlab() kind[GitLab] {
 			at("name", func(v *GitLabVariable) *string { return &v.Name }, line("the name of a variable", "write a name, such as DEPLOY_REGION"), "Its name.").required(),
 			at("value", func(v *GitLabVariable) *string { return &v.Value }, line("a text", "put numbers and true or false in quotes"), "Its value.").required(),
 		)), "CI/CD variables of the project, as its settings on the server have them. They go before those of the pipeline file. Secrets do not belong here."),
+		at("triggered-by", func(g *GitLab) *[]string { return &g.TriggeredBy }, list("projects", maxMirrors, line("the path of a project", "write group/name")),
+			"The projects of the same server whose pipelines may start this one's with `trigger:project`, from their protected branches."),
 		at("images", func(g *GitLab) *string { return &g.Images }, choice(ImagesUse, ImagesIgnore),
 			"What becomes of `image` and `services`. `use`: jobs run in containers. `ignore`: jobs run on this machine, with what is installed on it, and say so.").
 			or(ImagesUse),

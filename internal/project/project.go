@@ -110,6 +110,9 @@ func Read(tree fs.FS) (*File, []plan.Problem, error) {
 	if root := r.parse(src); root != nil {
 		file().read(r, root, f)
 	}
+	for i := range f.Environments {
+		f.Environments[i].Order = i + 1
+	}
 	return f, r.problems, nil
 }
 

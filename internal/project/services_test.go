@@ -68,11 +68,11 @@ func TestServices(t *testing.T) {
 		}
 	}
 	production := DeployEnvironment{
-		Name: "production", Branches: []string{"main"}, Variables: map[string]string{"REGION": "eu", "REPLICAS": "3"}, Secrets: map[string]string{"DB_URL": "SHOP_DB"}, Drift: 15 * time.Minute, Source: spot(3, 3),
+		Name: "production", Order: 2, Branches: []string{"main"}, Variables: map[string]string{"REGION": "eu", "REPLICAS": "3"}, Secrets: map[string]string{"DB_URL": "SHOP_DB"}, Drift: 15 * time.Minute, Source: spot(3, 3),
 		Gate: plan.DeployGate{After: "dev", Soak: time.Hour, Approvals: 2, Approvers: []string{"ada", "bob"}, NotAuthor: true,
 			Freezes: []plan.Window{{Name: "weekend", Cron: "0 18 * * FRI", For: 62 * time.Hour, Zone: "Europe/Berlin", Source: spot(10, 5)}}},
 	}
-	if want := []DeployEnvironment{{Name: "dev", Source: spot(2, 3)}, production}; !reflect.DeepEqual(f.Environments, want) {
+	if want := []DeployEnvironment{{Name: "dev", Order: 1, Source: spot(2, 3)}, production}; !reflect.DeepEqual(f.Environments, want) {
 		t.Errorf("got  %+v\nwant %+v", f.Environments, want)
 	}
 	if f.Services[0].Driver() != "process" || f.Services[0].In("production") != 4 || f.Services[0].In("dev") != 1 {

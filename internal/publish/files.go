@@ -405,7 +405,7 @@ func (p *Publisher) recognise(ctx context.Context, x *Plan, list []gathered, bui
 			j := run.Jobs[id]
 			for k := range j.Artifacts {
 				s := &j.Artifacts[k]
-				var b int = -1
+				b := -1
 				for g := range list {
 					if list[g].build >= 0 || list[g].Digest != s.Digest {
 						continue

@@ -62,7 +62,7 @@ type HookReceived struct {
 type RunRequested struct {
 	Repository string       `json:"repository"`
 	By         string       `json:"by"`
-	Cause      string       `json:"cause"` // "manual", "schedule", "poll", "dispatch", "workflow_run"
+	Cause      string       `json:"cause"` // "manual", "schedule", "poll", "dispatch", "workflow_run", "pipeline"
 	Workflow   string       `json:"workflow,omitempty"`
 	Change     *plan.Change `json:"change"`
 	Priority   int          `json:"priority,omitempty"`

@@ -80,7 +80,7 @@ func ParseVersion(text string) (Version, error) {
 	}
 	v := Version{text: text, Build: m[5]}
 	for _, s := range m[1:4] {
-		n, err := strconv.ParseUint(s, 10, 64)
+		n, err := strconv.ParseUint(s, 10, 63) // so that there is one after it
 		if err != nil {
 			return bad("a number is too large")
 		}

@@ -139,3 +139,39 @@ func TestMatch(t *testing.T) {
 		}
 	}
 }
+
+func FuzzVersion(f *testing.F) {
+	for _, s := range []string{"1.0.0", "1.0.0-rc.1+b", "2026.01.3", "26.1.2.3-beta.2", "v1", "01.0.0", "1.0.0-01"} {
+		f.Add(s, "1.0.0-alpha.1")
+	}
+	calendar, err := ParseScheme("YYYY.0M.MICRO")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, a, b string) {
+		for _, s := range []Scheme{{}, calendar} {
+			v, err := s.Parse(a)
+			if err != nil {
+				continue
+			}
+			if again, err := s.Parse(v.String()); err != nil || v.Compare(again) != 0 || v.String() != a {
+				t.Fatalf("%q reads as %q: %v", a, again, err)
+			}
+			if !s.Calendar() {
+				for _, bump := range []Bump{Patch, Minor, Major} {
+					if n, err := s.next(v, bump, noon()); err != nil || n.Compare(v) <= 0 && v.Final() {
+						t.Fatalf("after %q comes %q: %v", v, n, err)
+					}
+				}
+			}
+			if w, err := s.Parse(b); err == nil && v.Compare(w) != -w.Compare(v) {
+				t.Fatalf("%q and %q", v, w)
+			}
+		}
+		_, _ = ParseScheme(a)
+		p := TagPattern(a)
+		if text, ok := p.Version(b); ok && p.Check() == nil && p.Tag(text) != b {
+			t.Fatalf("%q in %q", a, b)
+		}
+	})
+}

@@ -206,7 +206,7 @@ func (m *Mover) prepare(ctx context.Context, by launch.By, w *Wish) (*prepared, 
 	}
 	e := edit{row: row, track: track, now: now, by: by}
 	e.begin()
-	track.Number, track.Rollout, track.Driver = row.Number, row.ID, row.Plan.Driver
+	track.Number, track.Rollout, track.Driver, track.Order = row.Number, row.ID, row.Plan.Driver, env.Order
 	if spec, err := specOf(release); err == nil {
 		track.Team = spec.Team
 	}

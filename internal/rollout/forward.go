@@ -571,7 +571,7 @@ func (s *session) retire(ctx context.Context, w *deploy.World, mv *plan.Move) (t
 			if err := s.waits(ctx, record.RolloutWaiting, "the old release is kept as the way back until "+end.Format(time.TimeOnly)); err != nil {
 				return 0, err
 			}
-			return min(s.pause(idle), max(time.Until(end), time.Millisecond)), nil
+			return min(s.pause(sparse), max(time.Until(end), time.Millisecond)), nil
 		}
 	}
 	if w == nil {
@@ -608,7 +608,7 @@ func (s *session) hold(ctx context.Context, w *deploy.World, mv *plan.Move) (tim
 		return 0, s.next(ctx, "a person let it go on")
 	}
 	if mv.For == 0 {
-		return s.pause(idle), s.waits(ctx, record.RolloutWaiting, "until somebody promotes it")
+		return s.pause(sparse), s.waits(ctx, record.RolloutWaiting, "until somebody promotes it")
 	}
 	if len(mv.Checks) > 0 && time.Since(s.looked) >= checkEvery {
 		s.looked = time.Now()
@@ -628,7 +628,7 @@ func (s *session) hold(ctx context.Context, w *deploy.World, mv *plan.Move) (tim
 	}
 	end := s.row.Moved.Add(mv.For)
 	if wait := time.Until(end); wait > 0 {
-		return min(s.pause(idle), wait), s.waits(ctx, record.RolloutWaiting, "holds until "+end.Format(time.TimeOnly))
+		return min(s.pause(sparse), wait), s.waits(ctx, record.RolloutWaiting, "holds until "+end.Format(time.TimeOnly))
 	}
 	if w != nil {
 		if want, seen := wants(s.row).up, w.Revision(s.row.Number); want > 0 && (seen == nil || seen.Ready() < want) || len(s.fails) > 0 {

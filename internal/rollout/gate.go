@@ -24,9 +24,9 @@ func (s *session) gate(ctx context.Context, mv *plan.Move) (time.Duration, error
 		return 0, err
 	}
 	now := time.Now().UTC()
-	f := facts{now: now, begun: s.row.Begun, approvals: s.row.Approvals}
+	f := facts{now: now, begun: s.row.Begun, approvals: s.row.Approvals, own: []string{s.row.By}}
 	if release != nil {
-		f.author = release.Author
+		f.own = append(f.own, release.Author)
 	}
 	if after := mv.Gate.After; after != "" {
 		if f.since, err = s.m.wholeSince(ctx, s.row.Repository, s.row.Service, after, s.row.To); err != nil {
@@ -37,7 +37,7 @@ func (s *session) gate(ctx context.Context, mv *plan.Move) (time.Duration, error
 	if why == "" {
 		return 0, s.next(ctx, passedBy(mv.Gate, &f))
 	}
-	wait := s.pause(idle)
+	wait := s.pause(rare)
 	if !until.IsZero() {
 		wait = min(wait, max(until.Sub(now), time.Millisecond))
 	}
@@ -70,7 +70,7 @@ func (m *Mover) wholeSince(ctx context.Context, repository, service, environment
 type facts struct {
 	now, begun time.Time
 	approvals  []record.Approval
-	author     string
+	own        []string  // who made the change, and who began the rollout
 	since      time.Time // the release is whole in the environment before; zero: it is not
 }
 
@@ -108,11 +108,11 @@ func needed(g *plan.DeployGate) int {
 	return g.Approvals
 }
 
-// counting are the approvals that count: each person's once, those of people who may, not the author's if
-// the author may not.
+// counting are the approvals that count: each person's once, those of people who may, not those of
+// whose own it is if the gate says so.
 func counting(g *plan.DeployGate, f *facts) (who []string) {
 	for _, a := range f.approvals {
-		if mayApprove(g, a.By, f.author) == "" && !containsFold(who, a.By) {
+		if mayApprove(g, a.By, f.own...) == "" && !containsFold(who, a.By) {
 			who = append(who, a.By)
 		}
 	}
@@ -120,12 +120,12 @@ func counting(g *plan.DeployGate, f *facts) (who []string) {
 }
 
 // mayApprove says why a person's approval does not count; "" if it does.
-func mayApprove(g *plan.DeployGate, by, author string) string {
+func mayApprove(g *plan.DeployGate, by string, own ...string) string {
 	switch {
 	case len(g.Approvers) > 0 && !containsFold(g.Approvers, by):
 		return fmt.Sprintf("%s is not among those who approve: %s", by, strings.Join(g.Approvers, ", "))
-	case g.NotAuthor && strings.EqualFold(by, author):
-		return fmt.Sprintf("%s made the change, and somebody else has to approve it", by)
+	case g.NotAuthor && containsFold(own, by):
+		return fmt.Sprintf("%s made the change or began the rollout, and somebody else has to approve it", by)
 	}
 	return ""
 }

@@ -78,7 +78,7 @@ func (s *session) together(ctx context.Context) (wait time.Duration, stop bool, 
 		}
 	}
 	if here > 0 && !begun(s.row) && !proved(rows[here-1]) {
-		return s.pause(idle), true, s.standStill(ctx, "for "+rows[here-1].Service+", which is deployed before it")
+		return s.pause(sparse), true, s.standStill(ctx, "for "+rows[here-1].Service+", which is deployed before it")
 	}
 	if s.row.Step >= point(s.row) {
 		for _, r := range rows[here+1:] {
@@ -86,7 +86,7 @@ func (s *session) together(ctx context.Context) (wait time.Duration, stop bool, 
 				if err := s.watch(ctx); err != nil {
 					return 0, true, err
 				}
-				return s.pause(idle), true, s.standStill(ctx, "for "+r.Service+", which is deployed together with it")
+				return s.pause(sparse), true, s.standStill(ctx, "for "+r.Service+", which is deployed together with it")
 			}
 		}
 	}
@@ -143,7 +143,7 @@ func (s *session) inOrder(ctx context.Context) (wait time.Duration, stop bool, e
 			if !s.row.Due.IsZero() { // its own time begins when it is its turn
 				return 0, true, s.commit(ctx, func(e *edit) error { e.row.Due = time.Time{}; return nil })
 			}
-			return s.pause(idle), true, nil
+			return s.pause(sparse), true, nil
 		}
 	}
 	if s.row.Due.IsZero() {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/fairlead-dev/fairlead/internal/deploy"
 	"github.com/fairlead-dev/fairlead/internal/deploy/deploytest"
+	"github.com/fairlead-dev/fairlead/internal/feature"
+	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/project"
 	"github.com/fairlead-dev/fairlead/internal/record"
@@ -45,6 +47,7 @@ func TestFailureModes(t *testing.T) {
 		{"a migration that fails is taken back before anybody is served", migrationFails},
 		{"what people agreed to and no longer fits is proposed again", staleProposal},
 		{"a target that refuses is not asked for ever", refusedByTarget},
+		{"a service that nobody uses is deployed, too", nobodyAsks},
 		{"nothing healthy to go back to: what serves goes on serving", nothingHealthy},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -518,6 +521,16 @@ func nothingHealthy(t *testing.T, sc *scene) {
 	sc.onlyOn(3)
 }
 
+func nobodyAsks(t *testing.T, sc *scene) {
+	sc.model.Rate = 0
+	sc.deployed("v1")
+	row := sc.move(sc.begin(sc.release("v2", "")).ID)
+	if ev := row.Evidence["analyze-25"]; row.State != record.RolloutDone || ev.OK || !strings.Contains(ev.Text, "nothing is known of it") {
+		t.Errorf("%s: %s; %+v", row.State, row.Reason, ev)
+	}
+	sc.onlyOn(2)
+}
+
 func TestGates(t *testing.T) {
 	t.Parallel()
 	stage(t, func(t *testing.T, open func(string) *scene) {
@@ -789,7 +802,11 @@ func TestGuardedFlag(t *testing.T) {
 	for _, bad := range []bool{false, true} {
 		stage(t, func(t *testing.T, open func(string) *scene) {
 			sc := open("acme/shop")
-			shares := &flagShares{}
+			flags := &launch.Flags{Store: sc.store, Log: sc.store}
+			key := launch.FlagRef{Repository: sc.repo, Environment: "production", Flag: "checkout"}
+			sc.must(flags.Set(sc.ctx, ada, key.Repository, key.Environment, feature.Flag{Key: key.Flag, State: feature.Enabled, Variants: []feature.Variant{{Name: "old", Value: json.RawMessage("false")}, {Name: "new", Value: json.RawMessage("true")}}, Default: "old",
+				Care: feature.Care{Guard: &feature.Guard{Variant: "new", Steps: []float64{5, 50, 100}}}}, "for Christmas"))
+			shares := &flagShares{FlagShares: rollout.FlagShares{Flags: flags, By: ada}}
 			sc.calm.Drivers = map[string]deploy.Driver{rollout.FlagDriver: &rollout.FlagMover{Shares: shares}}
 			sc.calm.Outside = metric{sc.calm.Outside, &bad, shares}
 			release, err := rollout.FlagRelease(sc.repo, "checkout", "new", project.Service{Strategy: project.Strategy{Steps: []int{5, 50}, Hold: time.Minute},
@@ -805,28 +822,29 @@ func TestGuardedFlag(t *testing.T) {
 			if row.State != want || !slices.Equal(shares.set, set) {
 				t.Errorf("%s: %s; shares %v", row.State, row.Reason, shares.set)
 			}
+			if p, err := shares.Share(sc.ctx, key.Repository, key.Environment, key.Flag); err != nil || p != set[2] {
+				t.Errorf("the share is %g, %v", p, err)
+			}
+			if err := shares.FlagShares.SetShare(sc.ctx, key.Repository, key.Environment, key.Flag, 7, 0); !errors.Is(err, deploy.ErrFenced) {
+				t.Errorf("a lower fence: %v", err)
+			}
+			unguarded := r.Service
+			if problems, err := sc.calm.Drivers[rollout.FlagDriver].Check(sc.ctx, &deploy.Target{Repository: sc.repo, Service: unguarded + "2", Environment: "production"}, nil); err != nil || len(problems) != 1 {
+				t.Errorf("%v %v", problems, err)
+			}
 		})
 	}
 }
 
+// flagShares remember what was set.
 type flagShares struct {
-	set   []float64
-	fence int64
+	rollout.FlagShares
+	set []float64
 }
 
-func (f *flagShares) SetShare(_ context.Context, repository, environment, flag string, percent float64, fence int64) error {
-	if fence < f.fence || flag != "checkout" {
-		return deploy.ErrFenced
-	}
-	f.fence, f.set = fence, append(f.set, percent)
-	return nil
-}
-
-func (f *flagShares) Share(context.Context, string, string, string) (float64, error) {
-	if len(f.set) == 0 {
-		return 0, nil
-	}
-	return f.set[len(f.set)-1], nil
+func (f *flagShares) SetShare(ctx context.Context, repository, environment, flag string, percent float64, fence int64) error {
+	f.set = append(f.set, percent)
+	return f.FlagShares.SetShare(ctx, repository, environment, flag, percent, fence)
 }
 
 // metric is a check that fails as soon as half of the users have the variant.
@@ -836,9 +854,8 @@ type metric struct {
 	shares *flagShares
 }
 
-func (m metric) Check(ctx context.Context, c plan.Check, at []deploy.Instance, env map[string]string, dir string) record.Evidence {
-	p, _ := m.shares.Share(ctx, "", "", "")
-	if *m.bad && p >= 50 {
+func (m metric) Check(context.Context, plan.Check, []deploy.Instance, map[string]string, string) record.Evidence {
+	if *m.bad && m.shares.set[len(m.shares.set)-1] >= 50 {
 		return record.Evidence{Text: "too few orders"}
 	}
 	return record.Evidence{OK: true}

@@ -323,18 +323,22 @@ func (m *Mover) ended(ctx context.Context, err error) error {
 
 // persist moves a rollout until it has ended, however often that is broken off.
 func (m *Mover) persist(ctx context.Context, id string) {
-	wait := time.Second
+	wait := defaultPace
 	for {
 		err := m.Move(ctx, id)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		// Held by another process, or by the one that this rollout has superseded and that has not noticed yet.
+		if _, ok := errors.AsType[*plan.UsageError](err); ok {
+			m.say(id, err.Error()) // there is no such rollout any more
+			return
+		}
+		// Held by another process, or by the one that moves what this rollout has superseded and has not noticed yet.
 		if _, held := errors.AsType[*store.HeldError](err); held {
-			wait = time.Second
+			wait = min(2*wait, time.Second)
 		} else {
 			m.say(id, "it is tried again: "+err.Error())
-			wait = min(2*wait, time.Minute)
+			wait = min(2*max(wait, time.Second), time.Minute)
 		}
 		if !sleep(ctx, wait) {
 			return

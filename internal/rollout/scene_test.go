@@ -148,7 +148,7 @@ func stage(t *testing.T, test func(t *testing.T, open func(name string) *scene))
 			sc.model.Caps = deploy.Capabilities{Instances: true, Beside: true, Split: true, Counts: true, Drift: true}
 			sc.model.Boot, sc.model.Rate, sc.model.Faults = 2*time.Second, 200, map[string]deploytest.Fault{}
 			sc.svc = project.Service{Name: "shop", Instances: 3, Process: &project.Process{},
-				Strategy:   project.Strategy{Kind: project.Canary, Steps: []int{25, 100}, Bake: 20 * time.Second, KeepOld: 30 * time.Second, Deadline: time.Minute},
+				Strategy:   project.Strategy{Kind: project.Canary, Steps: []int{25, 100}, Bake: 8 * time.Second, KeepOld: 8 * time.Second, Deadline: time.Minute},
 				Checks:     []plan.Check{{Name: "up", HTTP: &plan.HTTPCheck{Path: "/"}}},
 				Analysis:   &plan.Analysis{For: 30 * time.Second, Every: 10 * time.Second, Alpha: 0.01, Tolerance: 1.5, Errors: 0.05},
 				Migrations: []plan.Migration{{Phase: "expand", Command: "migrate up", Probe: "probe up"}, {Phase: "contract", Command: "migrate away", Probe: "probe away"}}}
@@ -170,7 +170,7 @@ func (sc *scene) process(model *deploytest.Model, point func(what string) error)
 		}
 	}
 	driver := deploy.Driver(model)
-	return &rollout.Mover{Store: c, Drivers: map[string]deploy.Driver{"process": driver, "command": driver}, Outside: model.Outside(), Projects: sc, Flags: sc, Holder: "test",
+	return &rollout.Mover{Store: c, Drivers: map[string]deploy.Driver{"process": driver, "command": driver}, Outside: model.Outside(), Projects: sc, Flags: sc, Holder: "test", Pace: 500 * time.Millisecond,
 		Log: func(id, line string) {
 			sc.mu.Lock()
 			defer sc.mu.Unlock()

@@ -190,16 +190,13 @@ func (c *flagCall) context() (map[string]any, feature.ErrorCode, string) {
 		return nil, "", ""
 	}
 	var in struct {
-		Context json.RawMessage `json:"context"`
+		Context any `json:"context"`
 	}
 	if err := json.Unmarshal(body, &in); err != nil {
 		return nil, feature.ParseError, "the body is no JSON: " + err.Error()
 	}
-	if len(in.Context) == 0 || string(in.Context) == "null" {
-		return nil, "", ""
-	}
-	var context map[string]any
-	if err := json.Unmarshal(in.Context, &context); err != nil {
+	context, ok := in.Context.(map[string]any)
+	if !ok && in.Context != nil {
 		return nil, "INVALID_CONTEXT", "the context is no object"
 	}
 	return context, "", ""

@@ -9,16 +9,22 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/access"
+	"github.com/fairlead-dev/fairlead/internal/deploy"
 	"github.com/fairlead-dev/fairlead/internal/feature"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/rollout"
+	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
 
 const shopFlags = `{"metadata":{"team":"shop"},"flags":{
@@ -366,9 +372,18 @@ func TestFences(t *testing.T) {
 	if err := f.SetShare(t.Context(), by, ref, 100, 13, "late"); !errors.As(err, &stale) || stale.Newer != 14 {
 		t.Errorf("%v", err)
 	}
-	k, err := f.Find(t.Context(), ref)
-	if err != nil || k.ShareOf("on") != 50 {
-		t.Errorf("%v %v", k.Shares(), err)
+	shares := launch.FlagShares{Flags: f, By: by}
+	if share, err := shares.Share(t.Context(), "team/app", "production", "checkout"); err != nil || share != 50 {
+		t.Errorf("%v %v", share, err)
+	}
+	if err := shares.SetShare(t.Context(), "team/app", "production", "checkout", 0, 13); !errors.Is(err, deploy.ErrFenced) {
+		t.Error(err)
+	}
+	if err := shares.SetShare(t.Context(), "team/app", "production", "checkout", 0, 14); err != nil {
+		t.Error(err)
+	}
+	if share, err := shares.Share(t.Context(), "team/app", "production", "checkout"); err != nil || share != 0 {
+		t.Errorf("after falling back: %v %v", share, err)
 	}
 	var use *plan.UsageError
 	if err := f.SetShare(t.Context(), by, launch.FlagRef{Repository: "team/app", Environment: "production", Flag: "banner"}, 5, 20, "x"); !errors.As(err, &use) {
@@ -398,3 +413,38 @@ func TestFlagChangesMeet(t *testing.T) {
 		t.Errorf("%d flags, %d events, %v", len(list), len(sc.events("flag.changed")), err)
 	}
 }
+
+// TestFlagReferences: the page shows the lines of the default branch that name the flag.
+func TestFlagReferences(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("SKIPPED: git is not installed")
+	}
+	sc := newScene(t)
+	sc.tellFlags()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "cart.go"), []byte("package cart\n\nvar on = flags.On(\"checkout\") // not checkout-2\nvar other = \"checkout-2\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"init", "-qb", "main"}, {"add", "-A"}, {"-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "one"}} {
+		cmd := exec.Command("git", args...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	sc.s.Flags.Past = func(context.Context, string) workspace.Past { return workspace.Past{Dir: dir} }
+	v := answered[FlagView](t, sc.call("GET", "/api/v1/flag/team/app?environment=production&flag=checkout", "", session(sc.admin)), 200)
+	if len(v.References) != 1 || v.References[0].File != "cart.go" || v.References[0].Line != 3 || v.Commit == "" {
+		t.Errorf("%+v at %q", v.References, v.Commit)
+	}
+	if w := sc.call("GET", "/flag/team/app?environment=production&flag=checkout", "", session(sc.admin)); !strings.Contains(w.Body.String(), "cart.go:3") {
+		t.Error("the page does not show it")
+	}
+	if w := sc.call("GET", "/flag/team/app?environment=production&flag=banner", "", session(sc.admin)); !strings.Contains(w.Body.String(), "No line of the code names it") {
+		t.Error("the page does not say that no line names it")
+	}
+}
+
+// What rollouts ask of flags is what flags do.
+var _ rollout.Shares = launch.FlagShares{}

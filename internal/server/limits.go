@@ -92,7 +92,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		}
 		// The path alone: a query may hold what a person typed. Headers may hold
 		// secrets and are never logged.
-		s.Log.LogAttrs(ctx, slog.LevelInfo, "request", slog.String("request", id), slog.String("method", hr.Method),
+		level := slog.LevelInfo
+		if out.status < http.StatusBadRequest && strings.HasPrefix(hr.URL.Path, clientRoot) {
+			level = slog.LevelDebug // tens of thousands a second
+		}
+		if !s.Log.Enabled(ctx, level) {
+			return
+		}
+		s.Log.LogAttrs(ctx, level, "request", slog.String("request", id), slog.String("method", hr.Method),
 			slog.String("path", hr.URL.Path), slog.Int("status", out.status), slog.Int64("bytes", out.bytes),
 			slog.Duration("took", s.Now().Sub(begun)), slog.String("from", s.from(hr)))
 	}()

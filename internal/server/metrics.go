@@ -105,6 +105,9 @@ func (s *Server) metrics(w http.ResponseWriter, r *request) error {
 	for _, v := range verdicts {
 		m.sample(float64(t.jobs[v]), "verdict", string(v))
 	}
+	if err := s.deliveryMetrics(r.Context(), &m); err != nil {
+		return err
+	}
 	w.Header().Set("Content-Type", metricsMedia)
 	w.Header().Set("Cache-Control", "no-store")
 	_, _ = w.Write(m.text.Bytes()) // whoever asked may be gone

@@ -104,6 +104,7 @@ func TestAnswersFitTheDocument(t *testing.T) {
 	sc.tellTests()
 	sc.tellFlags()
 	sc.tellReleases()
+	sc.tellDelivery()
 	deployed := sc.tellDeployments()
 	act := sc.events("acted")[0]
 	requested, err := sc.store.Append(t.Context(), record.Event{Body: &record.HookReceived{Repository: "team/app", Forge: "played", Delivery: "d"}})
@@ -120,7 +121,7 @@ func TestAnswersFitTheDocument(t *testing.T) {
 		if strings.HasPrefix(a.Row.Path, "/audit/") {
 			seq = act.Seq
 		}
-		target := strings.NewReplacer("{run}", run, "{job...}", "test", "{name...}", "thing", "{repository...}", "team/app", "{seq}", fmt.Sprint(seq), "{cluster}", cluster, "{key}", flakyTest+"?repository=team/app",
+		target := strings.NewReplacer("{run}", run, "{job...}", "test", "{name...}", "thing", "{repository...}", "team/app", "{seq}", fmt.Sprint(seq), "{cluster}", cluster, "{incident}", emptyCarts, "{key}", flakyTest+"?repository=team/app",
 			"{rollout}", strings.TrimPrefix(deployed["rollout"], "/rollout/"), "{release}", strings.TrimPrefix(deployed["deployedrelease"], "/release/")).Replace(a.Pattern)
 		if a.Row.Path == "/contrast/{repository...}" {
 			target += "?of=staging&with=production"

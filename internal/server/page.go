@@ -142,6 +142,7 @@ func (p *pages) functions() template.FuncMap {
 		"deployCells": func(row DeploymentRow) template.HTML { return deploymentCells(row, p.now()) }, "shows": func() []choice { return deploymentShows }, "gateWords": gateWords, "deployedForm": deployedForm, "number": number, "newFlag": func() string { return newFlag },
 	}
 	maps.Copy(all, testFunctions(func() time.Time { return p.now() }))
+	maps.Copy(all, deliveryFunctions())
 	return all
 }
 
@@ -206,6 +207,8 @@ func menu(p *Page) (list []menuEntry) {
 		{menuEntry{"/accounts", "Members"}, access.SeeAccounts},
 		{menuEntry{"/audit", "Audit"}, access.SeeAudit},
 		{menuEntry{"/settings", "Settings"}, access.SeeSettings},
+		{menuEntry{"/delivery", "Delivery"}, access.SeeRuns},
+		{menuEntry{"/incidents", "Incidents"}, access.SeeRuns},
 	} {
 		if access.Anywhere(p.Who, e.verb).Allowed {
 			list = append(list, e.menuEntry)
@@ -222,6 +225,7 @@ func current(p *Page, path string) bool {
 	return p.Path == path || strings.HasPrefix(p.Path, path+"/") || path == "/runs" && p.Path == "/" ||
 		path == "/deployments" && (strings.HasPrefix(p.Path, "/rollout/") || strings.HasPrefix(p.Path, "/environment/") || strings.HasPrefix(p.Path, "/release/")) ||
 		path == "/flags" && strings.HasPrefix(p.Path, "/flag/") ||
+		path == "/incidents" && strings.HasPrefix(p.Path, "/incident/") ||
 		path == "/failures" && (strings.HasPrefix(p.Path, "/failure/") || strings.HasPrefix(p.Path, "/known-issues/"))
 }
 

@@ -210,18 +210,22 @@ func flagRow(k *launch.KeptFlag, now time.Time) FlagRow {
 
 // FlagView is one flag.
 type FlagView struct {
-	Repository   string                 `json:"repository"`
-	Environment  string                 `json:"environment"`
-	Environments []string               `json:"environments"` // that have this flag
-	Row          FlagRow                `json:"flag"`
-	Variants     []FlagVariant          `json:"variants"`
-	Words        []feature.Sentence     `json:"words"`
-	Off          string                 `json:"off,omitempty"`
-	Guard        *feature.Guard         `json:"guard,omitempty"`
-	Definition   json.RawMessage        `json:"definition"` // as it stands in a file
-	History      []FlagHistoryRow       `json:"history"`    // the newest first
-	Metadata     map[string]any         `json:"metadata,omitempty"`
-	Needs        []feature.Prerequisite `json:"needs,omitempty"`
+	Repository   string             `json:"repository"`
+	Environment  string             `json:"environment"`
+	Environments []string           `json:"environments"` // that have this flag
+	Row          FlagRow            `json:"flag"`
+	Variants     []FlagVariant      `json:"variants"`
+	Words        []feature.Sentence `json:"words"`
+	Off          string             `json:"off,omitempty"`
+	Guard        *feature.Guard     `json:"guard,omitempty"`
+	Definition   json.RawMessage    `json:"definition"` // as it stands in a file
+	History      []FlagHistoryRow   `json:"history"`    // the newest first
+	// References are the lines of the code that name it, Commit the one that was searched; ""
+	// when none was.
+	References []feature.Reference    `json:"references,omitempty"`
+	Commit     string                 `json:"commit,omitempty"`
+	Metadata   map[string]any         `json:"metadata,omitempty"`
+	Needs      []feature.Prerequisite `json:"needs,omitempty"`
 }
 
 // FlagVariant is a variant of a flag.
@@ -272,6 +276,7 @@ func (s *Server) flag(r *request) (v FlagView, err error) {
 	if err != nil {
 		return v, err
 	}
+	v.References, v.Commit = s.Flags.References(r.Context(), v.Repository, k.Key)
 	v.History = []FlagHistoryRow{}
 	for i := range changes {
 		c := &changes[i]

@@ -258,6 +258,7 @@ func (sc *scene) story() (failing string) {
 	}
 	sc.shareTests()
 	sc.tellFlags()
+	sc.tellDelivery()
 	return failing
 }
 
@@ -294,6 +295,7 @@ func pagePaths(failing string) map[string]string {
 		"split": "/split/team/app", "unsplit": "/split/team/other",
 		"flagplaces": "/flags", "flags": "/flags/team/app?environment=production", "noflags": "/flags/team/other", "noflag": "/flags/team/app?environment=production&text=none",
 		"flag": "/flag/team/app?environment=production&flag=checkout", "killedflag": "/flag/team/app?environment=production&flag=broken-payment",
+		"delivery": "/delivery?of=change-fail-rate", "incidents": "/incidents", "incident": "/incident/" + emptyCarts,
 	}
 }
 

@@ -157,6 +157,10 @@ type Config struct {
 	// OIDC is what the button for signing in with somebody else says; "" for none.
 	OIDC string
 
+	// Deliveries says how delivery goes, Incidents takes what goes wrong; nil: nobody does.
+	Deliveries Deliveries
+	Incidents  Incidents
+
 	Version string
 	// URL is the address that people and code hosts know the server by:
 	// "https://ci.example.org". With https, cookies are for TLS only.

@@ -123,10 +123,11 @@ func newSceneB(t testing.TB) *scene {
 		Forges: map[string]forge.Forge{"played": playedForge{}}, Channels: []string{"slack", "webhook"},
 		Workers: sc.hands, Crew: sc.hands, Sharing: &Sharing{Registers: sc.store, Ledger: sc.store},
 		Coverage: &insight.Coverage{Store: sc.store, Runs: sc.store, Blobs: sc.blobs}, Publications: sc.store, Reports: &insight.Reports{Store: sc.store, Runs: sc.store, Blobs: sc.blobs, Version: "test"},
-		Tests: &insight.Histories{Ledger: sc.store, Record: sc.store, Blobs: sc.blobs},
-		Flags: &launch.Flags{Store: sc.store, Log: sc.store, Dir: filepath.Join(sc.data, "flags")},
-		Wards: &insight.Wards{Tests: &insight.Tests{Store: sc.store, Runs: sc.store, Ledger: sc.store, Blobs: sc.blobs}},
-		Log:   slog.New(slog.NewJSONHandler(sc.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Version: "test",
+		Tests:      &insight.Histories{Ledger: sc.store, Record: sc.store, Blobs: sc.blobs},
+		Flags:      &launch.Flags{Store: sc.store, Log: sc.store, Dir: filepath.Join(sc.data, "flags")},
+		Wards:      &insight.Wards{Tests: &insight.Tests{Store: sc.store, Runs: sc.store, Ledger: sc.store, Blobs: sc.blobs}},
+		Deliveries: &insight.Deliveries{Log: sc.store}, Incidents: &launch.Incidents{Store: sc.store},
+		Log: slog.New(slog.NewJSONHandler(sc.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Version: "test",
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -382,14 +382,9 @@ func (h *Host) instance(t *Target, r *Revision, index int) *instance {
 	return in
 }
 
-// print is what an instance of a revision is started with, the release's files among it.
-func (h *Host) print(r *Revision) string {
-	m, err := h.releases.look(r.Artifact)
-	if err != nil {
-		return r.print(time.Time{})
-	}
-	return r.print(m.Unpacked)
-}
+// print is what an instance of a revision is started with, the release's files among it: those
+// that were unpacked again are others.
+func (h *Host) print(r *Revision) string { return r.print(h.releases.unpacked(r.Artifact)) }
 
 // reconcile brings about what a document asks for, as far as that can be done now: what
 // is not wanted leaves, what is missing begins. Whoever calls it has mu.

@@ -62,21 +62,22 @@ func daemon(dir string) int {
 
 // machine is a host of a test, with its daemon.
 type machine struct {
-	*testing.T
+	testing.TB
 	dir, address string
 	client       *supervise.Client
 	cmd          *exec.Cmd
 	log          *os.File
+	socket       *os.File // of the front, as systemd holds it; nil for none
 }
 
-func newMachine(t *testing.T) *machine {
+func newMachine(t testing.TB) *machine {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.Close()
-	m := &machine{T: t, dir: filepath.Join(t.TempDir(), "host"), address: l.Addr().String()}
+	m := &machine{TB: t, dir: filepath.Join(t.TempDir(), "host"), address: l.Addr().String()}
 	m.client = supervise.Local(m.dir)
 	if m.log, err = os.Create(filepath.Join(t.TempDir(), "log")); err != nil {
 		t.Fatal(err)
@@ -86,12 +87,26 @@ func newMachine(t *testing.T) *machine {
 	return m
 }
 
+// self is this program.
+func self(t testing.TB) string {
+	t.Helper()
+	name, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
 // boot starts the daemon and waits until it answers.
 func (m *machine) boot() {
 	m.Helper()
-	m.cmd = exec.Command(os.Args[0], "test-host", m.dir)
+	m.cmd = exec.Command(self(m.TB), "test-host", m.dir)
 	m.cmd.Env = append(os.Environ(), "TEST_HOST_VERSION=old", "SECRET_OF_THE_HOST=x")
 	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
+	if m.socket != nil {
+		m.cmd.ExtraFiles = []*os.File{m.socket}
+		m.cmd.Env = append(m.cmd.Env, "LISTEN_FDS=1", "LISTEN_FDNAMES=front-"+strings.ReplaceAll(m.address, ":", "-"))
+	}
 	if err := m.cmd.Start(); err != nil {
 		m.Fatal(err)
 	}
@@ -183,7 +198,7 @@ func (m *machine) revision(number int, fault string) supervise.Revision {
 		Artifact: supervise.Artifact{Kind: supervise.KindFile, Name: "run", Digest: "sha256:" + hex.EncodeToString(sum[:]), Size: int64(len(body))},
 		Run:      supervise.Run{Command: []string{"./run", "--port=$PORT"}, Ready: "/healthz", Stop: 5 * time.Second, Drain: 20 * time.Second},
 		Route:    supervise.Route{Listen: m.address},
-		Env:      map[string]string{"WEBAPP": os.Args[0], deploytest.VersionVar: strconv.Itoa(number), deploytest.FaultVar: fault, "TOKEN": "verysecret"}}
+		Env:      map[string]string{"WEBAPP": self(m.TB), deploytest.VersionVar: strconv.Itoa(number), deploytest.FaultVar: fault, "TOKEN": "verysecret"}}
 }
 
 // ensure orders a revision, and brings its release if need be.
@@ -392,7 +407,7 @@ func TestUpgrade(t *testing.T) {
 		upgrades = 20
 	}
 	for i := range upgrades {
-		m.must(m.client.Upgrade(t.Context(), []string{"/usr/bin/env", fmt.Sprintf("TEST_HOST_VERSION=new-%d", i), os.Args[0], "test-host", m.dir}))
+		m.must(m.client.Upgrade(t.Context(), []string{"/usr/bin/env", fmt.Sprintf("TEST_HOST_VERSION=new-%d", i), self(t), "test-host", m.dir}))
 		m.client.Close()
 		m.until("the new daemon to answer", func() bool {
 			now, err := m.client.Status(t.Context())
@@ -439,7 +454,7 @@ func TestUpgradeFails(t *testing.T) {
 func TestOneHost(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
-	out, err := exec.Command(os.Args[0], "test-host", m.dir).CombinedOutput()
+	out, err := exec.Command(self(m.TB), "test-host", m.dir).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "another process is the host") {
 		t.Errorf("%v: %s", err, out)
 	}
@@ -558,7 +573,7 @@ func TestSecrets(t *testing.T) {
 func TestLongPath(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long/", 20))
-	m := &machine{T: t, dir: filepath.Clean(dir), address: "127.0.0.1:0"}
+	m := &machine{TB: t, dir: filepath.Clean(dir), address: "127.0.0.1:0"}
 	m.client = supervise.Local(m.dir)
 	var err error
 	if m.log, err = os.Create(filepath.Join(t.TempDir(), "log")); err != nil {
@@ -618,5 +633,68 @@ func TestLogs(t *testing.T) {
 			r.Close()
 			t.Errorf("%s: %q", instance, body)
 		}
+	}
+}
+
+// TestSockets has the front's socket held by another process, as systemd does: while the
+// host is dead, requests wait, and none is refused.
+func TestSockets(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	m := &machine{TB: t, dir: filepath.Join(t.TempDir(), "host"), address: l.Addr().String()}
+	m.client = supervise.Local(m.dir)
+	if m.log, err = os.Create(filepath.Join(t.TempDir(), "log")); err != nil {
+		t.Fatal(err)
+	}
+	m.socket, err = l.(*net.TCPListener).File()
+	m.must(err)
+	t.Cleanup(m.end)
+	t.Cleanup(func() { m.socket.Close() })
+	m.boot()
+	m.serve(1, 1)
+	for range 3 {
+		m.kill()
+		answered := make(chan string, 1)
+		go func() {
+			body, err := m.get("/")
+			answered <- fmt.Sprint(body, err)
+		}()
+		m.boot()
+		if got := <-answered; got != "1<nil>" && got != "1 <nil>" {
+			t.Errorf("a request that came while the host was dead: %s", got)
+		}
+	}
+}
+
+// BenchmarkShift is how long it takes from the command until a user is answered by the
+// other release.
+func BenchmarkShift(b *testing.B) {
+	m := newMachine(b)
+	m.serve(1, 1)
+	m.serve(2, 1)
+	for next := 1; b.Loop(); next = 3 - next {
+		m.must(m.client.Shift(b.Context(), m.target(1), []supervise.Share{{Number: next, Percent: 100}}))
+		if body, err := m.get("/"); body != strconv.Itoa(next) {
+			b.Fatalf("%q, %v", body, err)
+		}
+	}
+}
+
+// TestNoArtifact runs a program of the machine, in an empty directory.
+func TestNoArtifact(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	r := m.revision(1, "")
+	r.Artifact = supervise.Artifact{}
+	r.Run.Command = []string{self(t), "test-webapp"}
+	m.must(m.ensure(t.Context(), r, 1))
+	m.ready(1, 1)
+	m.must(m.client.Shift(t.Context(), m.target(1), []supervise.Share{{Number: 1, Percent: 100}}))
+	if body, err := m.get("/"); body != "1" {
+		t.Errorf("%q, %v", body, err)
 	}
 }

@@ -175,7 +175,7 @@ func (p *process) end(within time.Duration) {
 	select {
 	case <-p.ended:
 	default:
-		_ = syscall.Kill(-p.PID, syscall.SIGTERM)
+		_ = syscall.Kill(-p.PID, syscall.SIGTERM) // never 0 or 1: what has no number has ended
 		late := time.NewTimer(within)
 		select {
 		case <-p.ended:
@@ -190,6 +190,9 @@ func (p *process) end(within time.Duration) {
 
 // kill ends all of the session at once.
 func (p *process) kill() {
+	if p.PID <= 1 { // it ended before it was known; session 0 is the kernel's
+		return
+	}
 	select {
 	case <-p.ended: // its number may be another's by now, but no session's while any of it is left
 	default:

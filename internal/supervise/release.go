@@ -90,7 +90,7 @@ func (rs *releases) files(a Artifact) string {
 // look reads a release's manifest; the error is fs.ErrNotExist if it is not there.
 func (rs *releases) look(a Artifact) (*manifest, error) {
 	if a.Kind == "" {
-		return &manifest{}, os.MkdirAll(rs.files(a), 0o755)
+		return &manifest{}, nil
 	}
 	data, err := os.ReadFile(filepath.Join(rs.path(a), "manifest"))
 	if err != nil {
@@ -178,7 +178,7 @@ func (rs *releases) put(ctx context.Context, a Artifact, from io.Reader) error {
 	if err := (disk{}).write(filepath.Join(fresh, "manifest"), data); err != nil {
 		return err
 	}
-	if err := syncTree(fresh); err != nil {
+	if err := syncTree(fresh, len(m.Files)); err != nil {
 		return err
 	}
 	if err := os.Chmod(filepath.Join(fresh, "manifest"), 0o644); err != nil {
@@ -191,6 +191,26 @@ func (rs *releases) put(ctx context.Context, a Artifact, from io.Reader) error {
 		return err
 	}
 	return disk{}.syncDir(rs.dir)
+}
+
+// syncTree forces everything below a directory to the disk: one file after the other, or
+// when they are many, all that anybody has written to that disk.
+func syncTree(dir string, files int) error {
+	const many = 500
+	if files > many && syncAll(dir) {
+		return nil
+	}
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() && !d.IsDir() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return f.Sync()
+	})
 }
 
 // limited reads what was announced, and fails if there is more or less.
@@ -482,13 +502,23 @@ func (f *fileSeen) text() string {
 	return s
 }
 
+// unpacked is when a release was, as the disk has it; zero if it is not here. It is
+// asked often, and a manifest may be long.
+func (rs *releases) unpacked(a Artifact) time.Time {
+	info, err := os.Stat(filepath.Join(rs.path(a), "manifest"))
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime().UTC()
+}
+
 // usedMark is a file in the directory of a release that a revision has had.
 const usedMark = "used"
 
 // use says that a revision has a release; false if it is not here.
 func (rs *releases) use(a Artifact) bool {
 	if a.Kind == "" {
-		return true
+		return os.MkdirAll(rs.path(a), 0o755) == nil
 	}
 	f, err := os.OpenFile(filepath.Join(rs.path(a), usedMark), os.O_WRONLY|os.O_CREATE, 0o644)
 	return err == nil && f.Close() == nil

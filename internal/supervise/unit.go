@@ -45,17 +45,19 @@ func (h *Host) startUnit(in *instance, c command) (*process, error) {
 	}
 	args = append(append(args, "--", cmd.Path), c.argv[1:]...)
 	out, err := exec.Command("systemd-run", args...).CombinedOutput()
-	if err != nil {
+	shown := unitSays(unit, "MainPID", "Result", "ExecMainStatus", "LoadState")
+	if err != nil && (shown["LoadState"] != "loaded" || shown["Result"] == "success" || shown["Result"] == "") {
 		return nil, fmt.Errorf("systemd-run: %w: %s", err, bytes.TrimSpace(out))
 	}
-	shown := unitSays(unit, "MainPID", "Result", "ExecMainStatus")
 	pid, err := strconv.Atoi(shown["MainPID"])
-	if err != nil || pid == 0 {
-		return nil, unitEnd(shown)
+	var id identity
+	if err == nil && pid > 0 {
+		id, _, _ = look(pid)
 	}
-	id, _, ok := look(pid)
-	if !ok {
-		return nil, unitEnd(unitSays(unit, "Result", "ExecMainStatus"))
+	if id.PID == 0 { // it has ended already
+		p := &process{ended: make(chan struct{}), how: unitEnd(unitSays(unit, "Result", "ExecMainStatus")).Error()}
+		close(p.ended)
+		return p, nil
 	}
 	p := &process{identity: id, ended: make(chan struct{})}
 	adopted := adopt(id, nil)

@@ -81,9 +81,6 @@ func (h *Host) Serve(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for what the host is asked: %w", err)
 	}
-	if err := h.options.Sockets.Close(); err != nil {
-		h.log.Warn("a socket that nobody wants could not be closed", "error", err)
-	}
 	server := &http.Server{Handler: h.handler(), ReadHeaderTimeout: 10 * time.Second}
 	broken := make(chan error, 1)
 	go func() { broken <- server.Serve(l) }()

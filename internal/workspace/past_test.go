@@ -46,6 +46,15 @@ func TestPast(t *testing.T) {
 	git(bare, "clone", "-q", "--bare", dir, ".")
 	ctx := t.Context()
 	for name, p := range map[string]Past{"a tree": {dir}, "a bare one": {bare}} {
+		if found, err := p.Grep(ctx, two, "b"); err != nil || len(found) != 1 || found[0] != (Found{"d/ü \"b\".txt", 1, "b"}) {
+			t.Errorf("%s: lines with b: %+v, %v", name, found, err)
+		}
+		if found, err := p.Grep(ctx, two, "-no such.*"); err != nil || len(found) != 0 {
+			t.Errorf("%s: lines with what there is not: %+v, %v", name, found, err)
+		}
+		if _, err := p.Grep(ctx, strings.Repeat("0", 40), "b"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: a commit that there is not: %v", name, err)
+		}
 		if at, err := p.Commit(ctx, "topic"); err != nil || at != two {
 			t.Errorf("%s: topic is %s, %v", name, at, err)
 		}

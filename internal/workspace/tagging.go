@@ -194,7 +194,27 @@ func (t *Tree) Tag(ctx context.Context, name, commit, message string) error {
 	if _, err := t.writing().pipe(ctx, strings.NewReader(message), "tag", "--annotate", "--cleanup=verbatim", "--file=-", "--", name, commit); err != nil {
 		return fmt.Errorf("make tag %s: %w", name, err)
 	}
-	return nil
+	return t.signed(ctx, name)
+}
+
+// signed takes a tag away that was to be signed and is not: some versions of git make it all
+// the same when the key cannot be read.
+func (t *Tree) signed(ctx context.Context, name string) error {
+	wanted, err := t.writing().output(ctx, "config", "--type=bool", "--get", "tag.gpgSign")
+	if exitCode(err) == 1 || err == nil && strings.TrimSpace(string(wanted)) != "true" {
+		return nil
+	}
+	var text []byte
+	if err == nil {
+		text, err = t.writing().output(ctx, "cat-file", "tag", "refs/tags/"+name)
+	}
+	if err == nil && strings.Contains(string(text), "\n-----BEGIN ") {
+		return nil
+	}
+	if err == nil {
+		err = errors.New("git was to sign it (tag.gpgSign) and could not: look at user.signingKey")
+	}
+	return fmt.Errorf("make tag %s: %w", name, errors.Join(err, t.writing().run(context.WithoutCancel(ctx), "tag", "--delete", name)))
 }
 
 // CommitFile commits one file of the tree, as it lies there, on what is checked out,

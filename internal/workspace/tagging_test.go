@@ -137,3 +137,48 @@ func TestTagging(t *testing.T) {
 		}
 	}
 }
+
+// TestSignedTag signs as the owner's git does, if it does.
+func TestSignedTag(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("ssh-keygen"); err != nil {
+		t.Skip("ssh-keygen is not here: git cannot sign")
+	}
+	dir := t.TempDir()
+	key := filepath.Join(t.TempDir(), "key")
+	run := func(name string, args ...string) string {
+		t.Helper()
+		c := exec.Command(name, args...)
+		c.Dir = dir
+		out, err := c.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+	run("git", "init", "-qb", "main", ".")
+	for _, kv := range [][2]string{{"user.name", "Ann"}, {"user.email", "ann@example.org"}, {"gpg.format", "ssh"}, {"user.signingkey", key}, {"tag.gpgsign", "true"}, {"commit.gpgsign", "false"}} {
+		run("git", "config", kv[0], kv[1])
+	}
+	run("git", "commit", "-q", "--allow-empty", "-m", "x")
+	tree, err := Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	if err := tree.Tag(t.Context(), "v1", run("git", "rev-parse", "HEAD"), "v1\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got := run("git", "cat-file", "tag", "v1"); !strings.Contains(got, "BEGIN SSH SIGNATURE") {
+		t.Errorf("%q", got)
+	}
+	// A key that is gone is an error, and no tag.
+	run("git", "config", "user.signingkey", key+".none")
+	if err := tree.Tag(t.Context(), "v2", run("git", "rev-parse", "HEAD"), "v2\n"); err == nil {
+		t.Error("a tag was made unsigned")
+	}
+	if _, err := tree.TagAt(t.Context(), "v2"); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}

@@ -213,7 +213,7 @@ func (m *Model) Capabilities(*deploy.Target) deploy.Capabilities { return m.Caps
 // Check refuses releases that are at fault so.
 func (m *Model) Check(_ context.Context, _ *deploy.Target, r *deploy.Revision) ([]plan.Problem, error) {
 	if m.Faults[r.Release.ID] == Refused {
-		return []plan.Problem{{Severity: plan.Error, Rule: "model", Message: "the target will not have it"}}, nil
+		return []plan.Problem{{Severity: plan.Error, Rule: "model", Message: "the target will not have it", Hint: "deploy another release"}}, nil
 	}
 	return nil, nil
 }
@@ -422,7 +422,7 @@ func (m *Model) Drift(_ context.Context, t *deploy.Target, r *deploy.Revision) (
 	case k == nil:
 		return []record.Difference{{Resource: t.RevisionName(r.Number), Want: "there"}}, nil
 	case k.Dead || len(k.Started) != want:
-		return []record.Difference{{Resource: t.RevisionName(r.Number), Field: "instances", Want: fmt.Sprint(want), Have: fmt.Sprint(len(k.Started))}}, nil
+		return []record.Difference{{Resource: t.RevisionName(r.Number), Field: "instances", Want: fmt.Sprint(want), Have: fmt.Sprint(m.ready(k))}}, nil
 	}
 	return nil, nil
 }

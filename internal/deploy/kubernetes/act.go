@@ -76,6 +76,13 @@ func (d *Driver) fresh(ctx context.Context, s *site, r *deploy.Revision, base in
 func (d *Driver) Ensure(ctx context.Context, t *deploy.Target, r *deploy.Revision, n int) error {
 	t = as(t, r)
 	s, state, err := d.begin(ctx, t)
+	if cluster.NotFound(err) {
+		// The namespace is not there; perhaps it is declared.
+		if err := d.settle(ctx, s, r); err != nil {
+			return err
+		}
+		s, state, err = d.begin(ctx, t)
+	}
 	if err != nil {
 		return err
 	}
@@ -96,6 +103,9 @@ func (d *Driver) Ensure(ctx context.Context, t *deploy.Target, r *deploy.Revisio
 	if fresh {
 		if n == 0 && b.Main != "" {
 			return nil
+		}
+		if err := s.agreed(ctx, r, b, state); err != nil {
+			return err
 		}
 		if err := s.keep(ctx, b); err != nil {
 			return err
@@ -128,6 +138,20 @@ func (d *Driver) Ensure(ctx context.Context, t *deploy.Target, r *deploy.Revisio
 		return s.steer(ctx, []deploy.Share{{Number: r.Number, Percent: 100}}, []*bundle{b}, all)
 	}
 	return nil
+}
+
+// settle makes the namespace of the target, if its manifests declare it.
+func (d *Driver) settle(ctx context.Context, s *site, r *deploy.Revision) error {
+	b, _, err := d.bundleOf(ctx, s, r, 0)
+	if err != nil {
+		return err
+	}
+	for _, o := range b.Ground {
+		if o.Kind() == kindNamespace && o.Name() == s.namespace {
+			return s.lay(ctx, []object.Object{o})
+		}
+	}
+	return fmt.Errorf("there is no namespace %s in the cluster, and the manifests of %s declare none: %w", s.namespace, s.t.Service, deploy.ErrRefused)
 }
 
 // remember adds the kinds of a bundle to those that were ever made.
@@ -302,6 +326,11 @@ func (s *site) inPlace(ctx context.Context, b *bundle) error {
 			return err
 		}
 	}
+	if slices.ContainsFunc(things, func(o object.Object) bool { return o.Kind() == kindService }) {
+		if err := pause(ctx, spread); err != nil {
+			return err
+		}
+	}
 	return s.prune(ctx, b)
 }
 
@@ -338,7 +367,7 @@ func (s *site) unstick(ctx context.Context, number int) error {
 	}
 	for _, pod := range pods {
 		owned := slices.ContainsFunc(pod.List("metadata", "ownerReferences"), func(o object.Object) bool { return o.Text("kind") == "StatefulSet" })
-		if !owned || readiness.Of(pod, s.now()).State == readiness.Ready {
+		if state := readiness.Of(pod, s.now()).State; !owned || state == readiness.Ready || state == readiness.Leaving {
 			continue
 		}
 		if err := s.Delete(ctx, r, pod.Namespace(), pod.Name(), pod.Text("metadata", "uid"), cluster.Background); err != nil {
@@ -352,40 +381,43 @@ func (s *site) unstick(ctx context.Context, number int) error {
 // Remove implements [deploy.Driver].
 func (d *Driver) Remove(ctx context.Context, t *deploy.Target, number int) error {
 	s, state, err := d.begin(ctx, t)
+	if cluster.NotFound(err) {
+		return nil // not even the namespace is there
+	}
 	if err != nil {
 		return err
 	}
+	all, err := s.revisions(ctx)
+	if err != nil {
+		return err
+	}
+	last := !slices.ContainsFunc(all, func(b *bundle) bool { return b.Number != number })
+	inPlace := slices.ContainsFunc(all, func(b *bundle) bool { return b.Number == number && b.Main == "" })
 	own := labelRevision + "=" + strconv.Itoa(number)
 	kinds := append(made(state), kindDeployment, kindService, kindConfigMap)
 	slices.SortFunc(kinds, func(x, y object.Kind) int { return strings.Compare(line(x), line(y)) })
-	kinds = slices.Compact(kinds)
+	kinds = slices.DeleteFunc(slices.Compact(kinds), func(k object.Kind) bool { return k == kindSecret })
 	// Pods first: what they read is there until they have ended.
 	slices.SortStableFunc(kinds, func(x, y object.Kind) int { return late(x) - late(y) })
-	pods := true
-	for _, k := range kinds {
-		if k == kindSecret {
-			continue // the last ones, with what is kept of the revision
-		}
-		if late(k) > 0 && pods {
-			pods = false
-			if err := s.gone(ctx, own); err != nil {
-				return err
+	for i, k := range kinds {
+		if late(k) > 0 && (i == 0 || late(kinds[i-1]) == 0) {
+			if last {
+				if err := s.leave(ctx, kinds); err != nil {
+					return err
+				}
+			}
+			// In place, the pods are those of things that may be another revision's by now.
+			if !inPlace || last && t.Spec.Kubernetes.Prune {
+				if err := s.gone(ctx, own); err != nil {
+					return err
+				}
 			}
 		}
 		if err := s.deleteAll(ctx, k, own, nil); err != nil {
 			return err
 		}
 	}
-	all, err := s.revisions(ctx)
-	if err != nil {
-		return err
-	}
-	if !slices.ContainsFunc(all, func(b *bundle) bool { return b.Number != number }) {
-		// It was the last one: the service leaves the environment.
-		if err := s.leave(ctx, kinds); err != nil {
-			return err
-		}
-	}
+	// What is kept of the revision goes last: until then, all can be done again.
 	return s.deleteAll(ctx, kindSecret, own, nil)
 }
 
@@ -427,17 +459,9 @@ func (s *site) deleteAll(ctx context.Context, k object.Kind, selector string, st
 		if stay != nil && stay(o) {
 			continue
 		}
-		if err := s.fenced(o); err != nil {
+		if err := s.delete(ctx, o); err != nil {
 			return err
 		}
-		r, err := s.Resource(ctx, k)
-		if err != nil {
-			return err
-		}
-		if err := s.Delete(ctx, r, o.Namespace(), o.Name(), o.Text("metadata", "uid"), cluster.Background); err != nil {
-			return s.refusal(err)
-		}
-		s.logged("%s is deleted", o.Ref())
 	}
 	return nil
 }
@@ -452,9 +476,10 @@ func precious(o object.Object) bool {
 	return false
 }
 
-// leave takes away what all revisions shared, if pruning is asked for.
+// leave takes away what all revisions shared, if pruning is asked for: the service leaves the
+// environment.
 func (s *site) leave(ctx context.Context, kinds []object.Kind) error {
-	for _, k := range kinds {
+	for _, k := range append(slices.Clone(kinds), kindSecret) {
 		err := s.deleteAll(ctx, k, labelRevision+"="+shared, func(o object.Object) bool {
 			if o.Ref() == (object.Ref{Kind: kindConfigMap, Namespace: s.namespace, Name: s.t.Name()}) {
 				return true // it keeps the fence
@@ -482,28 +507,38 @@ func (s *site) prune(ctx context.Context, b *bundle) error {
 	if err != nil || state == nil {
 		return err
 	}
-	declared := map[string]bool{object.Ref{Kind: kindConfigMap, Namespace: s.namespace, Name: s.t.Name()}.Key(): true}
-	for _, o := range slices.Concat(b.Ground, b.Front) {
-		declared[o.Ref().Key()] = true
+	things, err := s.leftover(ctx, b, state)
+	if err != nil {
+		return err
 	}
-	for _, k := range made(state) {
-		err := s.deleteAll(ctx, k, labelRevision+"="+shared, func(o object.Object) bool {
-			if declared[o.Ref().Key()] {
-				return true
-			}
-			if precious(o) {
-				s.logged("%s is not declared any more and stays: delete it by hand if nobody needs what it holds", o.Ref())
-				return true
-			}
-			return false
-		})
-		if err != nil {
+	for _, o := range things {
+		if precious(o) {
+			s.logged("%s is not declared any more and stays: delete it by hand if nobody needs what it holds", o.Ref())
+			continue
+		}
+		if err := s.delete(ctx, o); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// settle is how long nodes may take to learn where the requests of a Service go, which no
+// delete deletes a thing of the target's, unless somebody newer has written it.
+func (s *site) delete(ctx context.Context, o object.Object) error {
+	if err := s.fenced(o); err != nil {
+		return err
+	}
+	r, err := s.Resource(ctx, o.Kind())
+	if err != nil {
+		return err
+	}
+	if err := s.Delete(ctx, r, o.Namespace(), o.Name(), o.Text("metadata", "uid"), cluster.Background); err != nil {
+		return s.refusal(err)
+	}
+	s.logged("%s is deleted", o.Ref())
+	return nil
+}
+
+// spread is how long nodes may take to learn where the requests of a Service go, which no
 // cluster tells: twice the time that kube-proxy lets pass between two writes.
-const settle = 2 * time.Second
+const spread = 2 * time.Second

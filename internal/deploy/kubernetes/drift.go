@@ -3,7 +3,6 @@ package kubernetes
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -57,51 +56,19 @@ func (d *Driver) Drift(ctx context.Context, t *deploy.Target, r *deploy.Revision
 // drifted compares one thing.
 func (s *site) drifted(ctx context.Context, b *bundle, o object.Object) ([]record.Difference, error) {
 	name := o.Ref().String()
-	r, err := s.Resource(ctx, o.Kind())
-	if errors.Is(err, cluster.ErrUnknownKind) {
-		return []record.Difference{{Resource: name, Want: "declared", Have: ""}}, nil
-	}
+	r, have, err := s.standing(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	have, err := s.Get(ctx, r, o.Namespace(), o.Name())
-	if cluster.NotFound(err) {
+	if have == nil {
 		return []record.Difference{{Resource: name, Want: "declared", Have: ""}}, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	o = o.Clone()
-	switch kind := o.Kind().GroupKind(); {
-	case kind == "Job.batch":
+	if o.Kind().GroupKind() == "Job.batch" {
 		return nil, nil // it runs once; what it is made of cannot be changed
-	case kind == "Deployment.apps" && o.Name() == b.Main:
-		if n, err := strconv.Atoi(have.Annotation(annotationInstances)); err == nil && s.scaled(ctx, b, n) == n {
-			o.Set(int64(n), "spec", "replicas")
-		} else {
-			o.Set(have.At("spec", "replicas"), "spec", "replicas")
-		}
-	case kind == "Service" && slices.Contains(b.Services, o.Name()):
-		// Of the selector, what chooses the revision is the rollout's.
-		selector := have.Map("spec", "selector")
-		for k, v := range selector {
-			if strings.HasPrefix(k, "fairlead.dev/") {
-				o.Set(v, "spec", "selector", k)
-			}
-		}
-	case o.Kind().GroupKind() == kindRoute.GroupKind() && o.Name() == s.t.Spec.Kubernetes.Route:
-		o.Set(have.At("spec", "rules"), "spec", "rules")
 	}
-	// Who wrote it last is no drift.
-	for _, label := range []string{labelFence, labelRollout} {
-		o.Set(have.Label(label), "metadata", "labels", label)
-	}
-	if instances := have.Annotation(annotationInstances); instances != "" {
-		o.Set(instances, "metadata", "annotations", annotationInstances)
-	}
-	want, err := s.Apply(ctx, r, o, cluster.Apply{Force: true, Dry: true})
+	want, err := s.rehearsed(ctx, r, b, o, have)
 	if err != nil {
-		return nil, s.refusal(err)
+		return nil, err
 	}
 	hidden := o.Kind() == kindSecret
 	var list []record.Difference
@@ -121,6 +88,42 @@ func (s *site) drifted(ctx context.Context, b *bundle, o object.Object) ([]recor
 		list = append(list, record.Difference{Resource: name, Field: f.Path, Have: show(f.Value, hidden), Author: f.Manager, Since: f.Time})
 	}
 	return list, nil
+}
+
+// rehearsed is what would become of a thing that is there if it were written as declared, but
+// for what the driver itself steers by.
+func (s *site) rehearsed(ctx context.Context, r cluster.Resource, b *bundle, o, have object.Object) (object.Object, error) {
+	o = o.Clone()
+	switch kind := o.Kind().GroupKind(); {
+	case kind == "Deployment.apps" && o.Name() == b.Main:
+		if n, err := strconv.Atoi(have.Annotation(annotationInstances)); err == nil && s.scaled(ctx, b, n) == n {
+			o.Set(int64(n), "spec", "replicas")
+		} else {
+			o.Set(have.At("spec", "replicas"), "spec", "replicas")
+		}
+	case kind == "Service" && slices.Contains(b.Services, o.Name()):
+		// Of the selector, what chooses the revision is the rollout's.
+		for k, v := range have.Map("spec", "selector") {
+			if strings.HasPrefix(k, "fairlead.dev/") {
+				o.Set(v, "spec", "selector", k)
+			}
+		}
+	case kind == kindRoute.GroupKind() && o.Name() == s.t.Spec.Kubernetes.Route:
+		o.Set(have.At("spec", "rules"), "spec", "rules")
+	}
+	// Who wrote it last is no difference.
+	for _, label := range []string{labelFence, labelRollout} {
+		if value := have.Label(label); value != "" {
+			o.Set(value, "metadata", "labels", label)
+		} else {
+			o.Drop("metadata", "labels", label)
+		}
+	}
+	if instances := have.Annotation(annotationInstances); instances != "" {
+		o.Set(instances, "metadata", "annotations", annotationInstances)
+	}
+	want, err := s.Apply(ctx, r, o, cluster.Apply{Force: true, Dry: true})
+	return want, s.refusal(err)
 }
 
 // bare is a thing without what the cluster keeps of it.
@@ -164,23 +167,14 @@ func (s *site) undeclared(ctx context.Context, b *bundle, state object.Object) (
 	if !s.t.Spec.Kubernetes.Prune || state.Text("data", stateWhole) != strconv.Itoa(b.Number) {
 		return nil, nil
 	}
-	declared := map[string]bool{state.Ref().Key(): true}
-	for _, o := range b.all() {
-		declared[o.Ref().Key()] = true
+	things, err := s.leftover(ctx, b, state)
+	if err != nil {
+		return nil, err
 	}
 	var list []record.Difference
-	for _, k := range made(state) {
-		things, err := s.of(ctx, k, labelRevision+"="+shared)
-		if err != nil {
-			return nil, err
-		}
-		for _, o := range things {
-			if declared[o.Ref().Key()] {
-				continue
-			}
-			since, _ := time.Parse(time.RFC3339, o.Text("metadata", "creationTimestamp"))
-			list = append(list, record.Difference{Resource: o.Ref().String(), Have: "there", Since: since})
-		}
+	for _, o := range things {
+		since, _ := time.Parse(time.RFC3339, o.Text("metadata", "creationTimestamp")) // else it is not known
+		list = append(list, record.Difference{Resource: o.Ref().String(), Have: "there", Since: since})
 	}
 	return list, nil
 }

@@ -60,7 +60,7 @@ func (s *site) kept(ctx context.Context, number int) (*bundle, error) {
 		return nil, err
 	}
 	if !s.ours(o) {
-		return nil, fmt.Errorf("Secret %s of namespace %s is not of this service in this environment; rename one of the two: %w", o.Name(), s.namespace, deploy.ErrRefused)
+		return nil, fmt.Errorf("%s of namespace %s is not of this service in this environment; rename one of the two: %w", o.Ref(), s.namespace, deploy.ErrRefused)
 	}
 	return unpack(o)
 }
@@ -90,7 +90,7 @@ func unpack(o object.Object) (*bundle, error) {
 	return &b, nil
 }
 
-// all reads what is kept of all revisions, in order of their numbers. What cannot be read
+// revisions reads what is kept of all revisions, in order of their numbers. What cannot be read
 // any more is left out.
 func (s *site) revisions(ctx context.Context) ([]*bundle, error) {
 	list, err := s.of(ctx, kindSecret, labelRevision)
@@ -136,7 +136,7 @@ func (s *site) note(ctx context.Context, fields map[string]string) error {
 			return err
 		}
 		if have == nil {
-			return fmt.Errorf("ConfigMap %s is gone: %w", s.t.Name(), deploy.ErrFenced)
+			return fmt.Errorf("the ConfigMap %s is gone: %w", s.t.Name(), deploy.ErrFenced)
 		}
 		if err := s.fenced(have); err != nil {
 			return err

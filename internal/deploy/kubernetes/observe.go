@@ -35,6 +35,7 @@ func (d *Driver) Capabilities(t *deploy.Target) deploy.Capabilities {
 			deployment = deployment || thing.Kind().GroupKind() == "Deployment.apps"
 		}
 		if !deployment {
+			c.Propose = true
 			c.Why = "its manifests have no Deployment, so the cluster goes from one release to the next in place"
 			return c
 		}

@@ -221,15 +221,17 @@ func get(ctx context.Context, address string) (string, error) {
 	return string(body), err
 }
 
-func TestRealSuite(t *testing.T) {
-	number := 0
+// suite runs what every driver must do, with manifests whose Service is web and whose workload is
+// that of a revision. Services get addresses from the first one on.
+func suite(t *testing.T, manifests string, workload func(number int) string, first int) {
+	number := first
 	deploytest.Suite(t, func(t *testing.T) *deploytest.Place {
 		r := realCluster(t)
 		number++
-		address := fmt.Sprintf("10.96.0.%d", 100+number)
-		sound := strings.Replace(strings.Replace(web, "GREETING: hello", "OTHER: hello", 1), "  selector: {app: web}\n  ports", "  clusterIP: "+address+"\n  selector: {app: web}\n  ports", 1)
+		address := fmt.Sprintf("10.96.0.%d", number)
+		sound := strings.Replace(strings.Replace(manifests, "GREETING: hello", "OTHER: hello", 1), "  selector: {app: web}\n  ports", "  clusterIP: "+address+"\n  selector: {app: web}\n  ports", 1)
 		r.write("deploy/web.yaml", sound)
-		r.write("broken/web.yaml", strings.Replace(sound, "replicas: 3", "replicas: many", 1))
+		r.write("broken/web.yaml", strings.Replace(sound, "containerPort: 8080", "containerPort: many", 1))
 		target := r.target(0)
 		revision := func(number int) *deploy.Revision {
 			v := r.revision(target, number, number%2)
@@ -239,11 +241,9 @@ func TestRealSuite(t *testing.T) {
 		with := func(change func(v *deploy.Revision, k *project.Kubernetes)) func(int) *deploy.Revision {
 			return func(number int) *deploy.Revision {
 				v := revision(number)
-				spec := *v.Spec
+				spec, release := *v.Spec, *v.Release
 				k := *spec.Kubernetes
-				spec.Kubernetes, v.Spec = &k, &spec
-				release := *v.Release
-				v.Release = &release
+				spec.Kubernetes, v.Spec, v.Release = &k, &spec, &release
 				change(v, &k)
 				return v
 			}
@@ -267,10 +267,20 @@ func TestRealSuite(t *testing.T) {
 				return strconv.Atoi(strings.TrimSpace(text))
 			},
 			Meddle: func(t *testing.T, number int) {
-				r.in("set", "env", fmt.Sprintf("deployment/web-r%d", number), "DEBUG=1")
+				r.in("set", "env", workload(number), "DEBUG=1")
 			},
 		}
 	})
+}
+
+func TestRealSuite(t *testing.T) {
+	suite(t, web, func(number int) string { return fmt.Sprintf("deployment/web-r%d", number) }, 100)
+}
+
+// TestRealSuiteInPlace has a StatefulSet instead of a Deployment.
+func TestRealSuiteInPlace(t *testing.T) {
+	set := strings.NewReplacer("kind: Deployment", "kind: StatefulSet", "  progressDeadlineSeconds: 20\n", "  serviceName: web\n", "replicas: 3", "replicas: 1").Replace(web)
+	suite(t, set, func(int) string { return "statefulset/web" }, 150)
 }
 
 func TestRealLife(t *testing.T) {
@@ -489,9 +499,26 @@ spec:
 		t.Errorf("capabilities %+v", c)
 	}
 	ctx := r.within(2 * time.Minute)
+	proposer, ok := r.driver.(deploy.Proposer)
+	if !ok || !r.driver.Capabilities(target).Propose {
+		t.Fatal("it does not propose")
+	}
 	for number := 1; number <= 2; number++ {
 		v := r.revision(target, number, number-1)
 		r.sound(target, v)
+		p, err := proposer.Propose(ctx, target, v)
+		r.must(err)
+		if want := [...]string{"5 to make, 0 to change, 0 to delete", "3 to make, 2 to change, 0 to delete"}[number-1]; p.Summary != want {
+			t.Errorf("proposed %s: %s", p.Summary, strings.Join(p.Changes, "\n"))
+		}
+		if again, err := proposer.Propose(ctx, r.target(9), v); err != nil || again.Digest != p.Digest {
+			t.Errorf("proposed again: %+v, %v", again, err)
+		}
+		v.Proposal = &record.Proposal{Digest: "sha256:another", Summary: "nothing"}
+		if err := r.driver.Ensure(ctx, target, v, 1); !errors.Is(err, deploy.ErrStale) {
+			t.Errorf("something else was agreed to: %v", err)
+		}
+		v.Proposal = p
 		r.must(r.driver.Ensure(ctx, target, v, 1))
 		seen := r.await(target, number, "ready", ready(1))
 		if seen.Percent != 100 {
@@ -546,7 +573,7 @@ data: {a: b}
 	target := r.target(1)
 	one := r.revision(target, 1, 0)
 	problems, err := r.driver.Check(t.Context(), target, one)
-	if err != nil || len(problems) != 1 || !strings.Contains(problems[0].String(), "deploy/web.yaml:42:14: data.mode of ConfigMap shared is set by ops, to another value") {
+	if err != nil || len(problems) != 1 || !strings.Contains(problems[0].String(), "deploy/web.yaml:41:14: data.mode of ConfigMap shared is set by ops, to another value") {
 		t.Errorf("got %v, %v", problems, err)
 	}
 	// What the acts do, they do; and what is not declared any more goes, if it is ours.
@@ -643,4 +670,107 @@ func TestRealKustomize(t *testing.T) {
 		t.Errorf("got %v, %v", problems, err)
 	}
 	r.must(r.driver.Remove(t.Context(), target, 1))
+}
+
+// TestRealEverything deploys a service with things of many kinds, in a namespace of its own.
+func TestRealEverything(t *testing.T) {
+	r := realCluster(t)
+	r.do("delete", "namespace", r.namespace, "--wait")
+	r.write("deploy/web.yaml", strings.ReplaceAll(web, "hello", "good day")+`---
+apiVersion: v1
+kind: Namespace
+metadata: {name: `+r.namespace+`}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: worker}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: worker}}
+  template:
+    metadata: {labels: {app: worker}}
+    spec:
+      automountServiceAccountToken: false
+      containers: [{name: app, image: fairlead.test/app, imagePullPolicy: Never}]
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: web}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
+  minReplicas: 1
+  maxReplicas: 5
+  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 80}}}]
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: web}
+spec: {minAvailable: 1, selector: {matchLabels: {app: web}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web}
+spec: {rules: [{http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: warm}
+spec: {template: {spec: {restartPolicy: Never, automountServiceAccountToken: false, containers: [{name: warm, image: fairlead.test/app, imagePullPolicy: Never, env: [{name: CRASH, value: cold}]}]}}, backoffLimit: 0}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: `+r.namespace+`}
+rules: []
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: recipes.shop.example}
+spec:
+  group: shop.example
+  names: {kind: Recipe, listKind: RecipeList, plural: recipes, singular: recipe}
+  scope: Namespaced
+  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]
+---
+apiVersion: shop.example/v1
+kind: Recipe
+metadata: {name: soup}
+spec: {salt: yes}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: disk}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+`)
+	t.Cleanup(func() { r.do("delete", "crd", "recipes.shop.example") })
+	d, target := r.driver, r.target(1)
+	// There is nothing yet, not even a namespace.
+	if w, err := d.Observe(t.Context(), target); err != nil || len(w.Revisions) > 0 {
+		t.Errorf("seen %+v, %v", w, err)
+	}
+	r.must(d.Remove(t.Context(), target, 1))
+	all := func(number int) []deploy.Share { return []deploy.Share{{Number: number, Percent: 100}} }
+	for number := 1; number <= 2; number++ {
+		v := r.revision(target, number, number-1)
+		r.sound(target, v)
+		r.must(d.Ensure(t.Context(), target, v, 2))
+		r.await(target, number, "ready", ready(2))
+		r.must(d.Shift(t.Context(), target, all(number)))
+		if got := r.in("get", "hpa", "web", "-o", "jsonpath={.spec.scaleTargetRef.name}"); got != fmt.Sprintf("web-r%d", number) {
+			t.Errorf("the autoscaler is in charge of %s", got)
+		}
+		if list, err := d.Drift(t.Context(), target, v); err != nil || len(list) > 0 {
+			t.Errorf("drift %+v, %v", list, err)
+		}
+	}
+	if got := r.in("get", "deployments,jobs,recipes", "-o", "jsonpath={.items[*].metadata.name}"); got != "web-r1 web-r2 worker-r1 worker-r2 warm-r1 warm-r2 soup" {
+		t.Errorf("there are %s", got)
+	}
+	// The way back, and then away.
+	r.must(d.Shift(t.Context(), target, all(1)))
+	r.must(d.Remove(t.Context(), target, 2))
+	r.must(d.Remove(t.Context(), target, 1))
+	left := strings.Fields(r.in("get", "all,ingress,pdb,hpa,secrets,configmaps,pvc,recipes,clusterroles", "-l", "fairlead.dev/target", "-o", "name"))
+	if got := strings.Join(left, " "); got != "configmap/web-staging persistentvolumeclaim/disk" {
+		t.Errorf("left: %s", got)
+	}
 }

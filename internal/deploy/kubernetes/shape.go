@@ -36,16 +36,6 @@ type bundle struct {
 	sources map[string]*manifest.Thing
 }
 
-// main is the Deployment whose pods are the instances.
-func (b *bundle) main() object.Object {
-	for _, o := range b.Beside {
-		if b.Main != "" && o.Kind().GroupKind() == "Deployment.apps" && o.Name() == b.Main {
-			return o
-		}
-	}
-	return nil
-}
-
 // all are the things of a bundle in the order in which they are to be made.
 func (b *bundle) all() []object.Object { return slices.Concat(b.Ground, b.Beside, b.Front) }
 

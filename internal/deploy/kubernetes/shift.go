@@ -307,19 +307,19 @@ func (s *site) arrive(ctx context.Context, whole *bundle, to []deploy.Share) err
 	}
 	r, err := s.Resource(ctx, kindSlice)
 	if errors.Is(err, cluster.ErrUnknownKind) {
-		return pause(ctx, settle)
+		return pause(ctx, spread)
 	}
 	if err != nil {
 		return err
 	}
 	if s.t.Spec.Kubernetes.Route != "" && len(to) > 1 {
-		return pause(ctx, settle) // the Services stay as they are
+		return pause(ctx, spread) // the Services stay as they are
 	}
 	for _, name := range whole.Services {
 		q := cluster.Query{Namespace: s.namespace, Labels: "kubernetes.io/service-name=" + name}
 		for slicesNow, err := range s.Follow(ctx, r, q) {
 			if cluster.Reason(err) == "Forbidden" {
-				s.logged("this account may not read EndpointSlices, so the nodes are given %v without looking", settle)
+				s.logged("this account may not read EndpointSlices, so the nodes are given %v without looking", spread)
 				break
 			}
 			if err != nil {
@@ -334,7 +334,7 @@ func (s *site) arrive(ctx context.Context, whole *bundle, to []deploy.Share) err
 			}
 		}
 	}
-	return pause(ctx, settle)
+	return pause(ctx, spread)
 }
 
 // pause lets time pass.

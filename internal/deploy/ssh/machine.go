@@ -57,7 +57,7 @@ type address struct {
 
 // parse reads "user@host:port".
 func parse(s *project.SSH, at string) (address, error) {
-	a := address{port: "22", identity: s.Identity, known: s.Known, dir: s.Process.Directory}
+	a := address{port: "22", identity: atHome(s.Identity), known: atHome(s.Known), dir: s.Process.Directory}
 	rest := at
 	if name, host, ok := strings.Cut(at, "@"); ok {
 		a.user, rest = name, host
@@ -73,6 +73,16 @@ func parse(s *project.SSH, at string) (address, error) {
 		return a, refuse("machine", "write user@host or user@host:port", "%.80q is no machine", at)
 	}
 	return a, nil
+}
+
+// atHome is a file whose name may begin with ~/.
+func atHome(name string) string {
+	if rest, ok := strings.CutPrefix(name, "~/"); ok {
+		if home, err := os.UserHomeDir(); err == nil {
+			return filepath.Join(home, rest)
+		}
+	}
+	return name
 }
 
 // machine is a connection to a machine, which is made when it is needed and made anew

@@ -398,7 +398,7 @@ func TestProblems(t *testing.T) {
 		"default: {script: x}\nj: {script: x}\n":                                                       "1:11: default has no key script",
 		"workflow: {rule: []}\nj: {script: x}\n":                                                       "1:12: workflow has no key rule",
 		"j: {trigger: {include: c.yml, project: a/b}}\n":                                               "1:14: trigger needs either a project or an include",
-		"j: {trigger: group/other}\n":                                                                  "1:14: warning: j starts a pipeline of project group/other, which is not done here: the job ends in error when its turn comes",
+		"j: {trigger: group/other}\n":                                                                  "1:14: warning: j starts a pipeline of project group/other, which a server does that has both; elsewhere the job ends in error when its turn comes",
 		"j: {trigger: {include: c.yml}}\n":                                                             "1:24: the included file c.yml cannot be read: there is no such file",
 		"j: {script: x, needs: [{project: a/b, job: k}]}\n":                                            "1:24: an entry of needs that names a project names no job of it, or no ref",
 		"include: {project: a/b, file: c.yml}\nj: {script: x}\nk: {extends: .c}\n":                     "1:31: warning: the include a/b:c.yml cannot be had: other projects cannot be had here; the jobs that are known run without it; 3:1: warning: the job k has no script that is known, and is left out; 3:14: warning: k extends .c, which is not there; an include that could not be had may define it",

@@ -88,7 +88,7 @@ func New(cfg Config) *Dialect {
 func (d *Dialect) Name() string { return Name }
 
 // events are what can start a pipeline; which jobs it has, their rules say.
-var events = []string{"push", "pull_request", "merge_request_event", "workflow_dispatch", "web", "schedule", "api", "trigger"}
+var events = []string{"push", "pull_request", "merge_request_event", "workflow_dispatch", "web", "schedule", "api", "trigger", "pipeline"}
 
 // Compile implements [dialect.Dialect].
 func (d *Dialect) Compile(ctx context.Context, tree fs.FS, change *plan.Change) ([]plan.Pipeline, []plan.Problem, error) {
@@ -193,7 +193,7 @@ func (c *compiler) conditions() *conditions {
 
 // pipeline reads the jobs of a document.
 func (c *compiler) pipeline(doc *document.Document, parent string) (*pipeline, ruling) {
-	p := &pipeline{conditions: c.conditions(), doc: doc, root: doc.Root, parent: parent, base: c.base, strong: c.strong, passed: c.passed,
+	p := &pipeline{conditions: c.conditions(), doc: doc, root: doc.Root, parent: parent, base: c.base, strong: c.strong, passed: c.passed, given: c.given,
 		auto: plan.AutoCancel{OnNewer: plan.Conservative}, project: c.project, onHost: c.settings.Images == project.ImagesIgnore}
 	if p.root == nil {
 		p.root = &document.Node{Kind: document.Mapping}

@@ -39,6 +39,7 @@ type pipeline struct {
 	project      []variable // of the project; part of strong
 	onHost       bool       // image and services are ignored
 	passed       []variable // by the trigger job; part of strong
+	given        []variable // for this run; part of strong
 	global       []variable
 	stages       []string
 	entries      []*entry

@@ -2,6 +2,7 @@ package gitlab
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -26,6 +27,10 @@ type Runtime struct {
 	// says why there is none, or why it may not be had. nil: other projects are not
 	// known.
 	Upstream func(ctx context.Context, on, project, ref, job string) (run, id string, err error)
+	// Trigger starts the pipeline of another project, once for each job that asks, and
+	// returns its runs, and how they ended if that is waited for. The error says why it cannot be. nil:
+	// other projects are not known.
+	Trigger func(ctx context.Context, d Downstream) (runs []string, verdict plan.Verdict, err error)
 }
 
 // session is one job while it runs.
@@ -137,6 +142,15 @@ func (n *session) Resolve(ctx context.Context, step *plan.Step, s *plan.Scope) (
 	switch step.Use.Ref {
 	case stepNotice:
 		act.Builtin.Aloof = true
+	case stepTrigger:
+		variables, err := json.Marshal(step.Data["variables"])
+		if err != nil {
+			return nil, fmt.Errorf("gitlab: read the trigger of %s: %w", s.Job.ID, err)
+		}
+		act.Builtin.Inputs = map[string]string{"variables": string(variables)}
+		for _, name := range []string{"project", "branch", "wait"} {
+			act.Builtin.Inputs[name] = fmt.Sprint(step.Data[name])
+		}
 	case stepDownload:
 		if act.Builtin.Aloof, err = n.nothingToDownload(s); err != nil {
 			return nil, err
@@ -174,6 +188,8 @@ func (n *session) Do(ctx context.Context, b *plan.Builtin, s *plan.Scope, log io
 		err = w.upload(ctx)
 	case stepRelease:
 		w.release()
+	case stepTrigger:
+		err = w.trigger(ctx, b)
 	default:
 		err = fmt.Errorf("gitlab: there is no built-in %q", b.Name)
 	}

@@ -16,7 +16,6 @@ const (
 	deferPlace   = "place"   // a job whose image, environment … hold variables that are not known yet
 	deferChild   = "child"   // the child pipeline of files of the tree; Data has its jobs
 	deferDynamic = "dynamic" // the child pipeline of a file that a job makes
-	deferOutside = "outside" // a pipeline of another project, which cannot be had
 )
 
 // Limits of child pipelines.
@@ -32,6 +31,7 @@ const childSuffix = " (child)"
 // trigger is trigger: of a job.
 type trigger struct {
 	project  string
+	branch   string // of project
 	include  *document.Node
 	artifact string // of the job made
 	made     string
@@ -56,6 +56,7 @@ func (p *pipeline) readTrigger(n *document.Node) trigger {
 	if at := n.Get("project"); at != nil {
 		p.projectPath(t.project, at.Source)
 	}
+	t.branch = p.text(n.Get("branch"), "branch")
 	t.depend = p.choice(n.Get("strategy"), "strategy", "depend", "mirror") != ""
 	if f := n.Get("forward"); !f.IsNull() && p.keys(f, "forward", []string{"yaml_variables", "pipeline_variables"}) {
 		if yes, given := p.boolean(f.Get("yaml_variables"), "yaml_variables"); given {
@@ -103,13 +104,6 @@ func entriesOf(n *document.Node) []*document.Node {
 func (p *pipeline) triggerJobs(job plan.Job, c *cell, spec *jobSpec) []plan.Job {
 	t := p.readTrigger(c.entry.trigger)
 	vars := p.varsOf(spec)
-	if t.project != "" {
-		project := vars.text(t.project)
-		p.warn(t.source, "unsupported", fmt.Sprintf("%s starts a pipeline of project %s, which is not done here: the job ends in error when its turn comes",
-			plan.Clip(c.name), plan.Clip(project)), "leave it out of the run, or start that pipeline where it is")
-		job.Deferred = &plan.Deferred{Kind: deferOutside, Source: t.source, Data: map[string]any{"project": project}}
-		return []plan.Job{job}
-	}
 	var passed []variable
 	if t.yaml {
 		for _, v := range spec.Variables {
@@ -118,6 +112,9 @@ func (p *pipeline) triggerJobs(job plan.Job, c *cell, spec *jobSpec) []plan.Job 
 			}
 			passed = append(passed, v)
 		}
+	}
+	if t.project != "" {
+		return []plan.Job{p.outside(job, c, t, &vars, passed)}
 	}
 	child := job
 	out := []plan.Job{job}
@@ -148,6 +145,75 @@ func (p *pipeline) triggerJobs(job plan.Job, c *cell, spec *jobSpec) []plan.Job 
 	}
 	out[len(out)-1] = child
 	return out
+}
+
+// stepTrigger is the step that starts a pipeline of another project.
+const stepTrigger = "trigger"
+
+// outside makes the job that starts a pipeline of another project: where both are on
+// one server.
+func (p *pipeline) outside(job plan.Job, c *cell, t trigger, vars *variables, passed []variable) plan.Job {
+	project := vars.text(t.project)
+	p.warn(t.source, "unsupported", fmt.Sprintf("%s starts a pipeline of project %s, which a server does that has both; elsewhere the job ends in error when its turn comes",
+		plan.Clip(c.name), plan.Clip(project)), "leave it out of the run, or start that pipeline where it is")
+	if t.given {
+		passed = layers(passed, p.given)
+	}
+	values := map[string]any{}
+	for _, v := range passed {
+		values[v.Name] = v.Value
+	}
+	job.Place = plan.Place{Home: true, Source: t.source}
+	job.Steps = []plan.Step{{
+		Key: stepTrigger, ID: stepTrigger, Name: "Start the pipeline of " + project, Source: t.source, If: plan.Expr{Text: ifSuccess, Source: t.source},
+		Use:  &plan.Use{Ref: stepTrigger, Source: t.source},
+		Data: map[string]any{"project": project, "branch": vars.text(t.branch), "wait": t.depend, "variables": values},
+	}}
+	return job
+}
+
+// Downstream is the pipeline of another project that a job starts.
+type Downstream struct {
+	Run, Job        string // who asks
+	Project, Branch string // "" for the default branch
+	Variables       map[string]string
+	Wait            bool // until it has ended
+}
+
+// trigger starts the pipeline of another project.
+func (w *work) trigger(ctx context.Context, b *plan.Builtin) error {
+	job := w.s.Job
+	at := job.Steps[0].Source
+	down := Downstream{Run: w.s.RunID, Job: job.ID, Project: b.Inputs["project"], Branch: b.Inputs["branch"], Wait: b.Inputs["wait"] == "true"}
+	if err := json.Unmarshal([]byte(b.Inputs["variables"]), &down.Variables); err != nil {
+		return fmt.Errorf("gitlab: read the variables of %s: %w", job.ID, err)
+	}
+	if w.d.cfg.Trigger == nil {
+		return lacking(at, "trigger", fmt.Sprintf("%s starts a pipeline of project %s, which cannot be done here", job.Name, down.Project), "start it where that project is")
+	}
+	runs, verdict, err := w.d.cfg.Trigger(ctx, down)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return lacking(at, "trigger", fmt.Sprintf("%s starts a pipeline of project %s: %v", job.Name, down.Project, err), "start it where that project is")
+	}
+	w.say("Started %s of project %s", runsText(runs), down.Project)
+	switch {
+	case verdict.Bad() || verdict == plan.Cancelled:
+		w.fail("%s of project %s ended in %s", runsText(runs), down.Project, verdict)
+	case verdict != "":
+		w.say("It ended in %s", verdict)
+	}
+	return nil
+}
+
+// runsText names runs.
+func runsText(runs []string) string {
+	if len(runs) == 1 {
+		return "run " + runs[0]
+	}
+	return "runs " + strings.Join(runs, ", ")
 }
 
 // child makes a child pipeline of files of the tree.
@@ -218,9 +284,6 @@ func (d *Dialect) Expand(ctx context.Context, job *plan.Job, s *plan.Scope) (*pl
 		return &plan.Expansion{Jobs: data.Jobs}, nil
 	case deferDynamic:
 		return d.dynamic(ctx, job, &scope)
-	case deferOutside:
-		project, _ := job.Deferred.Data["project"].(string)
-		return nil, lacking(at, "trigger", fmt.Sprintf("%s starts a pipeline of project %s, which cannot be done here", job.Name, project), "start it where that project is")
 	}
 	return nil, fmt.Errorf("gitlab: job %s is deferred as %q, which this version does not know", job.ID, job.Deferred.Kind)
 }

@@ -131,7 +131,7 @@ func TestTriesAgain(t *testing.T) {
 			status(w, 429, "TooManyRequests", "later", "")
 		}, 3, 4, true},
 		{"unavailable", func(w http.ResponseWriter) { status(w, 503, "ServiceUnavailable", "", "") }, 1, 2, true},
-		{"a gateway's page", func(w http.ResponseWriter) { http.Error(w, "<html>bad gateway</html>", 502) }, 1, 2, true},
+		{"a gateway's page", func(w http.ResponseWriter) { http.Error(w, "<html>bad gateway</html>", http.StatusBadGateway) }, 1, 2, true},
 		{"cut off", func(w http.ResponseWriter) { panic(http.ErrAbortHandler) }, 1, 2, true},
 		{"an error", func(w http.ResponseWriter) { status(w, 500, "InternalError", "broken", "") }, 1, 1, false},
 		{"an error that passes", func(w http.ResponseWriter) {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/deploy/kubernetes/object"
 )
@@ -333,7 +334,7 @@ func lines(from io.Reader) iter.Seq2[[]byte, error] {
 // what it was asked about, and ends with ctx or with an error.
 func (c *Client) Follow(ctx context.Context, r Resource, q Query) iter.Seq2[map[string]object.Object, error] {
 	return func(yield func(map[string]object.Object, error) bool) {
-		for {
+		for barren := 1; ; barren++ { // lists after which nothing was heard
 			list, version, err := c.List(ctx, r, q)
 			if err != nil {
 				yield(nil, err)
@@ -346,17 +347,22 @@ func (c *Client) Follow(ctx context.Context, r Resource, q Query) iter.Seq2[map[
 			if !yield(all, nil) {
 				return
 			}
+			var pause time.Duration
 			for change, err := range c.Watch(ctx, r, q, version) {
 				if Gone(err) {
 					break
 				}
 				if err != nil {
-					if _, again := c.again(ctx, err, 1); again || ctx.Err() == nil && code(err) == 0 {
-						break // the connection was cut: begin with a list
+					wait, again := c.again(ctx, err, min(max(barren, 1), maxAttempts-1))
+					if !again && (ctx.Err() != nil || code(err) != 0) {
+						yield(nil, err)
+						return
 					}
-					yield(nil, err)
-					return
+					// The connection was cut, or the server is busy: begin with a list.
+					pause = wait
+					break
 				}
+				barren = 0
 				if change.Turn == Deleted {
 					delete(all, change.Object.Ref().Key())
 				} else {
@@ -366,9 +372,14 @@ func (c *Client) Follow(ctx context.Context, r Resource, q Query) iter.Seq2[map[
 					return
 				}
 			}
-			if ctx.Err() != nil {
+			if barren > 0 && pause == 0 {
+				pause = 100 * time.Millisecond // a server that ends each watch at once
+			}
+			select {
+			case <-ctx.Done():
 				yield(nil, ctx.Err())
 				return
+			case <-time.After(pause):
 			}
 		}
 	}

@@ -8,6 +8,7 @@ package manifest
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -250,56 +251,57 @@ func (f *file) merge(m map[string]any, from *yaml.Node, depth int) {
 	}
 }
 
-// The numbers of YAML 1.1 that manifests have.
-var (
-	whole   = regexp.MustCompile(`^[-+]?(0|[1-9][0-9_]*)$`)
-	octal   = regexp.MustCompile(`^0o?[0-7_]+$`)
-	hex     = regexp.MustCompile(`^0x[0-9a-fA-F_]+$`)
-	decimal = regexp.MustCompile(`^[-+]?([0-9][0-9_]*)?\.?[0-9]*([eE][-+]?[0-9]+)?$`)
-)
+// float is a number of YAML 1.1 that is no whole one.
+var float = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`)
 
 // scalar is what a text stands for.
 func scalar(n *yaml.Node) any {
-	text := n.Value
 	const quoted = yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle | yaml.LiteralStyle | yaml.FoldedStyle
-	if n.Style&quoted != 0 || n.Style&yaml.TaggedStyle != 0 && n.Tag == "!!str" || n.Tag == "!!binary" {
-		return text
+	if n.Style&yaml.TaggedStyle != 0 {
+		switch n.Tag {
+		case "!!binary":
+			if data, err := base64.StdEncoding.DecodeString(n.Value); err == nil {
+				return string(data)
+			}
+			return n.Value
+		case "!!int", "!!float", "!!bool", "!!null":
+			return plain(n.Value) // quoted or not
+		}
+		return n.Value
 	}
+	if n.Style&quoted != 0 {
+		return n.Value
+	}
+	return plain(n.Value)
+}
+
+// plain is what a text without quotes stands for.
+func plain(text string) any {
 	switch text {
 	case "", "~", "null", "Null", "NULL":
 		return nil
-	case "true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON":
+	case "true", "True", "TRUE", "yes", "Yes", "YES", "y", "Y", "on", "On", "ON":
 		return true
-	case "false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF":
+	case "false", "False", "FALSE", "no", "No", "NO", "n", "N", "off", "Off", "OFF":
 		return false
 	}
 	if c := text[0]; len(text) > maxNumber || c != '-' && c != '+' && c != '.' && (c < '0' || c > '9') {
 		return text
 	}
-	plain := strings.ReplaceAll(text, "_", "")
-	switch {
-	case whole.MatchString(text):
-		return json.Number(strings.TrimPrefix(plain, "+"))
-	case octal.MatchString(text):
-		return integer(strings.TrimPrefix(plain[1:], "o"), 8, text)
-	case hex.MatchString(text):
-		return integer(plain[2:], 16, text)
-	case decimal.MatchString(text):
-		v, err := strconv.ParseFloat(plain, 64)
-		if err != nil {
-			return text
-		}
+	number := text
+	if text[0] != '.' {
+		number = strings.ReplaceAll(text, "_", "")
+	}
+	if v, err := strconv.ParseInt(number, 0, 64); err == nil {
+		return v
+	}
+	if v, err := strconv.ParseUint(number, 0, 64); err == nil {
+		return json.Number(strconv.FormatUint(v, 10))
+	}
+	if v, err := strconv.ParseFloat(number, 64); err == nil && float.MatchString(number) {
 		return v
 	}
 	return text
-}
-
-func integer(digits string, base int, text string) any {
-	v, err := strconv.ParseInt(digits, base, 64)
-	if err != nil {
-		return text
-	}
-	return v
 }
 
 // entry is a key of a mapping and its value; nil when there is none.

@@ -93,20 +93,15 @@ func Of(o object.Object, now time.Time) Status {
 		return Status{State: Ready}
 	case "HorizontalPodAutoscaler.autoscaling":
 		return autoscaler(o)
-	case "PodDisruptionBudget.policy":
-		if want, have := o.Int(0, "status", "desiredHealthy"), o.Int(0, "status", "currentHealthy"); want > have {
-			return progress("%d of %d pods are healthy", have, want)
-		}
-		return Status{State: Ready}
 	case "CustomResourceDefinition.apiextensions.k8s.io":
 		return definition(o)
 	case "APIService.apiregistration.k8s.io":
 		return available(o)
 	case "HTTPRoute.gateway.networking.k8s.io":
 		return route(o)
-	case "Ingress.networking.k8s.io", "Secret", "ConfigMap":
+	case "Ingress.networking.k8s.io", "PodDisruptionBudget.policy", "Secret", "ConfigMap":
 		// An ingress without an address is one whose controller writes none,
-		// as often as one that is not ready.
+		// as often as one that is not ready. A budget is about others.
 		return Status{State: Ready}
 	}
 	return generic(o)
@@ -180,12 +175,12 @@ func statefulSet(o object.Object) Status {
 	case all > want:
 		return progress("%d pods have still to go", all-want)
 	// Servers write partition 0 where none is given.
-	case partition > 0 && updated < want-partition:
-		return progress("%d of %d pods are of the newest version (from partition %d)", updated, want-partition, partition)
-	case partition > 0:
-		return Status{Ready, fmt.Sprintf("%d pods from partition %d are of the newest version", updated, partition)}
-	case want > current && want > updated:
-		return progress("%d of %d pods are of the newest version", max(current, updated), want)
+	case partition >= 0 && updated < want-partition:
+		return progress("%d of %d pods are of the newest version", updated, want-partition)
+	case partition >= 0:
+		return Status{Ready, fmt.Sprintf("%d pods are ready, %d of the newest version", ready, updated)}
+	case want > current:
+		return progress("%d of %d pods are of the newest version", current, want)
 	case o.Text("status", "currentRevision") != o.Text("status", "updateRevision"):
 		return progress("%d of %d pods are of the newest version", updated, want)
 	}
@@ -264,6 +259,13 @@ func claim(o object.Object) Status {
 }
 
 func pod(o object.Object, now time.Time) Status {
+	phase := o.Text("status", "phase")
+	switch {
+	case phase == "Succeeded":
+		return Status{Ready, "it has ended well"}
+	case phase == "Running" && o.Condition("Ready").True():
+		return Status{State: Ready}
+	}
 	// A pod that ends by itself may yet get over an image that is missing:
 	// its own backoff decides that.
 	if policy := o.Text("spec", "restartPolicy"); policy == "" || policy == "Always" {
@@ -271,15 +273,10 @@ func pod(o object.Object, now time.Time) Status {
 			return failed("%s", why)
 		}
 	}
-	switch phase := o.Text("status", "phase"); phase {
-	case "Succeeded":
-		return Status{Ready, "it has ended well"}
+	switch phase {
 	case "Failed":
 		return failed("%s", cmp.Or(Ended(o), o.Text("status", "message"), o.Text("status", "reason"), "it has failed"))
 	case "Running":
-		if o.Condition("Ready").True() {
-			return Status{State: Ready}
-		}
 		if why := Ended(o); why != "" {
 			return progress("it was started again: %s", why)
 		}

@@ -82,7 +82,7 @@ func TestOf(t *testing.T) {
 		{"autoscaler, no metrics", `{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","status":{"conditions":[{"type":"AbleToScale","status":"True","reason":"SucceededGetScale"},{"type":"ScalingActive","status":"False","reason":"FailedGetResourceMetric","message":"no metrics"}]}}`, Failed, "no metrics"},
 		{"autoscaler, first version", `{"apiVersion":"autoscaling/v1","kind":"HorizontalPodAutoscaler","metadata":{"annotations":{"autoscaling.alpha.kubernetes.io/conditions":"[{\"type\":\"ScalingLimited\",\"status\":\"False\",\"reason\":\"DesiredWithinRange\"}]"}}}`, Ready, ""},
 		{"autoscaler, new", `{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler"}`, InProgress, ""},
-		{"budget", `{"apiVersion":"policy/v1","kind":"PodDisruptionBudget","status":{"desiredHealthy":2,"currentHealthy":1}}`, InProgress, "1 of 2"},
+		{"budget", `{"apiVersion":"policy/v1","kind":"PodDisruptionBudget","status":{"desiredHealthy":2,"currentHealthy":1}}`, Ready, ""},
 		{"definition, ready", `{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","status":{"conditions":[{"type":"NamesAccepted","status":"True"},{"type":"Established","status":"True"}]}}`, Ready, ""},
 		{"definition, names taken", `{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","status":{"conditions":[{"type":"Established","status":"False"},{"type":"NamesAccepted","status":"False","message":"things is taken"}]}}`, Failed, "taken"},
 		{"definition, being installed", `{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","status":{"conditions":[{"type":"Established","status":"False","reason":"Installing"}]}}`, InProgress, ""},
