@@ -287,3 +287,30 @@ func BenchmarkDeployments(b *testing.B) {
 		}
 	}
 }
+
+// TestDeploymentTopics: a stream about deployments tells those who may see the repository, and nobody else.
+func TestDeploymentTopics(t *testing.T) {
+	t.Parallel()
+	sc := newScene(t)
+	id := strings.TrimPrefix(sc.tellDeployments()["done"], "/rollout/")
+	stranger := sc.account("eve", "team/other", access.Maintainer)
+	if w := sc.call("GET", "/api/v1/events?topic=rollout/"+id, "", session(stranger)); w.Code != http.StatusNotFound {
+		t.Errorf("a stranger: %d", w.Code)
+	}
+	if w := sc.call("GET", "/api/v1/events?topic=rollout/none", "", session(sc.admin)); w.Code != http.StatusNotFound {
+		t.Errorf("no rollout: %d", w.Code)
+	}
+	n := sc.s.notice(t.Context(), record.Event{Seq: 9, Body: &record.RolloutMoved{Rollout: id, Repository: "team/app"}})
+	all := topics{deployments: true, rollout: map[string]bool{id: true}}
+	r := sc.s.request(nil, sc.request("/deployments"))
+	if r.Who = sc.principal(); strings.Join(all.of(r, &n), " ") != "rollout/"+id+" deployments" {
+		t.Errorf("%q", all.of(r, &n))
+	}
+	eve, _, err := sc.gate.Session(t.Context(), stranger.Cookie, "192.0.2.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Who = eve; len((&topics{deployments: true}).of(r, &n)) != 0 {
+		t.Error("a stranger is told of a deployment")
+	}
+}
