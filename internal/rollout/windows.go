@@ -73,7 +73,7 @@ func Missing(r *record.Rollout, author string) int {
 		return 0
 	}
 	g := r.Plan.Moves[i].Gate
-	return max(needed(g)-len(counting(g, &facts{approvals: r.Approvals, author: author})), 0)
+	return max(needed(g)-len(counting(g, &facts{approvals: r.Approvals, own: []string{r.By, author}})), 0)
 }
 
 // gateOf is the index of the gate that a rollout has not passed yet; -1 for none.
