@@ -46,6 +46,14 @@ setup() {
   need strace strace
   need chromium chromium
   need redis-server redis-server
+  need ip iproute2
+  need ssh-keygen openssh-client
+  [ -x /usr/sbin/sshd ] || need nosuchcommand openssh-server
+  [ -x /lib/systemd/systemd ] || need nosuchcommand systemd
+  # SDKs of feature flags, which come from npm, and a real Prometheus: where they cannot be had,
+  # the tests that need them are skipped, and say so.
+  need npm npm || echo "test.sh: npm cannot be had" >&2
+  need prometheus prometheus || echo "test.sh: prometheus cannot be had" >&2
   [ -n "$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null)" ] || command -v postgres >/dev/null || need nosuchcommand postgresql
   [ -e /usr/include/stdlib.h ] || need nosuchcommand libc6-dev
 }

@@ -245,13 +245,19 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 	if err != nil {
 		return err
 	}
+	mover, _, err := o.delivery(w, launch.RepositoryPlaces{Desk: office.Desk}, vaultSecrets{office.Vault}, office.Flags)
+	if err != nil {
+		return err
+	}
+	mover.Log = func(rollout, line string) { log.Info("rollout", "rollout", rollout, "says", line) }
+	deployed := &insight.Pipelines{Store: o.record, Runs: o.record, Log: office.Desk.Log}
 	issuer := &access.Issuer{URL: s.URL, Key: issuerKey(office.Vault)}
 	office.Desk.Issuer, o.identity = issuer, office.Desk.Identity
 	o.launcher.Hands, o.launcher.Places, office.Desk.Further = hands, s.Jobs, hands.Runs
 	web, err := server.New(server.Config{
 		Desk: office.Desk, Runs: o.record, Feed: o.record, Gate: office.Gate, Trail: office.Trail, Vault: office.Vault,
 		Pushes: o.record, LogPath: o.launcher.LogPath, Coverage: o.launcher.Coverage, Reports: o.reports(), Publications: o.record, Logs: o.launcher, Faults: o.launcher.Faults, Blobs: o.blobs, Forges: office.Desk.Forges, Channels: slices.Sorted(maps.Keys(office.Desk.Channels)),
-		Tests: o.histories(), Wards: o.wards(), Flags: office.Flags, Sharing: &server.Sharing{Registers: o.record, Ledger: o.record},
+		Tests: o.histories(), Wards: o.wards(), Flags: office.Flags, Mover: mover, Board: &insight.Board{Store: o.record}, Sharing: &server.Sharing{Registers: o.record, Ledger: o.record},
 		Deliveries: &insight.Deliveries{Log: o.record}, Incidents: &launch.Incidents{Store: o.record},
 		Workers: hands, Crew: hands, Issuer: issuer, Log: log, OIDC: office.Gate.OIDCName(), Version: o.launcher.Version, URL: s.URL, Proxies: proxies,
 	})
@@ -273,9 +279,15 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 	answering, hush := context.WithCancel(context.WithoutCancel(ctx))
 	defer hush()
 	defer context.AfterFunc(ctx, web.Leave)()
-	ended := make(chan error, 2)
+	ended := make(chan error, 3)
 	go func() { ended <- web.Serve(answering, listener) }()
 	go func() { ended <- office.Desk.Serve(ctx) }()
+	go func() { ended <- mover.Serve(ctx) }()
+	found := make(chan struct{})
+	go func() {
+		defer close(found)
+		deployed.Follow(ctx)
+	}()
 	trailed := make(chan struct{})
 	go func() {
 		defer close(trailed)
@@ -293,10 +305,11 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 	}()
 	s.Ready(up)
 	err = <-ended
-	stop() // one of them without the other is no server
+	stop() // one of them without the others is no server
 	hush()
-	err = errors.Join(err, <-ended)
+	err = errors.Join(err, <-ended, <-ended)
 	<-trailed
+	<-found
 	<-handed
 	<-flagged
 	return err

@@ -69,7 +69,9 @@ const (
 	SeeFlags      Verb = "flags.see"
 	KillFlag      Verb = "flags.kill"
 	SetFlags      Verb = "flags.set"
-	SetIncidents  Verb = "incidents.set" // open, note, link, resolve; what an alert's token needs
+	SetIncidents  Verb = "incidents.set"       // open, note, link, resolve; what an alert's token needs
+	MoveDeploy    Verb = "deployments.move"    // begin, pause, go on, abort, roll back
+	ApproveDeploy Verb = "deployments.approve" // let a gate go on, pass it over, lift a rejection
 )
 
 // The verbs of acts that need no right: they are not in [Verbs], only in the

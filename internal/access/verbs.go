@@ -76,6 +76,8 @@ var rules = [...]Rule{
 	{KillFlag, Developer, InRepository, true, false, "pull the kill switch of a feature flag"},
 	{SetFlags, Maintainer, InRepository, true, false, "set, revive and remove feature flags"},
 	{SetIncidents, Developer, InRepository, true, false, "open, note on, link and resolve incidents, and take alerts for them"},
+	{MoveDeploy, Developer, InRepository, true, false, "deploy, and pause, promote, abort and roll back deployments"},
+	{ApproveDeploy, Maintainer, InRepository, true, false, "approve deployments, pass over their gates, and lift rejections"},
 }
 
 // ruleOf finds a verb's row.

@@ -68,13 +68,13 @@ func (b *Board) Matrix(ctx context.Context, repository string) (*Matrix, error) 
 		switch at, known := order[t.Environment]; {
 		case !t.Expires.IsZero():
 			previews[t.Environment] = true
-		case !known || t.Order < at:
+		case !known || at == 0 || t.Order != 0 && t.Order < at: // 0: only a pipeline knows it
 			order[t.Environment] = t.Order
 		}
 	}
 	m := &Matrix{Previews: slices.Sorted(maps.Keys(previews))}
 	m.Environments = slices.SortedFunc(maps.Keys(order), func(a, b string) int {
-		return cmp.Or(cmp.Compare(order[a], order[b]), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(rankOf(a, order[a]), rankOf(b, order[b])), cmp.Compare(a, b))
 	})
 	column := map[string]int{}
 	for i, name := range slices.Concat(m.Environments, m.Previews) {
@@ -99,6 +99,19 @@ func (b *Board) Matrix(ctx context.Context, repository string) (*Matrix, error) 
 		return cmp.Or(strings.Compare(a.Repository, b.Repository), strings.Compare(a.Service, b.Service))
 	})
 	return m, nil
+}
+
+// rankOf is the place of an environment among the others: those of which no file says it come after the others, and
+// of them what looks like production last.
+func rankOf(name string, order int) int {
+	const unknown = 1 << 20
+	switch {
+	case order > 0:
+		return order
+	case strings.HasPrefix(strings.ToLower(name), "prod"), strings.EqualFold(name, "live"):
+		return unknown + 1
+	}
+	return unknown
 }
 
 // compare says how far each version of the service is behind the newest of them.

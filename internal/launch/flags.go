@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/access"
+	"github.com/fairlead-dev/fairlead/internal/deploy"
 	"github.com/fairlead-dev/fairlead/internal/feature"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
@@ -358,13 +359,42 @@ func (f *Flags) SetShare(ctx context.Context, by By, ref FlagRef, percent float6
 	return f.alter(ctx, by, access.SetFlags, ref, why, fence, "share", func(flag *feature.Flag) (bool, error) {
 		switch {
 		case flag.Care.Guard == nil:
-			return true, &plan.UsageError{Message: "flag " + ref.String() + " is not guarded", Hint: "give it a guard: the variant and the steps of its share"}
+			return true, notGuarded(ref)
 		case fence < flag.Care.Fence:
 			return true, &StaleFenceError{ref, fence, flag.Care.Fence}
 		}
 		flag.Care.Fence = fence
 		return true, setShare(flag, flag.Care.Guard.Variant, percent)
 	})
+}
+
+// FlagShares is what a rollout moves guarded flags by.
+type FlagShares struct {
+	Flags *Flags
+	By    By // for whom the record says that it was done
+}
+
+// SetShare sets the share of users, in percent, who get the guarded variant of a flag. See
+// [Flags.SetShare].
+func (s FlagShares) SetShare(ctx context.Context, repository, environment, flag string, percent float64, fence int64) error {
+	return s.Flags.SetShare(ctx, s.By, FlagRef{repository, environment, flag}, percent, fence, fmt.Sprintf("a rollout goes to %g %%", percent))
+}
+
+// Share is the share that the guarded variant has, in percent.
+func (s FlagShares) Share(ctx context.Context, repository, environment, flag string) (float64, error) {
+	ref := FlagRef{repository, environment, flag}
+	k, err := s.Flags.Find(ctx, ref)
+	switch {
+	case err != nil:
+		return 0, err
+	case k.Care.Guard == nil:
+		return 0, notGuarded(ref)
+	}
+	return k.ShareOf(k.Care.Guard.Variant), nil
+}
+
+func notGuarded(ref FlagRef) error {
+	return &plan.UsageError{Message: "flag " + ref.String() + " is not guarded", Hint: "give it a guard: the variant and the steps of its share"}
 }
 
 // StaleFenceError says that a rollout no longer owns a flag.
@@ -376,6 +406,9 @@ type StaleFenceError struct {
 func (e *StaleFenceError) Error() string {
 	return fmt.Sprintf("flag %s belongs to a newer rollout (fence %d, this is %d)", e.Flag, e.Newer, e.Fence)
 }
+
+// Unwrap is [deploy.ErrFenced].
+func (e *StaleFenceError) Unwrap() error { return deploy.ErrFenced }
 
 func setShare(flag *feature.Flag, variant string, percent float64) error {
 	if !(percent >= 0 && percent <= 100) {

@@ -112,6 +112,5 @@ type DeployEnvironment struct {
 	// Drift is how often it is looked for drift; zero: only by hand.
 	Drift  time.Duration
 	Heal   bool // put right what has drifted
-	Order  int  // its place in the file, from 1
 	Source plan.Source
 }

@@ -180,6 +180,7 @@ type Track struct {
 	Fence       int64     `json:"fence,omitempty"`    // the highest that was given to anybody who acts there
 	Rollout     string    `json:"rollout,omitempty"`  // the one under way; "" for none
 	Release     string    `json:"release,omitempty"`  // that serves; "" for none
+	Run         string    `json:"run,omitempty"`      // whose job deployed it, when a pipeline did that by itself: then there is no release
 	Revision    int       `json:"revision,omitempty"` // number of the rollout that brought it
 	Version     string    `json:"version,omitempty"`
 	Commit      string    `json:"commit,omitempty"`

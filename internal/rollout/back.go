@@ -120,15 +120,8 @@ func (s *session) backApplied(ctx context.Context) (time.Duration, error) {
 	case r.Target == 0:
 		return 0, s.gone(ctx, record.RolloutFailed, r.Reason+"; nothing was there before: what was applied of it stays")
 	}
-	if in, begun := r.Intents[r.Plan.Moves[up].Key]; s.caps.Once && begun && in.Done.IsZero() {
-		// The apply was begun and never seen to end. As long as it may still be going on, nothing is applied over it.
-		done, wait, err := s.applied(ctx, r.Plan.Moves[up].Key, r.Number)
-		if err != nil {
-			return s.triedBack(ctx, err)
-		}
-		if !done {
-			return wait, nil
-		}
+	if in, begun := r.Intents[r.Plan.Moves[up].Key]; begun && in.Done.IsZero() {
+		return s.ask(ctx, r.Plan.Moves[up].Key)
 	}
 	if s.overdue() {
 		why := r.Reason + fmt.Sprintf("; the old release could not be applied again within %s", patience(r))
@@ -145,6 +138,32 @@ func (s *session) backApplied(ctx context.Context) (time.Duration, error) {
 		return wait, nil
 	}
 	return 0, s.gone(ctx, record.RolloutRolledBack, r.Reason)
+}
+
+// ask finds out what became of an apply that was begun and never seen to end. As long as it may still be going on, nothing
+// is applied over it.
+func (s *session) ask(ctx context.Context, key string) (time.Duration, error) {
+	rev, err := s.rev(ctx, s.row.Number)
+	if err != nil {
+		return s.triedBack(ctx, err)
+	}
+	did := false
+	if prober, ok := s.driver.(deploy.Prober); ok {
+		err = s.act(ctx, true, func(ctx context.Context, t *deploy.Target) (err error) {
+			did, err = prober.Applied(ctx, t, rev)
+			return err
+		})
+	}
+	switch {
+	case errors.Is(err, deploy.ErrUnknown):
+		why := fmt.Sprintf("%s; %s was begun, and %v", s.row.Reason, key, err)
+		return 0, s.commit(ctx, func(e *edit) error { e.attend(key, why); return nil })
+	case err != nil:
+		return s.triedBack(ctx, err)
+	case did:
+		return 0, s.intend(ctx, s.version, key, func(in *record.Intent, now time.Time) { in.Done = now })
+	}
+	return 0, s.forget(ctx, key)
 }
 
 // triedBack deals with an error on the way back.

@@ -155,7 +155,7 @@ func (e *edit) serves(r *record.Release, number int) {
 	if t.Revision == number && number != 0 {
 		return
 	}
-	t.Revision, t.Since, t.Release, t.Version, t.Commit, t.Height, t.Drift = number, e.now, "", "", "", 0, nil
+	t.Revision, t.Since, t.Release, t.Version, t.Commit, t.Height, t.Drift, t.Run = number, e.now, "", "", "", 0, nil, ""
 	if r != nil {
 		t.Release, t.Version, t.Commit, t.Height = r.ID, r.Version, r.Commit, r.Height
 	}

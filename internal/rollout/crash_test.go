@@ -78,6 +78,18 @@ func stories() []story {
 		{name: "applied once goes back", fault: deploytest.Checked, ends: back, set: applier},
 	}
 	for step := range 10 {
+		if step < 4 {
+			list = append(list, story{name: fmt.Sprint("applied once, aborted at ", step), set: applier, act: func(sc *scene, row *record.Rollout) {
+				if row.Step == step && row.Number == 2 && !row.Back {
+					_, _ = sc.calm.Abort(sc.ctx, bob, row.ID, "changed my mind")
+				}
+			}, ends: func(sc *scene, row *record.Rollout) int {
+				if row.State != record.RolloutRolledBack && row.State != record.RolloutAborted {
+					sc.Errorf("%s: %s", row.State, row.Reason)
+				}
+				return 1
+			}})
+		}
 		list = append(list, story{name: fmt.Sprint("aborted at ", step), act: func(sc *scene, row *record.Rollout) {
 			if row.Step == step && !row.Back {
 				_, _ = sc.calm.Abort(sc.ctx, bob, row.ID, "changed my mind") // after the last way back it is refused

@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/fairlead-dev/fairlead/internal/deploy"
-	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/project"
 	"github.com/fairlead-dev/fairlead/internal/record"
@@ -103,42 +102,6 @@ func (f *FlagMover) Drift(ctx context.Context, t *deploy.Target, r *deploy.Revis
 		return nil, err
 	}
 	return []record.Difference{{Resource: flagOf(t), Field: "share of " + r.Release.Version, Want: "100", Have: fmt.Sprint(p)}}, nil
-}
-
-// FlagShares are the flags of a server, or of this machine, as a FlagMover sets them.
-type FlagShares struct {
-	Flags *launch.Flags
-	By    launch.By // who the changes are made by
-}
-
-// SetShare sets the share of a flag's guarded variant.
-func (f *FlagShares) SetShare(ctx context.Context, repository, environment, flag string, percent float64, fence int64) error {
-	ref := launch.FlagRef{Repository: repository, Environment: environment, Flag: flag}
-	err := f.Flags.SetShare(ctx, f.By, ref, percent, fence, "rollout")
-	if stale, ok := errors.AsType[*launch.StaleFenceError](err); ok {
-		return fmt.Errorf("%w: %w", deploy.ErrFenced, stale)
-	}
-	return err
-}
-
-// Share is the share that a flag's guarded variant has.
-func (f *FlagShares) Share(ctx context.Context, repository, environment, flag string) (float64, error) {
-	kept, err := f.Flags.Find(ctx, launch.FlagRef{Repository: repository, Environment: environment, Flag: flag})
-	if err != nil {
-		return 0, err
-	}
-	guard := kept.Care.Guard
-	if guard == nil {
-		return 0, &plan.UsageError{Message: fmt.Sprintf("flag %s of %s is not guarded in %s", flag, repository, environment), Hint: "give it a guard: the variant and the steps of its share"}
-	}
-	if kept.Care.Split != nil {
-		for _, s := range kept.Care.Split.Shares {
-			if s.Variant == guard.Variant {
-				return s.Percent, nil
-			}
-		}
-	}
-	return 0, nil
 }
 
 // flagOf is the flag that a target is.

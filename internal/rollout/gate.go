@@ -37,7 +37,7 @@ func (s *session) gate(ctx context.Context, mv *plan.Move) (time.Duration, error
 	if why == "" {
 		return 0, s.next(ctx, passedBy(mv.Gate, &f))
 	}
-	wait := s.pause(sparse)
+	wait := s.pause(rare)
 	if !until.IsZero() {
 		wait = min(wait, max(until.Sub(now), time.Millisecond))
 	}

@@ -806,7 +806,7 @@ func TestGuardedFlag(t *testing.T) {
 			key := launch.FlagRef{Repository: sc.repo, Environment: "production", Flag: "checkout"}
 			sc.must(flags.Set(sc.ctx, ada, key.Repository, key.Environment, feature.Flag{Key: key.Flag, State: feature.Enabled, Variants: []feature.Variant{{Name: "old", Value: json.RawMessage("false")}, {Name: "new", Value: json.RawMessage("true")}}, Default: "old",
 				Care: feature.Care{Guard: &feature.Guard{Variant: "new", Steps: []float64{5, 50, 100}}}}, "for Christmas"))
-			shares := &flagShares{FlagShares: rollout.FlagShares{Flags: flags, By: ada}}
+			shares := &flagShares{FlagShares: launch.FlagShares{Flags: flags, By: ada}}
 			sc.calm.Drivers = map[string]deploy.Driver{rollout.FlagDriver: &rollout.FlagMover{Shares: shares}}
 			sc.calm.Outside = metric{sc.calm.Outside, &bad, shares}
 			release, err := rollout.FlagRelease(sc.repo, "checkout", "new", project.Service{Strategy: project.Strategy{Steps: []int{5, 50}, Hold: time.Minute},
@@ -838,7 +838,7 @@ func TestGuardedFlag(t *testing.T) {
 
 // flagShares remember what was set.
 type flagShares struct {
-	rollout.FlagShares
+	launch.FlagShares
 	set []float64
 }
 

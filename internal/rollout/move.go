@@ -19,11 +19,13 @@ import (
 const (
 	defaultPace = 5 * time.Millisecond
 	slowest     = time.Second     // between two looks while something is brought about
+	rare        = time.Minute     // while people take their time: what they say is an event
 	sparse      = 5 * time.Second // while only time passes
 	// checkEvery and checkFails: while a release is held, its checks go on; so many failures on end are no chance.
 	checkEvery = 5 * time.Second
 	checkFails = 3
-	maxWords   = 2000 // bytes of a text in the row
+	lookAtMost = time.Minute // to observe
+	maxWords   = 2000        // bytes of a text in the row
 )
 
 var (
@@ -311,11 +313,14 @@ func (s *session) waits(ctx context.Context, state record.RolloutState, why stri
 }
 
 // turn takes the rollout back by itself: the release is rejected and an incident opened, in one
-// transaction. After a migration that cannot be taken back, a person has to say what is to happen.
+// transaction. When nothing was changed yet it only ends. After a migration that cannot be taken back, a person has to say what is to happen.
 func (s *session) turn(ctx context.Context, why string) error {
 	if key := contracted(s.row); key != "" {
 		why += "; " + noWayBack(key)
 		return s.commit(ctx, func(e *edit) error { e.attend("", why); return nil })
+	}
+	if !begun(s.row) { // nobody knows of it yet but those who wait for it
+		return s.commit(ctx, func(e *edit) error { e.end(record.RolloutAborted, clip(why)); return nil })
 	}
 	s.m.say(s.id, "goes back: "+why)
 	return s.commit(ctx, func(e *edit) error {
@@ -402,6 +407,8 @@ func (s *session) rev(ctx context.Context, number int) (*deploy.Revision, error)
 
 // observe looks what there is.
 func (s *session) observe(ctx context.Context) (w *deploy.World, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookAtMost)
+	defer cancel()
 	err = s.act(ctx, true, func(ctx context.Context, t *deploy.Target) error {
 		w, err = s.driver.Observe(ctx, t)
 		return err

@@ -58,8 +58,8 @@ const (
 
 // The verbs of the audit trail.
 const (
-	Deploy  access.Verb = "deployments.move"    // begin, pause, go on, abort, roll back
-	Approve access.Verb = "deployments.approve" // let a gate go on, pass it over, lift a rejection
+	Deploy  = access.MoveDeploy
+	Approve = access.ApproveDeploy
 )
 
 // Store is what a Mover needs of the store.

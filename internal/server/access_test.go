@@ -34,6 +34,7 @@ func TestAccessible(t *testing.T) {
 	sc.people()
 	paths := pagePaths(failing)
 	maps.Copy(paths, sc.tellCoverage())
+	maps.Copy(paths, sc.tellDeployments())
 	sc.s.OIDC = "id.example.org"
 	b := browse(t, sc)
 	pages, rules := 0, map[string]bool{}

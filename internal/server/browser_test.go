@@ -156,6 +156,7 @@ func TestShots(t *testing.T) {
 	}
 	paths["plays"] = "/runs/" + plays
 	maps.Copy(paths, sc.tellCoverage())
+	maps.Copy(paths, sc.tellDeployments())
 	maps.Copy(paths, sc.tellReleases())
 	paths["stages"], paths["nested"] = "/runs/"+stages, "/runs/"+stages+"/log/compile"
 	paths["troubles"] = "/runs/" + sc.troubles()

@@ -26,6 +26,8 @@ import (
 //	runs         runs are planned, begin, end
 //	queue        what waits and what runs changes, workers come and go
 //	log/ID/JOB   how many lines a job's log has
+//	deployments  what is deployed changes, or drifts
+//	rollout/ID   everything that happens to a rollout
 //
 // Messages are small: they say that there is something new, not what. A
 // [Notice] has the event's Seq as its id, so that a browser that lost the stream
@@ -40,6 +42,8 @@ type Notice struct {
 	Run    string      `json:"run,omitempty"`
 	Job    string      `json:"job,omitempty"`
 	Step   string      `json:"step,omitempty"`
+	// Rollout that it is of; "" for none.
+	Rollout string `json:"rollout,omitempty"`
 
 	repository string
 }
@@ -76,6 +80,8 @@ const (
 var (
 	runKinds   = []record.Kind{"run.planned", "run.started", "run.finished", "run.approved"}
 	queueKinds = []record.Kind{"run.planned", "run.started", "run.finished", "run.approved", "worker.seen"}
+	// deployKinds change what pages say of what is deployed where.
+	deployKinds = []record.Kind{"rollout.moved", "release.rejected", "drift.found"}
 )
 
 // hub reads the record once for all streams. Streams hold a Seq, not a queue:
@@ -157,6 +163,14 @@ func (s *Server) notice(ctx context.Context, e record.Event) Notice {
 	if e.Run != "" && slices.Contains(runKinds, n.Kind) {
 		n.repository = s.repositoryOfRun(ctx, e.Run)
 	}
+	switch b := e.Body.(type) {
+	case *record.RolloutMoved:
+		n.repository, n.Rollout = b.Repository, b.Rollout
+	case *record.ReleaseRejected:
+		n.repository = b.Repository
+	case *record.DriftFound:
+		n.repository = b.Repository
+	}
 	return n
 }
 
@@ -219,9 +233,9 @@ func (h *hub) since(seq int64) (news []Notice, upTo int64, known bool, changed <
 
 // topics are what a stream is about.
 type topics struct {
-	runs, queue bool
-	run         map[string]bool
-	logs        []string
+	runs, queue, deployments bool
+	run, rollout             map[string]bool
+	logs                     []string
 }
 
 // topicsOf reads the topics of a request and decides about them.
@@ -230,7 +244,7 @@ func (s *Server) topicsOf(r *request) (t topics, err error) {
 	if len(asked) == 0 || len(asked) > maxTopics {
 		return t, problem(http.StatusBadRequest, "parameter", "/events?topic=run/12&topic=queue", "a stream has 1 to %d topics", maxTopics)
 	}
-	t.run = map[string]bool{}
+	t.run, t.rollout = map[string]bool{}, map[string]bool{}
 	for _, topic := range asked {
 		kind, rest, _ := strings.Cut(topic, "/")
 		switch {
@@ -238,13 +252,17 @@ func (s *Server) topicsOf(r *request) (t topics, err error) {
 			t.runs, err = true, s.somewhere(r, access.SeeRuns)
 		case topic == "queue":
 			t.queue, err = true, s.somewhere(r, access.SeeQueue)
+		case topic == "deployments":
+			t.deployments, err = true, s.somewhere(r, access.SeeRuns)
+		case kind == "rollout" && rest != "":
+			t.rollout[rest], err = true, s.seeRollout(r, rest)
 		case kind == "run" && rest != "":
 			t.run[rest], err = true, s.seeRun(r, rest)
 		case kind == "log" && strings.Contains(rest, "/"):
 			run, _, _ := strings.Cut(rest, "/")
 			t.logs, err = append(t.logs, rest), s.seeRun(r, run)
 		default:
-			err = problem(http.StatusBadRequest, "parameter", "topics are runs, queue, run/ID, log/ID/JOB", "there is no topic %q", topic)
+			err = problem(http.StatusBadRequest, "parameter", "topics are runs, queue, run/ID, log/ID/JOB, deployments, rollout/ID", "there is no topic %q", topic)
 		}
 		if err != nil {
 			return t, err
@@ -272,6 +290,21 @@ func (s *Server) seeRun(r *request, run string) error {
 	return nil
 }
 
+func (s *Server) seeRollout(r *request, id string) error {
+	if s.Mover == nil {
+		return lacking("deployments")
+	}
+	row, err := s.rolloutNamed(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	r.Object = access.Object{Repository: row.Repository}
+	if d := access.Decide(r.Who, access.SeeRuns, r.Object); !d.Allowed {
+		return s.deny(r, &route{Verb: access.SeeRuns}, false, d)
+	}
+	return nil
+}
+
 // of are the topics of a stream that a notice belongs to.
 func (t *topics) of(r *request, n *Notice) (found []string) {
 	if t.run[n.Run] {
@@ -282,6 +315,12 @@ func (t *topics) of(r *request, n *Notice) (found []string) {
 	}
 	if t.queue && slices.Contains(queueKinds, n.Kind) {
 		found = append(found, "queue")
+	}
+	if n.Rollout != "" && t.rollout[n.Rollout] {
+		found = append(found, "rollout/"+n.Rollout)
+	}
+	if t.deployments && slices.Contains(deployKinds, n.Kind) && r.May(access.SeeRuns, access.Object{Repository: n.repository}) {
+		found = append(found, "deployments")
 	}
 	return found
 }

@@ -18,10 +18,12 @@ import (
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/access"
+	"github.com/fairlead-dev/fairlead/internal/deploy"
 	"github.com/fairlead-dev/fairlead/internal/feature"
 	"github.com/fairlead-dev/fairlead/internal/launch"
 	"github.com/fairlead-dev/fairlead/internal/plan"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/rollout"
 	"github.com/fairlead-dev/fairlead/internal/workspace"
 )
 
@@ -370,9 +372,18 @@ func TestFences(t *testing.T) {
 	if err := f.SetShare(t.Context(), by, ref, 100, 13, "late"); !errors.As(err, &stale) || stale.Newer != 14 {
 		t.Errorf("%v", err)
 	}
-	k, err := f.Find(t.Context(), ref)
-	if err != nil || k.ShareOf("on") != 50 {
-		t.Errorf("%v %v", k.Shares(), err)
+	shares := launch.FlagShares{Flags: f, By: by}
+	if share, err := shares.Share(t.Context(), "team/app", "production", "checkout"); err != nil || share != 50 {
+		t.Errorf("%v %v", share, err)
+	}
+	if err := shares.SetShare(t.Context(), "team/app", "production", "checkout", 0, 13); !errors.Is(err, deploy.ErrFenced) {
+		t.Error(err)
+	}
+	if err := shares.SetShare(t.Context(), "team/app", "production", "checkout", 0, 14); err != nil {
+		t.Error(err)
+	}
+	if share, err := shares.Share(t.Context(), "team/app", "production", "checkout"); err != nil || share != 0 {
+		t.Errorf("after falling back: %v %v", share, err)
 	}
 	var use *plan.UsageError
 	if err := f.SetShare(t.Context(), by, launch.FlagRef{Repository: "team/app", Environment: "production", Flag: "banner"}, 5, 20, "x"); !errors.As(err, &use) {
@@ -434,3 +445,6 @@ func TestFlagReferences(t *testing.T) {
 		t.Error("the page does not say that no line names it")
 	}
 }
+
+// What rollouts ask of flags is what flags do.
+var _ rollout.Shares = launch.FlagShares{}

@@ -105,6 +105,7 @@ func TestAnswersFitTheDocument(t *testing.T) {
 	sc.tellFlags()
 	sc.tellReleases()
 	sc.tellDelivery()
+	deployed := sc.tellDeployments()
 	act := sc.events("acted")[0]
 	requested, err := sc.store.Append(t.Context(), record.Event{Body: &record.HookReceived{Repository: "team/app", Forge: "played", Delivery: "d"}})
 	if err != nil {
@@ -120,7 +121,11 @@ func TestAnswersFitTheDocument(t *testing.T) {
 		if strings.HasPrefix(a.Row.Path, "/audit/") {
 			seq = act.Seq
 		}
-		target := strings.NewReplacer("{run}", run, "{job...}", "test", "{name...}", "thing", "{repository...}", "team/app", "{seq}", fmt.Sprint(seq), "{cluster}", cluster, "{incident}", emptyCarts, "{key}", flakyTest+"?repository=team/app").Replace(a.Pattern)
+		target := strings.NewReplacer("{run}", run, "{job...}", "test", "{name...}", "thing", "{repository...}", "team/app", "{seq}", fmt.Sprint(seq), "{cluster}", cluster, "{incident}", emptyCarts, "{key}", flakyTest+"?repository=team/app",
+			"{rollout}", strings.TrimPrefix(deployed["rollout"], "/rollout/"), "{release}", strings.TrimPrefix(deployed["deployedrelease"], "/release/")).Replace(a.Pattern)
+		if a.Row.Path == "/contrast/{repository...}" {
+			target += "?of=staging&with=production"
+		}
 		if a.Row.Path == "/flag/{repository...}" {
 			target += "?environment=production&flag=checkout"
 		}

@@ -138,7 +138,8 @@ func (p *pages) functions() template.FuncMap {
 		},
 		"more":    func(list any, shown int) int64 { return int64(reflect.ValueOf(list).Len() - shown) },
 		"lanesOf": lanesOf,
-		"flagBar": newFlagBar, "flagWord": flagWord, "flagStates": func() []choice { return flagStates }, "newFlag": func() string { return newFlag },
+		"flagBar": newFlagBar, "flagWord": flagWord, "flagStates": func() []choice { return flagStates },
+		"deployCells": func(row DeploymentRow) template.HTML { return deploymentCells(row, p.now()) }, "shows": func() []choice { return deploymentShows }, "gateWords": gateWords, "deployedForm": deployedForm, "number": number, "newFlag": func() string { return newFlag },
 	}
 	maps.Copy(all, testFunctions(func() time.Time { return p.now() }))
 	maps.Copy(all, deliveryFunctions())
@@ -194,6 +195,7 @@ func menu(p *Page) (list []menuEntry) {
 		verb access.Verb
 	}{
 		{menuEntry{"/runs", "Runs"}, access.SeeRuns},
+		{menuEntry{"/deployments", "Deployments"}, access.SeeRuns},
 		{menuEntry{"/tests", "Tests"}, access.SeeRuns},
 		{menuEntry{"/queue", "Queue"}, access.SeeQueue},
 		{menuEntry{"/failures", "Failures"}, access.SeeRuns},
@@ -221,6 +223,7 @@ func current(p *Page, path string) bool {
 		return true
 	}
 	return p.Path == path || strings.HasPrefix(p.Path, path+"/") || path == "/runs" && p.Path == "/" ||
+		path == "/deployments" && (strings.HasPrefix(p.Path, "/rollout/") || strings.HasPrefix(p.Path, "/environment/") || strings.HasPrefix(p.Path, "/release/")) ||
 		path == "/flags" && strings.HasPrefix(p.Path, "/flag/") ||
 		path == "/incidents" && strings.HasPrefix(p.Path, "/incident/") ||
 		path == "/failures" && (strings.HasPrefix(p.Path, "/failure/") || strings.HasPrefix(p.Path, "/known-issues/"))

@@ -432,7 +432,7 @@ func trendOf(row insight.DeliveryRow) (t trend) {
 // deploymentHref is the page of what a deployment was.
 func deploymentHref(j measure.Judged) string {
 	if j.Rollout != "" {
-		return "/rollouts/" + escapePath(j.Rollout)
+		return "/rollout/" + escapePath(j.Rollout)
 	}
 	return "/runs/" + escapePath(j.Run)
 }

@@ -80,7 +80,7 @@ func TestDeliveryPage(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 	page := sc.call("GET", "/delivery?of="+measure.ChangeFail, "", session(sc.admin)).Body.String()
-	for _, want := range []string{"5.26 %", "1 of 19 deployments", "Wilson", `href="/rollouts/shop-12"`, `href="/incident/` + emptyCarts, "<polyline", "by rollback"} {
+	for _, want := range []string{"5.26 %", "1 of 19 deployments", "Wilson", `href="/rollout/shop-12"`, `href="/incident/` + emptyCarts, "<polyline", "by rollback"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}
@@ -137,7 +137,7 @@ func TestIncidentByForms(t *testing.T) {
 	post(at+"/link", "rollout", "r42")
 	post(at+"/resolve", "text", "taken back")
 	page := sc.call("GET", at, "", session(sc.admin)).Body.String()
-	for _, want := range []string{"&lt;b&gt;Carts&lt;/b&gt; are empty", "it is the &lt;cache&gt;", "linked to the deployment that caused it: r42", "resolved by root", "taken back", `href="/rollouts/r42"`} {
+	for _, want := range []string{"&lt;b&gt;Carts&lt;/b&gt; are empty", "it is the &lt;cache&gt;", "linked to the deployment that caused it: r42", "resolved by root", "taken back", `href="/rollout/r42"`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}

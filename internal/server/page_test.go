@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -321,7 +322,9 @@ func TestPages(t *testing.T) {
 	sc.still()
 	failing := sc.story()
 	sc.people()
-	for name, path := range pagePaths(failing) {
+	paths := pagePaths(failing)
+	maps.Copy(paths, sc.tellDeployments())
+	for name, path := range paths {
 		w := sc.call("GET", path, "", session(sc.admin))
 		want := 200
 		if name == "nowhere" {
@@ -441,7 +444,9 @@ func TestGolden(t *testing.T) {
 	sc.still()
 	failing := sc.story()
 	paths := pagePaths(failing)
+	deployed := sc.tellDeployments()
 	for name, path := range map[string]string{
+		"deployments": deployed["deployments"] + "?fragment=matrix", "rollout": deployed["rollout"] + "?fragment=rollout",
 		"runs": paths["none"], "run": paths["run"] + "?fragment=run", "log": paths["log"], "lines": paths["log"] + "?fragment=lines&from=40&n=4", "why": paths["why"], "sign-in": "/sign-in", "error": paths["nowhere"],
 	} {
 		w := sc.call("GET", path, "", session(sc.admin))

@@ -109,7 +109,7 @@ const apiRoot = "/api/v1"
 
 // routes is the table of all addresses.
 func (s *Server) routes() []route {
-	return slices.Concat(s.signRoutes(), s.pageRoutes(), s.apiRoutes(), s.workerRoutes(), s.hookRoutes(), s.metricsRoutes(), s.faultRoutes(), s.testRoutes(), s.splitRoutes(), s.coverageRoutes(), s.flagRoutes(), s.flagClientRoutes(), s.releaseRoutes(), s.deliveryRoutes())
+	return slices.Concat(s.signRoutes(), s.pageRoutes(), s.apiRoutes(), s.workerRoutes(), s.hookRoutes(), s.metricsRoutes(), s.faultRoutes(), s.testRoutes(), s.splitRoutes(), s.coverageRoutes(), s.flagRoutes(), s.flagClientRoutes(), s.releaseRoutes(), s.deliveryRoutes(), s.deploymentRoutes(), s.deployRoutes())
 }
 
 // address is one way to reach a row.

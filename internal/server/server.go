@@ -34,6 +34,7 @@ import (
 	"github.com/fairlead-dev/fairlead/internal/notify"
 	"github.com/fairlead-dev/fairlead/internal/publish"
 	"github.com/fairlead-dev/fairlead/internal/record"
+	"github.com/fairlead-dev/fairlead/internal/rollout"
 	"github.com/fairlead-dev/fairlead/internal/store"
 )
 
@@ -143,9 +144,11 @@ type Config struct {
 	Blobs   blob.Store
 	Sharing *Sharing // of tests
 	Forges  map[string]forge.Forge
-	Flags   *launch.Flags // feature flags
-	Tests   Tests         // what is known of tests
-	Wards   Wards         // takes what people decide about them
+	Flags   *launch.Flags  // feature flags
+	Tests   Tests          // what is known of tests
+	Wards   Wards          // takes what people decide about them
+	Mover   *rollout.Mover // moves what is deployed
+	Board   *insight.Board // knows which version is where
 	// Channels are the names of the kinds of places that messages go to.
 	Channels []string
 	Log      *slog.Logger

@@ -132,6 +132,7 @@ func newSceneB(t testing.TB) *scene {
 	if err != nil {
 		t.Fatal(err)
 	}
+	sc.mover()
 	t.Cleanup(sc.s.Close)
 	first, _, err := sc.gate.FirstLink(ctx)
 	if err != nil {

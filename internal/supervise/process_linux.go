@@ -137,14 +137,14 @@ func memoryOf(pid int) (n int64) {
 	return n
 }
 
-// syncTree forces everything below a directory to the disk.
-func syncTree(dir string) error {
+// syncAll forces the whole file system of a directory to the disk; false if it cannot.
+func syncAll(dir string) bool {
 	d, err := os.Open(dir)
 	if err != nil {
-		return err
+		return false
 	}
 	defer d.Close()
-	return unix.Syncfs(int(d.Fd()))
+	return unix.Syncfs(int(d.Fd())) == nil
 }
 
 // cutFront takes the first n bytes off a file that others append to, without losing any

@@ -178,7 +178,7 @@ func (rs *releases) put(ctx context.Context, a Artifact, from io.Reader) error {
 	if err := (disk{}).write(filepath.Join(fresh, "manifest"), data); err != nil {
 		return err
 	}
-	if err := syncTree(fresh); err != nil {
+	if err := syncTree(fresh, len(m.Files)); err != nil {
 		return err
 	}
 	if err := os.Chmod(filepath.Join(fresh, "manifest"), 0o644); err != nil {
@@ -191,6 +191,26 @@ func (rs *releases) put(ctx context.Context, a Artifact, from io.Reader) error {
 		return err
 	}
 	return disk{}.syncDir(rs.dir)
+}
+
+// syncTree forces everything below a directory to the disk: one file after the other, or
+// when they are many, all that anybody has written to that disk.
+func syncTree(dir string, files int) error {
+	const many = 500
+	if files > many && syncAll(dir) {
+		return nil
+	}
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() && !d.IsDir() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return f.Sync()
+	})
 }
 
 // limited reads what was announced, and fails if there is more or less.

@@ -256,12 +256,12 @@ func TestBadVersions(t *testing.T) {
 		t.Run(fault, func(t *testing.T) {
 			s := newSite(t)
 			s.service.Strategy = project.Strategy{Kind: project.Canary, Steps: []int{40, 100}, Deadline: time.Minute, KeepOld: time.Millisecond, Bake: time.Millisecond}
-			s.service.Analysis = &plan.Analysis{For: 20 * time.Second, Every: time.Second, Alpha: 0.01, Tolerance: 1.5, Errors: 0.03}
-			if c.change != nil {
-				c.change(s)
-			}
+			s.service.Analysis = &plan.Analysis{For: time.Minute, Every: time.Second, Alpha: 0.01, Tolerance: 1.5, Errors: 0.03}
 			if row := s.deploy(s.release("good", "")); row.State != record.RolloutDone {
 				t.Fatalf("the first deployment: %s, %s", row.State, row.Reason)
+			}
+			if c.change != nil {
+				c.change(s)
 			}
 			load := deploytest.NewLoad(t.Context(), s.address, 4)
 			begun := time.Now()

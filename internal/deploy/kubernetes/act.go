@@ -367,7 +367,7 @@ func (s *site) unstick(ctx context.Context, number int) error {
 	}
 	for _, pod := range pods {
 		owned := slices.ContainsFunc(pod.List("metadata", "ownerReferences"), func(o object.Object) bool { return o.Text("kind") == "StatefulSet" })
-		if !owned || readiness.Of(pod, s.now()).State == readiness.Ready {
+		if state := readiness.Of(pod, s.now()).State; !owned || state == readiness.Ready || state == readiness.Leaving {
 			continue
 		}
 		if err := s.Delete(ctx, r, pod.Namespace(), pod.Name(), pod.Text("metadata", "uid"), cluster.Background); err != nil {
