@@ -130,6 +130,9 @@ itself, and not deployed there again until somebody lifts that.`,
 			if only {
 				return s.preview(ctx, a[0], to)
 			}
+			if _, _, err := launch.Destination(s.file, a[0], to); err != nil {
+				return err
+			}
 			r, err := s.release(ctx, a[0], release, version, image)
 			if err != nil {
 				return err
@@ -268,7 +271,11 @@ func (s *shipping) release(ctx context.Context, service, given, version, image s
 	if err != nil {
 		return nil, err
 	}
-	return s.Mover.Make(ctx, s.by, *r)
+	made, err := s.Mover.Make(ctx, s.by, *r)
+	if err == nil && version != "" && made.Version != version {
+		fmt.Fprintf(s.g.Stderr, "the same bytes and configuration are release %s already, and are called so\n", made.Version)
+	}
+	return made, err
 }
 
 // find is the release of a service with that version, ID, or beginning of an ID.

@@ -48,7 +48,7 @@ errors; warnings alone leave it at 0.`,
 		if paths != nil {
 			problems = slices.DeleteFunc(problems, func(p plan.Problem) bool { return !slices.Contains(paths, p.File) })
 		}
-		if len(problems) == 0 && !slices.Contains(paths, project.Name) && len(launch.FlagFiles(tree.FS(), file.Flags, "")) == 0 && !slices.ContainsFunc(g.Files, func(pattern string) bool {
+		if len(problems) == 0 && len(file.Services)+len(file.Environments) == 0 && !slices.Contains(paths, project.Name) && len(launch.FlagFiles(tree.FS(), file.Flags, "")) == 0 && !slices.ContainsFunc(g.Files, func(pattern string) bool {
 			found, err := fs.Glob(tree.FS(), pattern)
 			return err != nil || len(found) > 0
 		}) {

@@ -53,7 +53,7 @@ func kubernetes() kind[Kubernetes] {
 		at("helm", func(k *Kubernetes) *string { return &k.Helm }, treePath("a directory"), "A chart."),
 		at("values", func(k *Kubernetes) *[]string { return &k.Values }, list("files", maxWords, treePath("a file")), "The chart's files of values."),
 		at("context", func(k *Kubernetes) *string { return &k.Context }, plain("a name", "prod-eu"), "Which context of the kubeconfig is meant. Without it, the current one; in a cluster, that cluster."),
-		at("namespace", func(k *Kubernetes) *string { return &k.Namespace }, deployName("shop"), "Where objects go that do not say it.").or("the context's"),
+		at("namespace", func(k *Kubernetes) *string { return &k.Namespace }, namespace(), "Where its objects go; one that says another namespace is refused. `{{environment}}` and `{{service}}` stand for their names.").or("the context's"),
 		at("container", func(k *Kubernetes) *string { return &k.Container }, deployName("app"), "The container that gets the release's image, if there are several."),
 		at("route", func(k *Kubernetes) *string { return &k.Route }, deployName("shop"), "An HTTPRoute whose weights share the requests out. Without it, numbers of replicas do."),
 		at("prune", func(k *Kubernetes) *bool { return &k.Prune }, boolean(), "Objects that a release no longer declares are removed.").or("false"),
@@ -113,6 +113,13 @@ func commandDriver() kind[CommandDriver] {
 
 func hosts() kind[[]string] {
 	return list("hosts", maxWords, plain("the name of a host", "shop.example"))
+}
+
+// namespace is a namespace of a cluster, with what stands for names in it.
+func namespace() kind[string] {
+	s := &schema{words: "a namespace", way: "write small letters, digits and -, such as shop-{{environment}}", Type: one("string"),
+		Pattern: `^([a-z0-9-]|\{\{(environment|service)\}\})+$`, Examples: []any{"shop-{{environment}}"}}
+	return matching(s, "is no namespace")
 }
 
 // listen is an address at which connections are taken.

@@ -655,7 +655,7 @@ func (s *session) verify(ctx context.Context, w *deploy.World, mv *plan.Move) (t
 			s.passed[key] = true
 			continue
 		}
-		why := fmt.Sprintf("%s: %s", c.Name, ev.Text)
+		why := ev.Text // it names the check
 		if within := c.Within; c.Load != nil || within > 0 && time.Since(s.row.Moved) >= within {
 			return 0, s.commitFailed(ctx, ev, why)
 		}

@@ -236,6 +236,9 @@ func configurationGoesBack(t *testing.T, sc *scene) {
 	if row.State != record.RolloutRolledBack || !strings.Contains(row.Reason, "of 200") && !strings.Contains(row.Reason, "requests") {
 		t.Errorf("%s: %s", row.State, row.Reason)
 	}
+	if sc.model.State().Revisions[1] == nil {
+		t.Fatalf("the release before is gone: %s: %s", row.State, row.Reason)
+	}
 	if got := sc.model.State().Revisions[1].Env["GREETING"]; got != "v1" {
 		t.Errorf("revision 1 is greeted with %q", got)
 	}
