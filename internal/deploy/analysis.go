@@ -111,8 +111,11 @@ type comparing struct {
 	Spread spread `json:"spread"`
 }
 
-func (c *comparing) look(tolerance, limit, alpha float64, fresh, old counts, next bool) {
+func (c *comparing) look(tolerance, limit, alpha float64, fresh, old counts, next, brief bool) {
 	clip := oneMinute * math.Log(1/alpha)
+	if brief { // there is no second minute to wait for
+		clip = unclipped
+	}
 	c.Any.bet(1, fresh, old, next, clip)
 	c.More.bet(tolerance, fresh, old, next, clip)
 	c.Fixed.betFixed(limit, fresh, next, clip)
@@ -151,6 +154,7 @@ type settings struct {
 	*plan.Analysis
 	alpha, tolerance, errors float64
 	parts                    float64 // of alpha
+	brief                    bool    // it is over before a second minute is
 }
 
 // How much of alpha each question may spend: that of failed requests most, since it has the
@@ -160,7 +164,7 @@ const (
 )
 
 func (s *State) settle(a *plan.Analysis) settings {
-	set := settings{Analysis: a, alpha: a.Alpha, tolerance: a.Tolerance, errors: a.Errors}
+	set := settings{Analysis: a, alpha: a.Alpha, tolerance: a.Tolerance, errors: a.Errors, brief: a.For > 0 && a.For < 2*time.Minute}
 	if set.alpha <= 0 || set.alpha >= 1 {
 		set.alpha = defaultAlpha
 	}
@@ -235,11 +239,11 @@ func (s *State) take(set *settings, l *Look) {
 		again := !l.Since.Equal(s.Last.Since)
 		fresh, freshTime := since(l.New, s.Last.New, again)
 		old, oldTime := since(l.Old, s.Last.Old, again)
-		s.test("errors").look(set.tolerance, set.errors, set.of(partErrors), fresh, old, next)
+		s.test("errors").look(set.tolerance, set.errors, set.of(partErrors), fresh, old, next, set.brief)
 		// What is slow follows from the looks before: what is counted now must not choose its own limit.
 		if from, ok := s.slowFrom(set); ok {
 			n, o := slow(freshTime, from), slow(oldTime, from)
-			s.test("slow").look(set.tolerance, slowShare, set.of(partSlow), n, o, next)
+			s.test("slow").look(set.tolerance, slowShare, set.of(partSlow), n, o, next, set.brief)
 			s.Slow[0].add(n)
 			s.Slow[1].add(o)
 		}
@@ -261,7 +265,7 @@ func (s *State) take(set *settings, l *Look) {
 		if answer.Old.OK && last.Old.OK {
 			o = rise(answer.Old, last.Old)
 		}
-		s.test("query "+q.Name).look(set.tolerance, set.errors, set.of(partQuery), n, o, next)
+		s.test("query "+q.Name).look(set.tolerance, set.errors, set.of(partQuery), n, o, next, set.brief)
 		if s.Totals == nil {
 			s.Totals = map[string][2]counts{}
 		}

@@ -170,7 +170,7 @@ func TestNoBetOnNothing(t *testing.T) {
 	for _, c := range [][2]counts{{{0, 0}, {0, 0}}, {{5, 5}, {0, 0}}, {{0, 0}, {5, 5}}, {{0, 1e12}, {1e12, 1e12}}, {{1e12, 1e12}, {0, 1e12}}, {{3, 1}, {0, 1}}} {
 		var x comparing
 		for range 100 {
-			x.look(1.5, .01, .01, c[0], c[1], true)
+			x.look(1.5, .01, .01, c[0], c[1], true, false)
 		}
 		for _, r := range []*race{&x.Any, &x.More, &x.Fixed} {
 			if e := r.evidence(); math.IsNaN(e) || math.IsInf(e, 0) || e < 0 {

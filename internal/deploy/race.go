@@ -65,6 +65,8 @@ const (
 	// decides alone: a burst of failures often has to do with no release. dire is a share of failures
 	// at which that does not hold, and dead how many it takes.
 	oneMinute, dire, dead = 0.6, 0.5, 3
+	// unclipped is a power of e far above what is ever asked for.
+	unclipped = 200
 	// most bounds wealth, far above all that is ever asked for.
 	most = 1e100
 )
@@ -123,7 +125,7 @@ func (r *race) advance(fresh counts, next bool, clip float64, log func(times flo
 
 // now is the wealth that is bet on an alternative.
 func (r *race) now(i int) float64 {
-	gain := min(r.Gain[i], 200)
+	gain := min(r.Gain[i], unclipped)
 	if r.Minute.share() < dire || r.Minute.Failed < dead {
 		gain = min(gain, r.Clip)
 	}

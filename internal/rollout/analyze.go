@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/fairlead-dev/fairlead/internal/deploy"
@@ -62,10 +61,6 @@ func (s *session) analyze(ctx context.Context, w *deploy.World, mv *plan.Move) (
 	found := verdict.Evidence(now)
 	switch verdict.Decision {
 	case deploy.Fail:
-		if idle(mv.Analysis, &state, &verdict) {
-			found.Text = fmt.Sprintf("nobody asked the new release anything in %s: nothing is known of it", mv.Analysis.For)
-			return 0, s.commit(ctx, func(e *edit) error { e.next(&found); return nil })
-		}
 		return 0, s.commitFailed(ctx, found, "the analysis found: "+verdict.Words)
 	case deploy.Pass:
 		return 0, s.commit(ctx, func(e *edit) error { e.next(&found); return nil })
@@ -83,11 +78,4 @@ func (s *session) analyze(ctx context.Context, w *deploy.World, mv *plan.Move) (
 		e.row.Evidence[mv.Key] = found // so far: pages show it
 		return nil
 	})
-}
-
-// idle reports whether an analysis fails for want of requests alone, and takes none: a service that nobody uses can
-// be deployed, too.
-func idle(a *plan.Analysis, state *deploy.State, v *deploy.Verdict) bool {
-	return a.Least == 0 && len(a.Queries) == 0 && state.New.Total == 0 &&
-		!slices.ContainsFunc(v.Facts, func(f record.Fact) bool { return f.Verdict == "worse" })
 }

@@ -57,7 +57,7 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 		callers = append(callers, caller{"token " + spec.Name, bearer(plain), p})
 	}
 	path := strings.NewReplacer("{run}", run, "{job...}", "test", "{name...}", "thing", "{name}", "NAME", "{repository...}", "team/app",
-		"{worker}", "w1", "{route}", "team", "{token}", "none", "{account}", "none", "{seq}", fmt.Sprint(requested[0].Seq), "{digest}", strings.Repeat("0", 64), "{$}", "", "{file...}", "none.css", "{cluster}", "none", "{key}", flakyTest,
+		"{worker}", "w1", "{route}", "team", "{token}", "none", "{account}", "none", "{seq}", fmt.Sprint(requested[0].Seq), "{digest}", strings.Repeat("0", 64), "{$}", "", "{file...}", "none.css", "{cluster}", "none", "{incident}", "none", "{key}", flakyTest,
 		"{rollout}", strings.TrimPrefix(deployed["done"], "/rollout/"), "{release}", strings.TrimPrefix(deployed["deployedrelease"], "/release/"))
 	bodies := map[string]map[string]string{ // by method and path
 		"POST /runs": {"repository": "team/app"}, "POST /runs/push": {"repository": "team/app"},

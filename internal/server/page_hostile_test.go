@@ -132,7 +132,7 @@ func alive(page string) (found string) {
 		return err.Error()
 	}
 	known := map[string]bool{}
-	for tag := range strings.FieldsSeq("html head meta title link script body svg symbol circle path rect use line text defs pattern header div a nav ul li form label span input button main p footer kbd dialog h1 h2 h3 dl dt dd section article table colgroup col thead tr th tbody td time code details summary pre strong b i select option output fieldset legend textarea small ol br") {
+	for tag := range strings.FieldsSeq("html head meta title link script body svg symbol circle path rect polyline use line text defs pattern header div a nav ul li form label span input button main p footer kbd dialog h1 h2 h3 dl dt dd section article table colgroup col thead tr th tbody td time code details summary pre strong b i select option output fieldset legend textarea small ol br") {
 		known[tag] = true
 	}
 	each(doc, func(n *element) {
