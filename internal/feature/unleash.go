@@ -19,8 +19,7 @@ import (
 // for. They are compiled when they are read: conditions to functions, addresses and
 // expressions parsed.
 type Toggles struct {
-	toggles  map[string]*toggle
-	segments map[string][]rawConstraint
+	toggles map[string]*toggle
 }
 
 // toggle is a feature that is ready to be asked.

@@ -251,9 +251,9 @@ func (p *Publisher) push(ctx context.Context, one *Publication, commit string) e
 	switch there {
 	case commit:
 		return nil
+	case "":
 	default:
 		return fmt.Errorf("%s has a tag %s already, at commit %.10s, and it is not this release's", one.Remote, one.Tag, there)
-	case "":
 	}
 	refs := []string{tag}
 	if one.Changelog != nil {

@@ -124,8 +124,6 @@ type scene struct {
 	flags map[string]string
 
 	mu    sync.Mutex
-	step  int      // points so far
-	die   []int    // at which a process dies
 	trace []string // what the points were
 	steps func(row *record.Rollout)
 	said  []string

@@ -65,7 +65,6 @@ type Host struct {
 	born     time.Time
 	lock     *os.File
 	alone    chan struct{} // closed when no other process is the host any more
-	control  net.Listener
 	end      chan struct{} // closed when the host is to end
 	ended    sync.Once
 
