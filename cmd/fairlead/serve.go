@@ -279,10 +279,23 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 	answering, hush := context.WithCancel(context.WithoutCancel(ctx))
 	defer hush()
 	defer context.AfterFunc(ctx, web.Leave)()
-	ended := make(chan error, 3)
+	ended := make(chan error, 2)
 	go func() { ended <- web.Serve(answering, listener) }()
 	go func() { ended <- office.Desk.Serve(ctx) }()
-	go func() { ended <- mover.Serve(ctx) }()
+	moved := make(chan struct{})
+	go func() {
+		defer close(moved)
+		// A database that is away for a while is no reason for a server to end.
+		for ctx.Err() == nil {
+			if err := mover.Serve(ctx); err != nil {
+				log.Warn("move rollouts", "error", err)
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+		}
+	}()
 	found := make(chan struct{})
 	go func() {
 		defer close(found)
@@ -307,7 +320,8 @@ func serve(ctx context.Context, w cli.Wiring, s cli.Serving) (err error) {
 	err = <-ended
 	stop() // one of them without the others is no server
 	hush()
-	err = errors.Join(err, <-ended, <-ended)
+	err = errors.Join(err, <-ended)
+	<-moved
 	<-trailed
 	<-found
 	<-handed
